@@ -1,0 +1,1 @@
+"""Streams WAV uploads through ffmpeg and keeps the MP3s."""

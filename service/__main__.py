@@ -1,0 +1,122 @@
+"""The command line: `wavepress serve`, `migrate` and `sweep`; settings come from the environment."""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+
+from service.database import open_database
+from service.embedded import EmbeddedError, postgres
+from service.errors import ServiceError
+from service.logs import configure_logs
+from service.migrations import migrate
+from service.server import serve
+from service.settings import InvalidSettingsError, Settings, read_settings
+from service.storage.disk import DiskStorage
+from service.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
+from service.web.pages import curl_lines
+
+
+def main() -> None:
+    """Run one command and exit: 0 done, 1 failed, 2 used wrongly."""
+    arguments = _parser().parse_args()
+    try:
+        settings = read_settings()
+        configure_logs(settings.log_format)
+        arguments.run(settings, arguments)
+    except InvalidSettingsError as error:
+        sys.exit(_complain(str(error), status=2))
+    except (EmbeddedError, ServiceError, TooManyOrphansError, OSError) as error:
+        sys.exit(_complain(str(error), status=1))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wavepress", description=f"{__doc__} The README lists them.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    command = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C; migrates the database first")
+    command.set_defaults(run=_serve)
+    command = commands.add_parser("migrate", help="bring the database's schema up to date")
+    command.set_defaults(run=_migrate)
+    command = commands.add_parser("sweep", help="remove MP3s that no record names")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    command.add_argument("--force", action="store_true", help="remove however many there are")
+    command.add_argument(
+        "--min-age-seconds",
+        type=float,
+        default=3600,
+        metavar="N",
+        help="spare files younger than this (3600)",
+    )
+    command.add_argument(
+        "--max-share",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="refuse to remove more than this share of all files (0.1)",
+    )
+    command.set_defaults(run=_sweep)
+    return parser
+
+
+def _serve(settings: Settings, _arguments: argparse.Namespace) -> None:
+    with _database_url(settings, share=False) as url:
+        migrate(url)
+        asyncio.run(serve(settings, url, _announce))
+
+
+def _migrate(settings: Settings, _arguments: argparse.Namespace) -> None:
+    with _database_url(settings, share=True) as url:
+        applied = migrate(url)
+    print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")  # noqa: T201 - its answer
+
+
+def _sweep(settings: Settings, arguments: argparse.Namespace) -> None:
+    with _database_url(settings, share=True) as url:
+        report = asyncio.run(_run_sweep(settings, url, arguments))
+    verb = "would be removed" if arguments.dry_run else "removed"
+    count = report.orphans if arguments.dry_run else report.removed
+    print(f"{report.files} files, {report.orphans} without a record, {count} {verb}.")  # noqa: T201 - its answer
+
+
+async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace) -> SweepReport:
+    storage = DiskStorage(settings.data_dir / "records")
+    storage.prepare()
+    async with open_database(url, max_connections=1) as database:
+        policy = SweepPolicy(
+            min_age=timedelta(seconds=arguments.min_age_seconds),
+            max_share=arguments.max_share,
+            dry_run=arguments.dry_run,
+            force=arguments.force,
+        )
+        return await sweep(storage, database, policy)
+
+
+@contextlib.contextmanager
+def _database_url(settings: Settings, *, share: bool) -> Iterator[str]:
+    """Yield the database to use: the one that is set, else the embedded one, beside a running service's if `share`."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    with postgres(settings.data_dir.absolute() / "postgres", share=share) as url:
+        yield url
+
+
+def _announce(url: str) -> None:
+    print(  # noqa: T201 - what a person at the terminal waits for
+        f"wavepress serves on {url}. Try it in another terminal, in the same folder:\n\n"
+        f"{curl_lines(url, 'examples/talk.wav')}\n\nCtrl-C stops it.",
+        flush=True,
+    )
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"wavepress: {message}", file=sys.stderr)  # noqa: T201 - where a person looks
+    return status
+
+
+if __name__ == "__main__":
+    main()

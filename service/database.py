@@ -1,0 +1,133 @@
+"""PostgreSQL by aiopg: the pool, its guards, and the one border at which the driver's errors are translated."""
+
+import asyncio
+import contextlib
+import select
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiopg
+import aiopg.connection
+import psycopg2
+import psycopg2.errors
+import structlog
+
+from service.errors import Unavailable
+
+log = structlog.stdlib.get_logger()
+
+Row = tuple[Any, ...]
+
+_QUERIES = Path(__file__).parent / "sql" / "queries"
+_QUERY_SECONDS = 5.0
+# A peer that vanished without a word is noticed within these, not within the kernel's two hours.
+_KEEPALIVE: Mapping[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_CONNECTION_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.AdminShutdown)
+
+
+class ConstraintViolated(Exception):
+    """A row that a statement needs is not there any more, or is there already."""
+
+
+class _PollSelect:
+    """What aiopg uses of the module `select`, without its limit of 1024 descriptors.
+
+    On its error path aiopg calls `select.select([fd], [], [], 0)` to see whether the server hung up. In a
+    process with many connections the descriptor is past 1023, select raises, and the query hangs.
+    """
+
+    @staticmethod
+    def select(
+        readable: list[int], _writable: list[int], _exceptional: list[int], timeout_seconds: float
+    ) -> tuple[list[int], list[int], list[int]]:
+        poll = select.poll()
+        for descriptor in readable:
+            poll.register(descriptor, select.POLLIN)
+        return [descriptor for descriptor, _ in poll.poll(timeout_seconds * 1000)], [], []
+
+
+aiopg.connection.select = _PollSelect  # type: ignore[assignment, attr-defined]
+
+
+def read_query(name: str) -> str:
+    """Return the statement kept in sql/queries under that name; a missing one fails the import."""
+    return (_QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+
+
+class Database:
+    """A pool of connections that runs single statements, each idempotent, each in a transaction of its own."""
+
+    def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
+        self._pool = pool
+        # aiopg forgets to wake a waiter when a broken connection comes back, so its pool never has waiters.
+        self._permits = asyncio.Semaphore(max_connections)
+
+    async def fetch_all(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Run one statement and return its rows.
+
+        Raises Unavailable where the database cannot be asked, and ConstraintViolated. A statement whose
+        connection broke is run once more, for a restarted server leaves broken connections in the pool; hence
+        every statement must be safe to run twice.
+        """
+        with _translated_errors():
+            async with asyncio.timeout(_QUERY_SECONDS), self._permits:
+                try:
+                    return await self._run(statement, parameters)
+                except _CONNECTION_LOST:
+                    await self._pool.clear()  # what one restart of the server broke, it broke in all of them
+                    return await self._run(statement, parameters)
+
+    async def fetch_one(self, statement: str, parameters: Mapping[str, object]) -> Row | None:
+        """Run one statement and return its first row; otherwise as `fetch_all`."""
+        rows = await self.fetch_all(statement, parameters)
+        return rows[0] if rows else None
+
+    async def _run(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+        async with self._pool.acquire() as connection, connection.cursor() as cursor:
+            await cursor.execute(statement, parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+
+@contextlib.asynccontextmanager
+async def open_database(url: str, max_connections: int) -> AsyncIterator[Database]:
+    """Open the pool and close it at the end. Raises Unavailable where the database does not answer."""
+    with _translated_errors():
+        pool = await aiopg.create_pool(
+            url,
+            minsize=max_connections,
+            maxsize=max_connections,
+            timeout=_QUERY_SECONDS,
+            enable_json=False,
+            enable_hstore=False,
+            **_KEEPALIVE,
+        )
+    try:
+        yield Database(pool, max_connections)
+    finally:
+        pool.terminate()
+        await pool.wait_closed()
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    unavailable = Unavailable("database_unavailable", "The database does not answer now. Try again in a moment.")
+    try:
+        yield
+    except psycopg2.IntegrityError as error:
+        raise ConstraintViolated(str(error)) from error
+    except (psycopg2.Error, TimeoutError) as error:
+        log.error("database_failed", reason=str(error).strip() or type(error).__name__)
+        raise unavailable from error
+    except asyncio.CancelledError as error:
+        # aiopg raises this too when the server cancels a statement; then nobody has cancelled this task.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        log.error("database_failed", reason="the server cancelled the statement")
+        raise unavailable from error

@@ -1,0 +1,174 @@
+"""Runs ffmpeg: samples in at its stdin, a complete and checked MP3 in the file that is its stdout."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import structlog
+
+from service import mp3
+from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
+from service.ffmpeg_command import encode_command
+from service.mp3 import IncompleteMp3Error, Mp3Format
+from service.wav_header import WavHeader
+
+log = structlog.stdlib.get_logger()
+
+# Silence behind resampled sound lets the resampler's tail out; the Info header cuts it off again.
+_FLUSH_SAMPLES = 64
+_SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
+# ffmpeg's last words are kept, a flood of them is not.
+_STDERR_BYTES = 4096
+_NICENESS = 10
+# LAME ends like this, by version, on samples that are no numbers: an assertion, or a made-up ENOMEM.
+_UNENCODABLE = {-signal.SIGABRT, 244}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """How to encode: the ffmpeg to run and the bounds within which it runs.
+
+    `max_duration_seconds` bounds the sound, the CPU time and the MP3's size. An ffmpeg that takes no input, or
+    does not end after it, for `stall_seconds` is given up.
+    """
+
+    ffmpeg: str
+    max_duration_seconds: int
+    stall_seconds: float
+
+    @contextlib.asynccontextmanager
+    async def open(self, source: WavHeader, target: Mp3Format, stdout: int) -> AsyncIterator["Encoding"]:
+        """Start one ffmpeg that writes to the descriptor `stdout` and never leave it running.
+
+        However the block is left, its process group is killed and reaped. Raises Unavailable where ffmpeg
+        cannot be started.
+        """
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *encode_command(self.ffmpeg, source, target, self.max_duration_seconds),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=stdout,
+                stderr=asyncio.subprocess.PIPE,
+                env={},
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.error("encoder_not_started", ffmpeg=self.ffmpeg, reason=str(error))
+            raise Unavailable("encoder_unavailable", "The encoder cannot be started. Try again later.") from error
+        _yield_to_service(process.pid)
+        encoding = Encoding(process, source, target, stdout, self.stall_seconds)
+        try:
+            yield encoding
+        finally:
+            await encoding.kill()
+
+
+class Encoding:
+    """One ffmpeg run."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        source: WavHeader,
+        target: Mp3Format,
+        stdout: int,
+        stall_seconds: float,
+    ) -> None:
+        assert process.stdin is not None  # noqa: S101 - opened as pipes
+        assert process.stderr is not None  # noqa: S101
+        self._process = process
+        self._stdin = process.stdin
+        self._source = source
+        self._target = target
+        self._stdout = stdout
+        self._stall_seconds = stall_seconds
+        self._last_words = b""
+        self._listener = asyncio.create_task(self._listen(process.stderr))
+
+    async def write(self, samples: bytes) -> None:
+        """Hand samples on and wait until ffmpeg keeps up: this wait is the backpressure on the client.
+
+        Raises as `finish` does where ffmpeg has ended or is stuck.
+        """
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                self._stdin.write(samples)
+                await self._stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._failure(await self._exit_status()) from error
+        except TimeoutError as error:
+            raise self._stuck() from error
+
+    async def finish(self, sample_count: int) -> None:
+        """End the input, wait for ffmpeg, and make sure that the MP3 has exactly so many samples.
+
+        Raises Unprocessable for samples that cannot be encoded, StorageFull where the disk is, and Unavailable
+        where the encoder failed: killed, stuck, or its MP3 is not what the samples must give.
+        """
+        if self._is_resampled:
+            flush = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
+            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * flush))
+        self._stdin.close()
+        status = await self._exit_status()
+        if status != 0:
+            raise self._failure(status)
+        try:
+            mp3.seal(self._stdout, self._target, *self._expected(sample_count))
+        except (IncompleteMp3Error, OSError) as error:
+            raise self._failure(status, str(error)) from error
+
+    async def kill(self) -> None:
+        """Kill the process group and reap it: SIGKILL, because ffmpeg that waits for input heeds nothing less."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        await self._listener
+
+    @property
+    def _is_resampled(self) -> bool:
+        return self._source.sample_rate != self._target.sample_rate
+
+    def _expected(self, sample_count: int) -> tuple[int, list[int]]:
+        """Return the samples that must be heard and the frame counts that are right for them."""
+        rate = self._target.sample_rate
+        if not self._is_resampled:
+            return sample_count, [mp3.frame_count(sample_count, rate)]
+        heard = mp3.resampled_count(sample_count, self._source.sample_rate)
+        # ffmpeg's resampler rounds either way.
+        encoded = range(heard + _FLUSH_SAMPLES - 2, heard + _FLUSH_SAMPLES + 3)
+        return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
+
+    async def _listen(self, stderr: asyncio.StreamReader) -> None:
+        while words := await stderr.read(_STDERR_BYTES):
+            self._last_words = (self._last_words + words)[-_STDERR_BYTES:]
+
+    async def _exit_status(self) -> int:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                status = await self._process.wait()
+        except TimeoutError as error:
+            raise self._stuck() from error
+        await self._listener
+        return status
+
+    def _failure(self, status: int, reason: str = "") -> ServiceError:
+        words = self._last_words.decode(errors="replace")
+        if "No space left on device" in words or "Disk quota exceeded" in words:
+            return StorageFull("storage_full", "There is no room for this recording now. Try again later.")
+        if status in _UNENCODABLE and self._source.codec.startswith("f"):
+            return Unprocessable("unencodable_audio", "A sample is not a number, infinite or far out of range.")
+        log.error("encoder_failed", status=status, reason=reason, last_words=words)
+        return Unavailable("encoder_failed", "The encoder failed on this upload. Try again.")
+
+    def _stuck(self) -> ServiceError:
+        log.error("encoder_stuck", pid=self._process.pid, seconds=self._stall_seconds)
+        return Unavailable("encoder_failed", "The encoder stopped on this upload. Try again.")
+
+
+def _yield_to_service(pid: int) -> None:
+    """Let the service's own answers go before encoding; best effort, for it is about fairness alone."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)

@@ -1,0 +1,36 @@
+"""What the service keeps: users and their records."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A label with a token; names are not unique."""
+
+    id: int
+    username: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One kept MP3 and what is true of it.
+
+    `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
+    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `warnings` are sentences about
+    what was odd in the WAV and did not stop us.
+    """
+
+    id: UUID
+    user_id: int
+    filename: str
+    duration: float
+    sample_rate: int
+    channels: int
+    bit_rate: int
+    size: int
+    sha256: str
+    warnings: tuple[str, ...]
+    created_at: datetime

@@ -1,0 +1,156 @@
+"""The arithmetic of constant-bit-rate MP3 and its Info header: what a complete file must look like.
+
+ISO/IEC 11172-3 and 13818-3 fix frame lengths and bit rates; the Info header with its LAME extension says how
+many of the decoded samples are sound (encoder delay and padding), which is what makes playback sample-exact.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_MPEG1_BIT_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MPEG2_BIT_RATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MPEG25_BIT_RATES = (8, 16, 24, 32, 40, 48, 56, 64)
+# LAME starts its first frame with this many samples that are no sound of ours, and ends with as many at least.
+_LAME_LOOKAHEAD = 1152
+# Debian 12's decoder cannot drop more than one short frame and a half from both ends of so short a sound.
+_FEWEST_SAMPLES_IN_SHORT_FRAMES = 47
+
+
+class IncompleteMp3Error(Exception):
+    """The file is not what the samples that went into the encoder must give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mp3Format:
+    """What is encoded: sample rate in Hz, 1 or 2 channels, bit rate in bit/s."""
+
+    sample_rate: int
+    channels: int
+    bit_rate: int
+
+
+def output_rate(sample_rate: int) -> int:
+    """Return the MP3 rate for a WAV's rate: the same, or the nearest above; past 48 kHz the family's own."""
+    if sample_rate > SAMPLE_RATES[-1]:
+        return 44_100 if sample_rate % 11_025 == 0 else 48_000
+    return next(rate for rate in SAMPLE_RATES if rate >= sample_rate)
+
+
+def bit_rates(sample_rate: int) -> Sequence[int]:
+    """Return the bit rates (bit/s) that are legal at an MP3 sample rate, ascending."""
+    kilobits: Sequence[int]
+    if sample_rate >= 32_000:  # noqa: PLR2004 - MPEG-1
+        kilobits = _MPEG1_BIT_RATES
+    else:
+        kilobits = _MPEG2_BIT_RATES if sample_rate >= 16_000 else _MPEG25_BIT_RATES  # noqa: PLR2004 - MPEG-2, 2.5
+    return [kilobit * 1000 for kilobit in kilobits]
+
+
+def resampled_count(sample_count: int, sample_rate: int) -> int:
+    """Return how many samples the MP3 has for so many of the WAV."""
+    return -(-sample_count * output_rate(sample_rate) // sample_rate)
+
+
+def frame_count(sample_count: int, sample_rate: int) -> int:
+    """Return how many frames LAME writes for so many samples at an MP3 rate."""
+    return -(-(sample_count + _LAME_LOOKAHEAD) // _samples_per_frame(sample_rate))
+
+
+def audio_byte_count(frames: int, mp3_format: Mp3Format) -> int:
+    """Return the exact size of so many constant-bit-rate frames, the first one unpadded."""
+    per_frame = _samples_per_frame(mp3_format.sample_rate) // 8 * mp3_format.bit_rate
+    whole, fraction = divmod(per_frame, mp3_format.sample_rate)
+    return frames * whole + -(-(frames - 1) * fraction // mp3_format.sample_rate)
+
+
+def seal(descriptor: int, mp3_format: Mp3Format, sample_count: int, frames: Sequence[int]) -> None:
+    """Check a finished MP3 against its samples and make its Info header say their number exactly.
+
+    `sample_count` is what must be heard, `frames` the frame counts that are right for it. ffmpeg's own header
+    is 1 to 46 samples off for one length in 25 (where the padding would exceed a frame) and off by the
+    resampler's rounding, so the padding is written again. Raises IncompleteMp3Error and OSError.
+    """
+    info = _InfoHeader.read(descriptor)
+    if info.frames not in frames:
+        raise IncompleteMp3Error(f"{info.frames} frames instead of {frames} for {sample_count} samples")
+    expected = info.end + audio_byte_count(info.frames, mp3_format)
+    actual = os.fstat(descriptor).st_size
+    if actual != expected:
+        raise IncompleteMp3Error(f"{actual} bytes instead of {expected} for {sample_count} samples")
+    samples_per_frame = _samples_per_frame(mp3_format.sample_rate)
+    if samples_per_frame < _LAME_LOOKAHEAD:
+        sample_count = max(sample_count, _FEWEST_SAMPLES_IN_SHORT_FRAMES)
+    info.write_padding(descriptor, info.frames * samples_per_frame - info.delay - sample_count)
+
+
+def _samples_per_frame(sample_rate: int) -> int:
+    return 1152 if sample_rate >= 32_000 else 576  # noqa: PLR2004 - MPEG-1, else MPEG-2 and 2.5
+
+
+# Offsets within the Info header, from its tag "Info": the LAME extension follows flags, frames, bytes, a table
+# of contents of 100 bytes and a quality.
+_FRAMES, _DELAYS, _TAG_CRC = 8, 141, 154
+_CRC_SPAN = 190
+_LARGEST_PADDING = 0xFFF
+
+
+@dataclass(frozen=True, slots=True)
+class _InfoHeader:
+    """The first frame, which holds no sound; `start`, `tag` and `end` are its offsets in the file."""
+
+    start: int
+    tag: int
+    end: int
+    frames: int
+    delay: int
+
+    @classmethod
+    def read(cls, descriptor: int) -> "_InfoHeader":
+        id3 = os.pread(descriptor, 10, 0)
+        start = 0
+        if id3[:3] == b"ID3":
+            start = 10 + sum(byte << shift for byte, shift in zip(id3[6:10], (21, 14, 7, 0), strict=True))
+        frame = os.pread(descriptor, 1441, start)  # the largest there is: 320 kbit/s at 32 kHz, and a pad
+        tag = frame.find(b"Info")
+        if tag < 0 or len(frame) < tag + _TAG_CRC + 2:
+            raise IncompleteMp3Error("no Info header")
+        return cls(
+            start=start,
+            tag=start + tag,
+            end=start + _frame_byte_count(frame),
+            frames=int.from_bytes(frame[tag + _FRAMES : tag + _FRAMES + 4], "big"),
+            delay=int.from_bytes(frame[tag + _DELAYS : tag + _DELAYS + 3], "big") >> 12,
+        )
+
+    def write_padding(self, descriptor: int, padding: int) -> None:
+        if not 0 <= padding <= _LARGEST_PADDING:
+            raise IncompleteMp3Error(f"a padding of {padding} samples")
+        os.pwrite(descriptor, (self.delay << 12 | padding).to_bytes(3, "big"), self.tag + _DELAYS)
+        # The checksum covers a span that may reach past its own place and past the frame: both count as zeros.
+        os.pwrite(descriptor, b"\0\0", self.tag + _TAG_CRC)
+        span = os.pread(descriptor, min(_CRC_SPAN, self.end - self.start), self.start)
+        crc = _crc16(span.ljust(_CRC_SPAN, b"\0"))
+        os.pwrite(descriptor, crc.to_bytes(2, "big"), self.tag + _TAG_CRC)
+
+
+def _frame_byte_count(frame: bytes) -> int:
+    """Return a frame's length from its own header; the muxer picks the Info frame's bit rate by its needs."""
+    version, layer_bits = frame[1] >> 3 & 3, frame[1] >> 1 & 3
+    if frame[0] != 0xFF or layer_bits != 1 or version == 1:  # noqa: PLR2004 - the sync byte
+        raise IncompleteMp3Error("no MPEG layer III frame at the start")
+    kilobits = (_MPEG1_BIT_RATES if version == 3 else _MPEG2_BIT_RATES)[(frame[2] >> 4) - 1]  # noqa: PLR2004 - MPEG-1
+    rates = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}[version]
+    sample_rate = rates[frame[2] >> 2 & 3]
+    return _samples_per_frame(sample_rate) // 8 * kilobits * 1000 // sample_rate + (frame[2] >> 1 & 1)
+
+
+def _crc16(content: bytes) -> int:
+    """CRC-16/ARC, as the LAME extension and ffmpeg's muxer use it."""
+    crc = 0
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+    return crc

@@ -1,0 +1,86 @@
+"""Runs the application: listens, waits for the signal to stop, lets uploads end, stops."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from service.admission import Admission
+from service.app import create_app
+from service.settings import Settings
+from service.web import keys
+from service.web.body import PIECE_BYTES
+
+log = structlog.stdlib.get_logger()
+
+# Longer than the usual load balancer's 60 seconds, so that it is never we who close under its request. It
+# bounds a connection without a request, or with half a request's headers, as well.
+_KEEPALIVE_SECONDS = 75
+# After an early refusal the client may still be sending; it should see the answer, and not hold us for long.
+_LINGERING_SECONDS = 2
+_CLEANUP_SECONDS = 5
+
+
+async def serve(settings: Settings, database_url: str, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets the address once connections are taken.
+
+    New uploads are refused from the signal on. Those that run may end within `shutdown_seconds`; a second
+    signal ends them at once. Raises OSError where the address cannot be had, and Unavailable where the
+    database cannot.
+    """
+    stop = _StopSignals()
+    app = create_app(settings, database_url)
+    runner = make_runner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        host, port = runner.addresses[0][:2]
+        announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        log.info("serving", host=host, port=port)
+        await stop.wait()
+        await _drain(app[keys.ADMISSION], settings.shutdown_seconds, stop)
+    finally:
+        await runner.cleanup()
+        log.info("stopped")
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Return a runner with the limits that the application relies on."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,  # an encoded body is refused, not inflated
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        lingering_time=_LINGERING_SECONDS,
+        read_bufsize=PIECE_BYTES,
+        shutdown_timeout=_CLEANUP_SECONDS,
+    )
+
+
+async def _drain(admission: Admission, grace_seconds: float, stop: "_StopSignals") -> None:
+    admission.close()
+    log.info("stopping", uploads=len(admission.running), grace_seconds=grace_seconds)
+    drained = asyncio.create_task(admission.drain(grace_seconds))
+    again = asyncio.create_task(stop.wait())
+    await asyncio.wait({drained, again}, return_when=asyncio.FIRST_COMPLETED)
+    again.cancel()
+    drained.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await drained
+    await admission.drain(0)
+
+
+class _StopSignals:
+    """SIGTERM and SIGINT, one after the other."""
+
+    def __init__(self) -> None:
+        self._count = asyncio.Semaphore(0)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._count.release)
+
+    async def wait(self) -> None:
+        """Wait for the next signal."""
+        await self._count.acquire()

@@ -1,0 +1,64 @@
+"""The environment as frozen settings; nothing else reads it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AnyHttpUrl, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "WAVEPRESS_"
+
+
+class InvalidSettingsError(Exception):
+    """The environment holds something that cannot be; the message names each variable."""
+
+
+def _public_url(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.query or url.fragment:
+        raise ValueError("must have no query and no fragment")
+    return url
+
+
+class Settings(BaseSettings):
+    """Every setting is the environment variable of its name with the prefix WAVEPRESS_."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on")
+    port: int = Field(default=8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    data_dir: Path = Field(default=Path("data"), description="Directory of the MP3s and of the embedded PostgreSQL")
+    database_url: str | None = Field(
+        default=None, description="PostgreSQL to use (`postgresql://user:password@host/name`); unset: an embedded one"
+    )
+    public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
+        default=None, description="What clients call this service; unset: each request's own scheme and Host"
+    )
+    ffmpeg: Path | None = Field(default=None, description="ffmpeg to run; unset: the static one of imageio-ffmpeg")
+    bit_rate: int = Field(
+        default=128_000,
+        ge=8_000,
+        le=320_000,
+        description="MP3 bit rate in bit/s where an upload asks for none, at most",
+    )
+    max_encodings: int = Field(default=64, ge=1, description="Uploads that encode at a time; each takes about 12 MiB")
+    max_waiting: int = Field(default=64, ge=0, description="Uploads that may wait for that; more are refused with 503")
+    max_upload_bytes: int = Field(default=4 * 2**30, ge=1, description="Largest WAV in bytes")
+    max_duration_seconds: int = Field(default=24 * 3600, ge=1, description="Longest recording in seconds")
+    stall_seconds: float = Field(default=30, gt=0, description="How long an upload, or its encoder, may stand still")
+    min_bytes_per_second: int = Field(default=1_000, ge=0, description="Slowest upload, measured over STALL_SECONDS")
+    shutdown_seconds: float = Field(default=20, ge=0, description="How long uploads may go on after SIGTERM")
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="`auto` is text on a terminal, else json"
+    )
+
+
+def read_settings() -> Settings:
+    """Read and check the environment. Raises InvalidSettingsError."""
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        problems = [
+            f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']} (it is {error['input']!r})"
+            for error in invalid.errors()
+        ]
+        raise InvalidSettingsError("\n".join(problems)) from None

@@ -1,0 +1,162 @@
+"""Keeps MP3s in a directory, by way of nameless drafts that a crash cannot leave behind."""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import structlog
+
+from service.errors import StorageFull, Unavailable
+from service.storage import Entry, StoredFile
+
+log = structlog.stdlib.get_logger()
+
+_SUFFIX = ".mp3"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+
+
+class DiskStorage:
+    """A directory with one file per record, spread over 256 folders by the id's first two digits.
+
+    `nameless` drafts (O_TMPFILE) vanish with the process that writes them. NFS and some other file systems
+    have none; there, and with `nameless=False`, drafts are named and locked, and `prepare` removes those whose
+    writer died.
+    """
+
+    def __init__(self, directory: Path, *, nameless: bool = True) -> None:
+        self._directory = directory
+        self._drafts = directory / "drafts"
+        self._nameless = nameless
+
+    def prepare(self) -> None:
+        """Make the folders and clear away abandoned drafts. Raises OSError."""
+        self._drafts.mkdir(parents=True, exist_ok=True)
+        for number in range(256):
+            (self._directory / f"{number:02x}").mkdir(exist_ok=True)
+        _sync_directory(self._directory)
+        for draft in self._drafts.iterdir():
+            _remove_if_abandoned(draft)
+
+    def path(self, record_id: UUID) -> Path:
+        """Return where a record's MP3 is, or would be."""
+        return self._directory / record_id.hex[:2] / f"{record_id}{_SUFFIX}"
+
+    @contextlib.asynccontextmanager
+    async def draft(self, record_id: UUID) -> AsyncIterator["DiskDraft"]:
+        """Open a draft, as `Storage.draft` says."""
+        with _translated_errors():
+            descriptor, name = await asyncio.to_thread(self._open_draft)
+        try:
+            yield DiskDraft(descriptor, name, self.path(record_id))
+        finally:
+            os.close(descriptor)
+            if name is not None:
+                name.unlink(missing_ok=True)
+
+    async def delete(self, record_id: UUID) -> None:
+        """Remove a file, as `Storage.delete` says."""
+        with _translated_errors():
+            await asyncio.to_thread(self.path(record_id).unlink, missing_ok=True)
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """Yield every file, as `Storage.entries` says."""
+        for number in range(256):
+            for entry in await asyncio.to_thread(_scan, self._directory / f"{number:02x}"):
+                yield entry
+
+    def _open_draft(self) -> tuple[int, Path | None]:
+        if self._nameless:
+            try:
+                return os.open(self._drafts, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None
+            except OSError as error:
+                if error.errno not in _NO_NAMELESS_FILES:
+                    raise
+        name = self._drafts / f"{uuid4()}{_SUFFIX}"
+        descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor, name
+
+
+class DiskDraft:
+    """A draft on the disk; `name` is None for a nameless one."""
+
+    def __init__(self, descriptor: int, name: Path | None, target: Path) -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._target = target
+
+    def fileno(self) -> int:
+        """Return the descriptor, as `Draft.fileno` says."""
+        return self._descriptor
+
+    async def commit(self) -> StoredFile:
+        """Sync the draft, give it its name and sync the name, as `Draft.commit` says."""
+        with _translated_errors():
+            return await asyncio.to_thread(self._commit)
+
+    def _commit(self) -> StoredFile:
+        os.fsync(self._descriptor)
+        with os.fdopen(self._descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(self._descriptor).st_size
+        self._publish()
+        return StoredFile(size=size, sha256=sha256)
+
+    def _publish(self) -> None:
+        source = self._name or f"/proc/self/fd/{self._descriptor}"
+        folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # With descriptors of folders Python calls linkat, which follows /proc's link; plain link does not.
+            os.link(source, self._target.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+            try:
+                os.fsync(folder)
+            except OSError:
+                os.unlink(self._target.name, dir_fd=folder)
+                raise
+        finally:
+            os.close(folder)
+
+
+def _scan(folder: Path) -> list[Entry]:
+    entries = []
+    with os.scandir(folder) as found:
+        for file in found:
+            with contextlib.suppress(ValueError, FileNotFoundError):  # not a record's file; deleted just now
+                record_id = UUID(file.name.removesuffix(_SUFFIX))
+                entries.append(Entry(record_id, datetime.fromtimestamp(file.stat().st_mtime, UTC)))
+    return entries
+
+
+def _remove_if_abandoned(draft: Path) -> None:
+    with draft.open("rb") as file, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink(missing_ok=True)
+        log.info("abandoned_draft_removed", draft=draft.name)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("storage_full", "There is no room for this recording now. Try again later.") from error
+        log.error("storage_failed", reason=str(error))
+        raise Unavailable("storage_unavailable", "Recordings cannot be kept now. Try again later.") from error

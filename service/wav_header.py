@@ -1,0 +1,184 @@
+"""Reads a WAV's header: where the samples are, what they are, and whether we take them.
+
+Sources: Microsoft's "Multiple Channel Audio Data and WAVE Files", EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64).
+"""
+
+import struct
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from service.errors import Unprocessable, UnsupportedMedia
+
+SAMPLE_RATES = range(8_000, 192_001)
+CHANNELS = range(1, 9)
+# Broadcast WAVs carry metadata of some MB before the samples; past this it is no header any more.
+MAX_HEADER_BYTES = 16 * 2**20
+
+_PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
+_CODECS = {
+    (_PCM, 1): "u8",
+    (_PCM, 2): "s16le",
+    (_PCM, 3): "s24le",
+    (_PCM, 4): "s32le",
+    (_FLOAT, 4): "f32le",
+    (_FLOAT, 8): "f64le",
+    (_ALAW, 1): "alaw",
+    (_MULAW, 1): "mulaw",
+}
+# The tail of every KSDATAFORMAT_SUBTYPE_* GUID; its first two bytes are the format tag.
+_SUBTYPE_TAIL = bytes.fromhex("000000001000800000aa00389b71")
+_OTHER_MAGIC = {
+    b"RIFX": "a big-endian RIFX file",
+    b"riff": "a Sony Wave64 file",
+    b"FORM": "an AIFF file",
+    b"fLaC": "a FLAC file",
+    b"OggS": "an Ogg file",
+    b"caff": "a Core Audio file",
+    b"ID3\x03": "an MP3 file",
+    b"ID3\x04": "an MP3 file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WavHeader:
+    """What the header says of the samples.
+
+    `codec` is ffmpeg's name of the raw sample format ("s16le"), `block_align` the bytes of one sample of all
+    channels, `channel_mask` the speaker bits (0 where the file names none). `data_size` is the byte count of
+    the samples, or None where the writer did not know it and they go on to the end of the body.
+    """
+
+    codec: str
+    sample_rate: int
+    channels: int
+    channel_mask: int
+    block_align: int
+    data_offset: int
+    data_size: int | None
+    is_riff: bool
+
+
+def parse_header() -> Generator[int, bytes, WavHeader]:
+    """Ask for bytes by yielding how many (negative: to skip them); return the header at the first sample."""
+    is_riff = _require_wav((yield 4))
+    riff_size, form = struct.unpack("<I4s", (yield 8))
+    if form != b"WAVE":
+        raise UnsupportedMedia("not_wav", "This is a RIFF file of another kind than WAVE. Send a WAV.", offset=8)
+    offset = 12
+    chunks: dict[bytes, tuple[int, bytes]] = {}
+    while True:
+        chunk_id, size = struct.unpack("<4sI", (yield 8))
+        offset += 8
+        if chunk_id == b"data":
+            return _header(chunks, is_riff=is_riff, riff_size=riff_size, size=size, offset=offset)
+        padded = size + size % 2
+        if offset + padded > MAX_HEADER_BYTES:
+            raise Unprocessable(
+                "header_too_large",
+                f"More than {MAX_HEADER_BYTES} bytes come before the samples. Remove the metadata.",
+                offset=offset - 8,
+            )
+        kept = min(size, _LARGEST_READ) if chunk_id in {b"fmt ", b"ds64"} else 0
+        if kept:
+            if chunk_id in chunks:
+                raise _malformed(f"There is a second {chunk_id.decode().strip()} chunk.", offset - 8)
+            chunks[chunk_id] = offset, (yield kept)
+            if chunk_id == b"fmt ":
+                _parse_fmt(*chunks[chunk_id])  # refuse now, not after megabytes of other chunks
+        if padded > kept:
+            yield kept - padded
+        offset += padded
+
+
+def _header(
+    chunks: dict[bytes, tuple[int, bytes]], *, is_riff: bool, riff_size: int, size: int, offset: int
+) -> WavHeader:
+    if b"fmt " not in chunks:
+        raise _malformed("The data chunk comes before the fmt chunk.", offset - 8)
+    if is_riff:
+        data_size = _data_size(size, riff_size, offset)
+    elif b"ds64" in chunks:
+        data_size = _data_size(size, riff_size, offset, _parse_ds64(*chunks[b"ds64"]))
+    else:
+        raise _malformed("An RF64 or BW64 file needs a ds64 chunk.", offset - 8)
+    return WavHeader(*_parse_fmt(*chunks[b"fmt "]), data_offset=offset, data_size=data_size, is_riff=is_riff)
+
+
+# WAVEFORMATEXTENSIBLE takes 40 bytes and the fixed part of ds64 28; what follows is of no use to us.
+_LARGEST_READ = 40
+
+
+def _malformed(detail: str, offset: int) -> Unprocessable:
+    return Unprocessable("malformed_header", f"{detail} Export the WAV again.", offset=offset)
+
+
+def _require_wav(magic: bytes) -> bool:
+    """Return whether this is plain RIFF (not RF64 or BW64); raise UnsupportedMedia for anything else."""
+    if magic in {b"RIFF", b"RF64", b"BW64"}:
+        return magic == b"RIFF"
+    what = _OTHER_MAGIC.get(magic, "no WAV")
+    raise UnsupportedMedia("not_wav", f"This is {what}. Send a WAV (RIFF, RF64 or BW64).", offset=0)
+
+
+def _parse_fmt(offset: int, fmt: bytes) -> tuple[str, int, int, int, int]:
+    """Return codec, sample rate, channels, channel mask and block align, or say why not."""
+    if len(fmt) < 16:  # noqa: PLR2004 - WAVEFORMAT with its bits per sample
+        raise _malformed("The fmt chunk is shorter than 16 bytes.", offset)
+    tag, channels, sample_rate, _byte_rate, block_align, bits = struct.unpack("<HHIIHH", fmt[:16])
+    mask = 0
+    if tag == _EXTENSIBLE:
+        if len(fmt) < _LARGEST_READ:
+            raise _malformed("The extensible fmt chunk is shorter than 40 bytes.", offset)
+        mask, tag, tail = struct.unpack("<IH14s", fmt[20:40])
+        if tail != _SUBTYPE_TAIL:
+            tag = _EXTENSIBLE  # a format of some vendor's own: no codec of ours
+    if channels not in CHANNELS:
+        raise Unprocessable(
+            "unsupported_channels",
+            f"The WAV has {channels} channels. Send 1 to {CHANNELS[-1]}.",
+            offset=offset + 2,
+        )
+    if sample_rate not in SAMPLE_RATES:
+        raise Unprocessable(
+            "unsupported_sample_rate",
+            f"The WAV's sample rate is {sample_rate} Hz. Send {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} Hz.",
+            offset=offset + 4,
+        )
+    width = (bits + 7) // 8
+    codec = _CODECS.get((tag, width))
+    if codec is None:
+        raise Unprocessable(
+            "unsupported_codec",
+            f"The WAV holds format 0x{tag:04X} with {bits} bits. Send PCM of 8, 16, 24 or 32 bits, "
+            "float of 32 or 64 bits, A-law or mu-law.",
+            offset=offset,
+        )
+    if block_align != channels * width:
+        raise _malformed(
+            f"Its block align is {block_align} bytes; {channels} channels of {bits} bits take {channels * width}.",
+            offset + 12,
+        )
+    return codec, sample_rate, channels, mask, block_align
+
+
+def _parse_ds64(offset: int, ds64: bytes) -> int:
+    if len(ds64) < 16:  # noqa: PLR2004 - two 64-bit sizes
+        raise _malformed("The ds64 chunk is shorter than 16 bytes.", offset)
+    _riff_size, data_size = struct.unpack("<QQ", ds64[:16])
+    return int(data_size)
+
+
+def _data_size(size: int, riff_size: int, data_offset: int, ds64_data_size: int | None = None) -> int | None:
+    """Tell a real size from the place-holders that writers into a pipe leave behind."""
+    if ds64_data_size is not None and size in {0, 0xFFFFFFFF}:
+        return ds64_data_size if 0 < ds64_data_size < 2**63 else None
+    if size == 0:
+        # More chunks declared behind no samples: a finished file without sound, not an unfinished header.
+        finished = data_offset - 8 < riff_size < _PLACEHOLDERS[0].start
+        return 0 if finished else None
+    return None if any(size in placeholder for placeholder in _PLACEHOLDERS) else size
+
+
+# sox writes 0x7FFFF000 less the rest of a block, others 0x7FFFFFFF, arecord 0x80000000, ffmpeg 0xFFFFFFFF
+# or that less the header.
+_PLACEHOLDERS = (range(0x7FFFF000 - 64, 0x80000001), range(0xFFFFFF00, 0x100000000))

@@ -1,0 +1,26 @@
+"""Who is asking: the Bearer token of the Authorization header."""
+
+from aiohttp import hdrs, web
+
+from service.errors import NotAuthenticated
+from service.models import User
+from service.users import find_user_by_token
+from service.web.keys import DATABASE, USER_ID
+
+
+def bearer_token(request: web.Request) -> str | None:
+    """Return the request's token, if it has one."""
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def authenticate(request: web.Request) -> User:
+    """Return the user whose token the request has; reads no byte of the body. Raises NotAuthenticated."""
+    token = bearer_token(request)
+    if token is None:
+        raise NotAuthenticated("missing_token", "Send your token in the header: Authorization: Bearer <token>.")
+    user = await find_user_by_token(request.app[DATABASE], token)
+    if user is None:
+        raise NotAuthenticated("unknown_token", "This token belongs to nobody. Create a user to get one.")
+    request[USER_ID] = user.id
+    return user

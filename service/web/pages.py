@@ -1,0 +1,39 @@
+"""The page for people, and the answer for watchdogs."""
+
+from aiohttp import web
+
+from service.web.presentation import base_url
+
+_FRONT_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>wavepress</title>
+<style>
+  body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
+  pre { background: #8882; padding: 1rem; overflow-x: auto; border-radius: .4rem; }
+</style>
+<h1>wavepress</h1>
+<p>Send a WAV, get an MP3 back: encoded while it arrives, ready when its last byte does.</p>
+<pre>%(curl)s</pre>
+</html>
+"""
+
+
+def curl_lines(url: str, wav: str = "talk.wav") -> str:
+    """Return the three lines that make a user, upload a WAV and download the MP3."""
+    return (
+        f'TOKEN=$(curl -fsS {url}/users -d username=ann | sed \'s/.*"token": "\\([^"]*\\)".*/\\1/\')\n'
+        f'URL=$(curl -fsST {wav} -H "Authorization: Bearer $TOKEN" -H "Accept: text/plain" {url}/records/)\n'
+        f'curl -fsSo talk.mp3 "$URL"'
+    )
+
+
+async def front_page(request: web.Request) -> web.Response:
+    """GET /: what this is and how to use it."""
+    return web.Response(text=_FRONT_PAGE % {"curl": curl_lines(base_url(request))}, content_type="text/html")
+
+
+async def live(_request: web.Request) -> web.Response:
+    """GET /health/live: the process answers."""
+    return web.json_response({"status": "live"})

@@ -1,0 +1,61 @@
+"""What records look like from outside: JSON, addresses, file names."""
+
+from datetime import UTC
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from aiohttp import hdrs, web
+
+from service.models import Record
+from service.web.keys import PUBLIC_URL
+
+# What the common file systems allow for a name, in bytes of UTF-8.
+_LONGEST_NAME_BYTES = 255
+
+
+def base_url(request: web.Request) -> str:
+    """Return what clients call this service, without a slash at the end."""
+    public_url = request.app[PUBLIC_URL]
+    if public_url:
+        return public_url
+    return f"{request.scheme}://{request.headers.get(hdrs.HOST) or _own_address(request)}"
+
+
+def record_url(request: web.Request, record: Record) -> str:
+    """Return where the record's MP3 is downloaded."""
+    return f"{base_url(request)}/records/{record.id}.mp3"
+
+
+def record_json(request: web.Request, record: Record) -> dict[str, object]:
+    """Return the record as its owner sees it."""
+    return {
+        "id": str(record.id),
+        "url": record_url(request, record),
+        "filename": record.filename,
+        "duration": record.duration,
+        "sample_rate": record.sample_rate,
+        "channels": record.channels,
+        "bit_rate": record.bit_rate,
+        "size": record.size,
+        "sha256": record.sha256,
+        "warnings": list(record.warnings),
+        "created_at": record.created_at.astimezone(UTC).isoformat(),
+    }
+
+
+def content_disposition(filename: str) -> str:
+    """Name a download after its upload, ending in .mp3, as RFC 6266 has it: plain ASCII first, then UTF-8."""
+    stem = PurePosixPath(filename).stem or filename
+    room = _LONGEST_NAME_BYTES - len(".mp3")
+    name = stem.encode()[:room].decode(errors="ignore") + ".mp3"
+    plain = "".join(character if " " <= character <= "~" and character not in '"\\%' else "_" for character in name)
+    if plain == name:
+        return f'inline; filename="{name}"'
+    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _own_address(request: web.Request) -> str:
+    """Stand in for the Host header that HTTP/1.0 need not have."""
+    assert request.transport is not None  # noqa: S101 - a request that is being answered
+    host, port = request.transport.get_extra_info("sockname")[:2]
+    return f"{host}:{port}"

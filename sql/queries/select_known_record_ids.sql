@@ -1,0 +1,1 @@
+SELECT id FROM records WHERE id = ANY(%(ids)s::uuid[])

@@ -1,0 +1,4 @@
+SELECT id, user_id, filename, duration, sample_rate, channels, bit_rate, size, encode(sha256, 'hex'), warnings,
+    created_at
+FROM records
+WHERE id = %(id)s

@@ -1,0 +1,1 @@
+SELECT id, username, created_at FROM users WHERE id = %(id)s

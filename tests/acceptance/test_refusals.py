@@ -1,0 +1,327 @@
+"""The first line of defence: who and what is refused, with which word, and before which byte."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.web.keys import ADMISSION
+from tests import wavs
+from tests.client import TRANSPORTS, Account, Service, Transport
+from tests.conftest import StartService
+from tests.raw import RawClient, connect, framed, request_head
+
+WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
+NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
+
+
+@pytest.fixture
+async def account(service: Service) -> Account:
+    return await service.create_user()
+
+
+@contextlib.asynccontextmanager
+async def running_upload(service: Service, account: Account) -> AsyncIterator[RawClient]:
+    """An upload that has a slot and goes on until the block ends."""
+    before = len(service.app[ADMISSION].running)
+    async with connect(service) as client:
+        await client.send(request_head(account, "raw", len(WAV)) + WAV[:200_000])
+        async with asyncio.timeout(10):
+            while len(service.app[ADMISSION].running) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        yield client
+
+
+async def until_nothing_runs(service: Service) -> None:
+    async with asyncio.timeout(5):
+        while service.app[ADMISSION].running:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("who", [None, NOBODY, Account(0, "no-uuid"), Account(0, "")])
+async def test_without_a_users_token_it_is_401_before_the_body(
+    service: Service, who: Account | None, transport: Transport
+) -> None:
+    async with connect(service) as client:
+        await client.send(request_head(who, transport, len(WAV)))
+        answer = await client.answer()
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["connection"] == "close"
+
+
+async def test_refused_client_that_goes_on_sending_is_cut_off_soon(service: Service) -> None:
+    async with connect(service) as client:
+        await client.send(request_head(NOBODY, "raw", len(WAV)) + WAV[:1000])
+        assert (await client.answer()).status == 401
+        async with asyncio.timeout(10):
+            assert await client.is_closed_by_service()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_client_that_expects_100_is_refused_in_the_first_line(service: Service, transport: Transport) -> None:
+    async with connect(service) as client:
+        await client.send(request_head(NOBODY, transport, len(WAV), "Expect: 100-continue"))
+        assert (await client.answer()).status == 401
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_client_that_expects_100_gets_it_once_it_may_send(
+    service: Service, account: Account, transport: Transport
+) -> None:
+    async with connect(service) as client:
+        await client.send(request_head(account, transport, len(WAV), "Expect: 100-continue"))
+        assert (await client.answer()).status == 100
+        await client.send(framed(WAV, transport))
+        assert (await client.answer()).status == 201
+
+
+async def test_other_expectations_are_417(service: Service, account: Account) -> None:
+    async with connect(service) as client:
+        await client.send(request_head(account, "raw", 10, "Expect: the-unexpected"))
+        assert (await client.answer()).status == 417
+
+
+@pytest.mark.parametrize(("line", "status"), [("PUT /nowhere", 404), ("PUT /users", 405), ("POST /health/live", 405)])
+async def test_unknown_addresses_refuse_before_the_body_too(service: Service, line: str, status: int) -> None:
+    async with connect(service) as client:
+        await client.send(f"{line} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n".encode())
+        answer = await client.answer()
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
+@pytest.mark.parametrize("transport", ["raw", "multipart"])
+async def test_declared_size_past_the_limit_is_413_before_the_body(
+    start_service: StartService, transport: Transport, expect: tuple[str, ...]
+) -> None:
+    service = await start_service(max_upload_bytes=1_000_000)
+    account = await service.create_user()
+    async with connect(service) as client:
+        await client.send(request_head(account, transport, 1_100_000, *expect))
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (413, "too_large")
+
+
+async def test_size_declared_by_the_wav_is_413_at_its_header(start_service: StartService) -> None:
+    service = await start_service(max_upload_bytes=1_000_000)
+    account = await service.create_user()
+    async with connect(service) as client:
+        head = wavs.header(1_000_000, sample_rate=44100, channels=2)
+        await client.send(request_head(account, "chunked", 0) + b"%x\r\n%s\r\n" % (len(head), head))
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("transport", ["chunked", "multipart"])
+async def test_counted_size_past_the_limit_is_413_at_that_byte(
+    start_service: StartService, transport: Transport
+) -> None:
+    service = await start_service(max_upload_bytes=50_000)
+    account = await service.create_user()
+    endless = wavs.header(0, sample_rate=8000, channels=1, data_size=0xFFFFFFFF) + bytes(60_000)
+    answer = await service.upload(account, endless, transport=transport)
+    assert (answer.status, answer.json["code"], answer.json["offset"]) == (413, "too_large", 50_000)
+    assert not service.files()
+
+
+@pytest.mark.parametrize("data_size", [None, 0xFFFFFFFF])
+async def test_recording_longer_than_the_limit_is_413(start_service: StartService, data_size: int | None) -> None:
+    service = await start_service(max_duration_seconds=4)
+    account = await service.create_user()
+    layout: wavs.Layout = {"sample_rate": 44100, "channels": 2}
+    if data_size is not None:
+        layout["data_size"] = data_size
+    wav = wavs.wav(wavs.chirp(44100 * 4 + 1, 44100, 2), **layout)
+    answer = await service.upload(account, wav)
+    assert (answer.status, answer.json["code"]) == (413, "too_long")
+    exact = wavs.wav(wavs.chirp(44100 * 4, 44100, 2), **layout)
+    assert (await service.upload(account, exact)).status == 201
+
+
+async def test_encoded_body_is_415_before_it_is_read(service: Service, account: Account) -> None:
+    async with connect(service) as client:
+        await client.send(request_head(account, "raw", 1000, "Content-Encoding: gzip"))
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (415, "content_encoded")
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "audio/mpeg", "application/x-www-form-urlencoded"])
+async def test_post_of_another_type_is_415_before_it_is_read(
+    service: Service, account: Account, content_type: str
+) -> None:
+    head = request_head(account, "raw", 1000, f"Content-Type: {content_type}").replace(
+        b"PUT /records/", b"POST /records"
+    )
+    async with connect(service) as client:
+        await client.send(head)
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (415, "unsupported_type")
+
+
+async def test_past_the_queue_it_is_503_at_once_with_retry_after(start_service: StartService) -> None:
+    service = await start_service(max_encodings=1, max_waiting=0)
+    account = await service.create_user()
+    async with running_upload(service, account), connect(service) as client:
+        await client.send(request_head(account, "raw", len(WAV), "Expect: 100-continue"))
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (503, "queue_full")
+        assert int(answer.headers["retry-after"]) > 0
+    await until_nothing_runs(service)
+    assert (await service.upload(account, WAV)).status == 201
+
+
+async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: StartService) -> None:
+    service = await start_service(max_encodings=1, max_waiting=1)
+    account = await service.create_user()
+    async with running_upload(service, account) as first:
+        waiting = asyncio.create_task(service.upload(account, WAV))
+        while not service.app[ADMISSION].waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await first.send(WAV[200_000:])
+        assert (await first.answer()).status == 201
+        assert (await waiting).status == 201
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_stalled_body_is_408(start_service: StartService, transport: Transport) -> None:
+    service = await start_service(stall_seconds=0.5)
+    account = await service.create_user()
+    loop = asyncio.get_running_loop()
+    async with connect(service) as client:
+        await client.send(request_head(account, transport, len(WAV)) + framed(WAV, transport)[:300_000])
+        started = loop.time()
+        answer = await client.answer()
+        assert 0.4 < loop.time() - started < 2
+        assert (answer.status, answer.json["code"], answer.headers["connection"]) == (408, "stalled_body", "close")
+    assert not service.files()
+
+
+async def test_trickling_body_is_408_though_it_never_stalls(start_service: StartService) -> None:
+    service = await start_service(stall_seconds=0.5, min_bytes_per_second=10_000)
+    account = await service.create_user()
+    async with connect(service) as client:
+        await client.send(request_head(account, "raw", len(WAV)) + WAV[:1000])
+        trickle = asyncio.create_task(send_slowly(client, WAV[1000:], size=10, seconds=0.05))
+        answer = await client.answer()
+        trickle.cancel()
+        assert (answer.status, answer.json["code"]) == (408, "slow_body")
+
+
+async def test_slow_and_steady_body_may_take_far_longer_than_the_stall_limit(start_service: StartService) -> None:
+    service = await start_service(stall_seconds=0.3, min_bytes_per_second=10_000)
+    account = await service.create_user()
+    wav = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)
+    async with connect(service) as client:
+        await client.send(request_head(account, "raw", len(wav)))
+        await send_slowly(client, wav, size=3000, seconds=0.05)
+        assert (await client.answer()).status == 201
+
+
+async def send_slowly(client: RawClient, content: bytes, size: int, seconds: float) -> None:
+    for start in range(0, len(content), size):
+        await client.send(content[start : start + size])
+        await asyncio.sleep(seconds)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("wav", "status", "code"),
+    [
+        (b"", 422, "empty"),
+        (b"<!doctype html><p>hello", 415, "not_wav"),
+        (WAV[:30], 422, "truncated"),
+        (WAV[:44], 422, "truncated"),
+        (WAV[:-1], 422, "truncated"),
+        (WAV[: len(WAV) // 2], 422, "truncated"),
+        (wavs.wav(b"", sample_rate=44100, channels=2), 422, "empty"),
+        (wavs.wav(b"", sample_rate=44100, channels=2, after=[wavs.chunk(b"LIST", bytes(500))]), 422, "empty"),
+        (wavs.wav(b"", sample_rate=44100, channels=2, data_size=0xFFFFFFFF), 422, "empty"),
+        (wavs.wav(bytes(90), sample_rate=44100, channels=9), 422, "unsupported_channels"),
+        (wavs.wav(bytes(90), sample_rate=1, channels=1), 422, "unsupported_sample_rate"),
+        (wavs.wav(bytes(90), sample_rate=44100, channels=1, format_tag=0x55), 422, "unsupported_codec"),
+        (wavs.wav(bytes(90), sample_rate=44100, channels=1, block_align=0), 422, "malformed_header"),
+    ],
+)
+async def test_bad_wav_gets_its_word_and_leaves_nothing(
+    service: Service, account: Account, wav: bytes, status: int, code: str, transport: Transport
+) -> None:
+    answer = await service.upload(account, wav, transport=transport)
+    assert (answer.status, answer.json["code"]) == (status, code)
+    assert answer.json["status"] == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert not service.files()
+
+
+async def test_not_a_number_is_422_and_no_fault_of_ours(service: Service, account: Account) -> None:
+    source = wavs.chirp(44100, 44100, 1)
+    source[20_000] = float("nan")
+    answer = await service.upload(account, wavs.wav(source, sample_rate=44100, channels=1, sample_format=wavs.F32))
+    assert (answer.status, answer.json["code"]) == (422, "unencodable_audio")
+    assert not service.files()
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "malformed_multipart"),
+        (b"garbage", "malformed_multipart"),
+        (b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.wav"\r\n\r\n' + WAV, "malformed_multipart"),
+        (framed(WAV, "multipart")[:-7] + framed(WAV, "multipart"), "second_file"),
+        (b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n' * 2000 + b"--b--\r\n", "too_many_fields"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + bytes(20_000) + b"\r\n--b--\r\n",
+            "field_too_long",
+        ),
+        (b"\r\n" * 100_000, "too_many_fields"),
+        (b"--b\r\n" + b"X: y\r\n" * 200 + b"\r\n\r\n--b--\r\n", "malformed_multipart"),
+        (
+            b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\n\r\n--c--\r\n--b--\r\n",
+            "nested_multipart",
+        ),
+        (
+            (
+                b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.wav"\r\n'
+                b"Content-Transfer-Encoding: base64\r\n\r\nUklGRg==\r\n--b--\r\n"
+            ),
+            "transfer_encoded",
+        ),
+    ],
+)
+async def test_broken_multipart_is_400(service: Service, account: Account, body: bytes, code: str) -> None:
+    async with connect(service) as client:
+        head = (
+            f"POST /records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.token}\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        await client.send(head.encode() + body)
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (400, code)
+    assert not service.files()
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", f"multipart/form-data; boundary={'x' * 71}"])
+async def test_missing_or_overlong_boundary_is_400(service: Service, account: Account, content_type: str) -> None:
+    answer = await service.post("/records", data=b"--x", headers=account.headers | {"Content-Type": content_type})
+    assert (answer.status, answer.json["code"]) == (400, "malformed_multipart")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("ending", ["FIN", "RST"])
+async def test_hung_up_upload_leaves_nothing_behind(
+    service: Service, account: Account, transport: Transport, ending: str
+) -> None:
+    async with connect(service) as client:
+        await client.send(request_head(account, transport, len(WAV)) + framed(WAV, transport)[:500_000])
+        admission = service.app[ADMISSION]
+        while not admission.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        if ending == "RST":
+            client.reset()
+    await until_nothing_runs(service)
+    assert not service.files()
+    assert (await service.upload(account, WAV)).status == 201

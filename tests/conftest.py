@@ -1,0 +1,86 @@
+"""Fixtures: a PostgreSQL for the session, a database, a data directory and a service for each test."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import BaseTestServer, TestClient
+
+from service.app import create_app
+from service.embedded import postgres
+from service.migrations import migrate
+from service.server import make_runner
+from service.settings import Settings
+from tests.client import Service
+
+StartService = Callable[..., Awaitable[Service]]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for all tests of this process, its database migrated."""
+    with postgres(tmp_path_factory.mktemp("postgres") / "data", options={"fsync": "off"}) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> str:
+    """The session's database without a row in it."""
+    _execute(postgres_url, "TRUNCATE users, records RESTART IDENTITY")
+    return postgres_url
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> str:
+    """A new database without a table in it."""
+    name = f"test{next(_numbers)}"
+    _execute(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
+    return f"{postgres_url} dbname={name}"
+
+
+def _execute(url: str, statement: str) -> None:
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+
+class _Server(BaseTestServer):
+    """The application behind the very runner that production uses, on a socket."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__()
+        self.app = app
+
+    async def _make_runner(self, **_defaults: object) -> web.AppRunner:
+        return make_runner(self.app)
+
+
+@pytest.fixture
+async def start_service(database_url: str, tmp_path: Path) -> AsyncIterator[StartService]:
+    """Return a function that starts a service with the given settings; it is stopped after the test."""
+    clients: list[TestClient[web.Request, None]] = []
+
+    async def start(**settings: object) -> Service:
+        app = create_app(Settings.model_validate({"data_dir": tmp_path / "data"} | settings), database_url)
+        client: TestClient[web.Request, None] = TestClient(_Server(app))
+        clients.append(client)
+        await client.start_server()
+        return Service(client, app, tmp_path / "data", database_url)
+
+    yield start
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def service(start_service: StartService) -> Service:
+    """A service with the default settings."""
+    return await start_service()

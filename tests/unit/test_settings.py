@@ -1,0 +1,69 @@
+"""Settings: the README's table is true, and a wrong value is named."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.settings import InvalidSettingsError, Settings, read_settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def readme_rows() -> list[str]:
+    return re.findall(r"^\| `WAVEPRESS_.*$", README.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def settings_rows() -> list[str]:
+    """What the README must say: the fields' own names, defaults and descriptions."""
+    return [
+        f"| `WAVEPRESS_{name.upper()}` "
+        f"| {'unset' if field.default is None else f'`{field.default}`'} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def test_readme_lists_every_setting_as_it_is() -> None:
+    assert readme_rows() == settings_rows()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "abc"),
+        ("PORT", "65536"),
+        ("BIT_RATE", "128k"),
+        ("MAX_ENCODINGS", "0"),
+        ("MAX_WAITING", "-1"),
+        ("STALL_SECONDS", "0"),
+        ("LOG_FORMAT", "xml"),
+        ("PUBLIC_URL", "example.org"),
+        ("PUBLIC_URL", "https://example.org/?x=1"),
+    ],
+)
+def test_wrong_value_is_an_error_that_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"WAVEPRESS_{name}", value)
+    with pytest.raises(InvalidSettingsError, match=rf"WAVEPRESS_{name}: .*{re.escape(value)}"):
+        read_settings()
+
+
+def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEPRESS_PORT", "abc")
+    monkeypatch.setenv("WAVEPRESS_MAX_WAITING", "many")
+    with pytest.raises(InvalidSettingsError) as error:
+        read_settings()
+    assert {"WAVEPRESS_PORT", "WAVEPRESS_MAX_WAITING"} <= set(re.findall(r"WAVEPRESS_\w+", str(error.value)))
+
+
+def test_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL", "")
+    monkeypatch.setenv("WAVEPRESS_PORT", "9000")
+    settings = read_settings()
+    assert (settings.database_url, settings.port) == (None, 9000)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1
