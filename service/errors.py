@@ -43,6 +43,12 @@ class NotFound(ServiceError):
     title = "Not found"
 
 
+class Conflict(ServiceError):
+    """Another upload with the same idempotency key is still running."""
+
+    title = "Conflict"
+
+
 class ClientStalled(ServiceError):
     """The body stopped arriving, or arrives slower than the minimum rate."""
 
@@ -71,6 +77,12 @@ class Unprocessable(ServiceError):
     """A WAV, or a field, that we understand and refuse."""
 
     title = "Cannot be processed"
+
+
+class TooManyUploads(ServiceError):
+    """The user has as many uploads running as one user may."""
+
+    title = "Too many uploads"
 
 
 class Unavailable(ServiceError):

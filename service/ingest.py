@@ -1,18 +1,19 @@
 """The use case: one upload, from its first byte to its row."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 
-from service import mp3
+from service import metrics, mp3
 from service.critical import to_the_end
 from service.database import ConstraintViolated, Database
 from service.encoder import Encoder
-from service.errors import NotAuthenticated, TooLarge, Unavailable, Unprocessable
+from service.errors import Conflict, NotAuthenticated, TooLarge, Unavailable, Unprocessable
 from service.models import Record
 from service.mp3 import Mp3Format
 from service.records import insert_record
@@ -28,14 +29,18 @@ _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What an upload is, apart from its bytes; `bit_rate` (bit/s) is the default where the client asked for none.
+    """What an upload is, apart from its bytes; its `id` becomes the record's.
+
+    `bit_rate` (bit/s) and `idempotency_key` are None where the client sent none.
 
     `check` is called when all bytes are in and nothing is kept yet; what it raises ends the upload.
     """
 
+    id: UUID
     user_id: int
     filename: str
     bit_rate: int | None
+    idempotency_key: str | None
     check: Callable[[], None]
 
 
@@ -56,12 +61,12 @@ class Ingest:
         In all other cases nothing is left of it: whatever `pieces` or `upload.check` raise, a ServiceError of
         what the WAV, the encoder, the storage or the database refuse, or a cancellation.
         """
+        started = time.monotonic()
         reader = WavReader()
         header, samples = await self._read_header(reader, pieces)
         target = self._target(header, upload.bit_rate)
-        record_id = uuid4()
         async with (
-            self.storage.draft(record_id) as draft,
+            self.storage.draft(upload.id) as draft,
             self.encoder.open(header, target, draft.fileno()) as encoding,
         ):
             await encoding.write(samples)
@@ -70,30 +75,38 @@ class Ingest:
                 self._check_size(reader, header)
                 await encoding.write(samples)
             sample_count = reader.finish()
+            arrived = time.monotonic()
             upload.check()
             await encoding.finish(sample_count)
             upload.check()  # an encoder may take its time, and the client go
-            record = _unsaved_record(record_id, upload, sample_count / header.sample_rate, target, reader.warnings())
-            return await to_the_end(self._keep(draft, record))
+            record = _unsaved_record(upload, sample_count / header.sample_rate, target, reader.warnings())
+            record = await to_the_end(self._keep(draft, record, upload.idempotency_key))
+        metrics.AUDIO_SECONDS.inc(record.duration)
+        metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
+        metrics.LAST_BYTE_TO_RECORD.observe(time.monotonic() - arrived)
+        return record
 
-    async def _keep(self, draft: Draft, record: Record) -> Record:
+    async def _keep(self, draft: Draft, record: Record, idempotency_key: str | None) -> Record:
         file = await draft.commit()
         record = replace(record, size=file.size, sha256=file.sha256)
         for pause in _INSERT_PAUSES_SECONDS:
             try:
-                return await self._insert(record)
+                return await self._insert(record, idempotency_key)
             except Unavailable:
                 await asyncio.sleep(pause)
         # Should this fail as well, the file stays: the row may be there, with only the answer lost. If it is
         # not, the sweep finds the file.
-        return await self._insert(record)
+        return await self._insert(record, idempotency_key)
 
-    async def _insert(self, record: Record) -> Record:
+    async def _insert(self, record: Record, idempotency_key: str | None) -> Record:
         try:
-            await insert_record(self.database, record)
+            is_kept = await insert_record(self.database, record, idempotency_key)
         except ConstraintViolated as error:
             await self.storage.delete(record.id)
             raise NotAuthenticated("unknown_token", "This user has been deleted meanwhile.") from error
+        if not is_kept:
+            await self.storage.delete(record.id)
+            raise upload_running()
         return record
 
     async def _read_header(self, reader: WavReader, pieces: AsyncIterator[bytes]) -> tuple[WavHeader, bytes]:
@@ -131,11 +144,9 @@ def too_large(max_upload_bytes: int, offset: int | None = None) -> TooLarge:
     return TooLarge("too_large", f"This service takes uploads of up to {max_upload_bytes} bytes.", offset=offset)
 
 
-def _unsaved_record(
-    record_id: UUID, upload: Upload, duration: float, target: Mp3Format, warnings: tuple[str, ...]
-) -> Record:
+def _unsaved_record(upload: Upload, duration: float, target: Mp3Format, warnings: tuple[str, ...]) -> Record:
     return Record(
-        id=record_id,
+        id=upload.id,
         user_id=upload.user_id,
         filename=upload.filename,
         duration=duration,
@@ -147,3 +158,8 @@ def _unsaved_record(
         warnings=warnings,
         created_at=datetime.now(UTC),
     )
+
+
+def upload_running() -> Conflict:
+    """Return the refusal of an upload while another one has its idempotency key."""
+    return Conflict("upload_running", "An upload with this Idempotency-Key is still running. Ask again in a moment.")

@@ -53,6 +53,11 @@ def roll_back(url: str) -> None:
         backend.rollback_migrations(backend.to_rollback(_read_migrations()))
 
 
+def newest_migration() -> str:
+    """Return the name of the last migration that this service needs."""
+    return max(path.stem for path in _DIRECTORY.glob("*.sql") if not path.stem.endswith(".rollback"))
+
+
 def _read_migrations() -> yoyo.migrations.MigrationList:
     migrations = yoyo.read_migrations(str(_DIRECTORY))
     if not migrations:  # yoyo finds nothing wrong with a directory that is not there

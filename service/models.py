@@ -7,11 +7,13 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A label with a token; names are not unique."""
+    """A label with a token; names are not unique. It holds `record_count` MP3s of `byte_count` bytes together."""
 
     id: int
     username: str
     created_at: datetime
+    record_count: int
+    byte_count: int
 
 
 @dataclass(frozen=True, slots=True)

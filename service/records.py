@@ -1,23 +1,61 @@
 """Records: one typed function per statement."""
 
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from uuid import UUID
 
 from service.database import Database, Row, read_query
-from service.models import Record
+from service.models import Record, User
 
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
+_SELECT_BY_USER = read_query("select_records_by_user")
+_DELETE = read_query("delete_record")
 _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
 
 
-async def insert_record(database: Database, record: Record) -> None:
+# For this long after its upload a key answers with the record.
+IDEMPOTENCY_KEY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a user's list of records; it stays valid when its record is deleted."""
+
+    created_at: datetime
+    id: UUID
+
+
+async def insert_record(database: Database, record: Record, idempotency_key: str | None) -> bool:
     """Keep a record whose MP3 is in the storage already; a second call with the same id changes nothing.
 
-    Raises ConstraintViolated where the user is gone, and Unavailable.
+    Returns whether it is kept: not so where the key has passed to another upload meanwhile. Raises
+    ConstraintViolated where the user is gone, and Unavailable.
     """
-    await database.fetch_all(_INSERT, asdict(record) | {"warnings": list(record.warnings)})
+    parameters = asdict(record) | {
+        "warnings": list(record.warnings),
+        "idempotency_key": idempotency_key,
+        "key_seconds": IDEMPOTENCY_KEY_SECONDS,
+    }
+    row = await database.fetch_one(_INSERT, parameters)
+    return row is not None and bool(row[0])
+
+
+async def select_records(database: Database, user: User, limit: int, after: Position | None) -> list[Record]:
+    """Return up to `limit` of a user's records, newest first, from behind `after` on."""
+    parameters = {
+        "user_id": user.id,
+        "limit": limit,
+        "after_created_at": after.created_at if after else None,
+        "after_id": after.id if after else None,
+    }
+    return [_record(row) for row in await database.fetch_all(_SELECT_BY_USER, parameters)]
+
+
+async def delete_record(database: Database, user: User, record_id: UUID) -> bool:
+    """Delete a user's record and return whether there was one; its file is still there."""
+    return await database.fetch_one(_DELETE, {"id": record_id, "user_id": user.id}) is not None
 
 
 async def find_record(database: Database, record_id: UUID) -> Record | None:

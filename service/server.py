@@ -5,14 +5,17 @@ import contextlib
 import signal
 from collections.abc import Callable
 
+import prometheus_client
 import structlog
 from aiohttp import web
 
+from service import metrics
 from service.admission import Admission
 from service.app import create_app
 from service.settings import Settings
 from service.web import keys
 from service.web.body import PIECE_BYTES
+from service.web.requests import RequestLog
 
 log = structlog.stdlib.get_logger()
 
@@ -36,6 +39,8 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     runner = make_runner(app)
     await runner.setup()
     try:
+        if settings.metrics_port is not None:
+            start_metrics(settings.host, settings.metrics_port)
         await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
         host, port = runner.addresses[0][:2]
         announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
@@ -51,13 +56,18 @@ def make_runner(app: web.Application) -> web.AppRunner:
     """Return a runner with the limits that the application relies on."""
     return web.AppRunner(
         app,
-        access_log=None,
+        access_log_class=RequestLog,
         auto_decompress=False,  # an encoded body is refused, not inflated
         keepalive_timeout=_KEEPALIVE_SECONDS,
         lingering_time=_LINGERING_SECONDS,
         read_bufsize=PIECE_BYTES,
         shutdown_timeout=_CLEANUP_SECONDS,
     )
+
+
+def start_metrics(host: str, port: int) -> None:
+    """Serve /metrics at a port of its own, from a thread that ends with the process. Raises OSError."""
+    prometheus_client.start_http_server(port, addr=host, registry=metrics.registry())
 
 
 async def _drain(admission: Admission, grace_seconds: float, stop: "_StopSignals") -> None:

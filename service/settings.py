@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, ValidationError
+from pydantic import AfterValidator, AnyHttpUrl, Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "WAVEPRESS_"
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
         default=None, description="What clients call this service; unset: each request's own scheme and Host"
     )
-    ffmpeg: Path | None = Field(default=None, description="ffmpeg to run; unset: the static one of imageio-ffmpeg")
+    ffmpeg: FilePath | None = Field(default=None, description="ffmpeg to run; unset: the static one of imageio-ffmpeg")
     bit_rate: int = Field(
         default=128_000,
         ge=8_000,
@@ -44,9 +44,20 @@ class Settings(BaseSettings):
     max_waiting: int = Field(default=64, ge=0, description="Uploads that may wait for that; more are refused with 503")
     max_upload_bytes: int = Field(default=4 * 2**30, ge=1, description="Largest WAV in bytes")
     max_duration_seconds: int = Field(default=24 * 3600, ge=1, description="Longest recording in seconds")
+    max_uploads_per_user: int = Field(
+        default=32, ge=1, description="Uploads that one user may run at a time; more: 429"
+    )
+    max_records_per_user: int = Field(default=1_000_000, ge=1, description="Records that one user may keep; more: 403")
+    max_bytes_per_user: int = Field(default=2**40, ge=1, description="Bytes of MP3 that one user may keep; more: 403")
+    min_free_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="Free space in DATA_DIR below which uploads are refused with 507"
+    )
     stall_seconds: float = Field(default=30, gt=0, description="How long an upload, or its encoder, may stand still")
     min_bytes_per_second: int = Field(default=1_000, ge=0, description="Slowest upload, measured over STALL_SECONDS")
     shutdown_seconds: float = Field(default=20, ge=0, description="How long uploads may go on after SIGTERM")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of its own for `/metrics`; unset: on PORT with the rest"
+    )
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="`auto` is text on a terminal, else json"
     )

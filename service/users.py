@@ -11,6 +11,8 @@ from service.text import has_control_characters
 _INSERT = read_query("insert_user")
 _SELECT_BY_TOKEN = read_query("select_user_by_token")
 _SELECT_BY_ID = read_query("select_user_by_id")
+_UPDATE_TOKEN = read_query("update_user_token")
+_DELETE = read_query("delete_user")
 
 LONGEST_USERNAME = 250
 _LARGEST_ID = 2**63 - 1
@@ -44,6 +46,18 @@ async def find_user(database: Database, user_id: int) -> User | None:
         return None
     row = await database.fetch_one(_SELECT_BY_ID, {"id": user_id})
     return User(*row) if row else None
+
+
+async def update_token(database: Database, user: User) -> UUID:
+    """Give a user a new token and return it; the old one is nobody's at once."""
+    token = uuid4()
+    await database.fetch_all(_UPDATE_TOKEN, {"id": user.id, "token_sha256": _sha256(str(token))})
+    return token
+
+
+async def delete_user(database: Database, user: User) -> list[UUID]:
+    """Delete a user with all its records and return their ids; their files are still there."""
+    return [row[0] for row in await database.fetch_all(_DELETE, {"id": user.id})]
 
 
 def _sha256(token: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from aiohttp import web
+from aiohttp import TCPConnector, web
 from aiohttp.test_utils import BaseTestServer, TestClient
 
 from service.app import create_app
@@ -33,7 +33,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str) -> str:
     """The session's database without a row in it."""
-    _execute(postgres_url, "TRUNCATE users, records RESTART IDENTITY")
+    _execute(postgres_url, "TRUNCATE users RESTART IDENTITY CASCADE")
     return postgres_url
 
 
@@ -70,7 +70,9 @@ async def start_service(database_url: str, tmp_path: Path) -> AsyncIterator[Star
 
     async def start(**settings: object) -> Service:
         app = create_app(Settings.model_validate({"data_dir": tmp_path / "data"} | settings), database_url)
-        client: TestClient[web.Request, None] = TestClient(_Server(app))
+        # A connection of its own for each request, so that none is left open between them.
+        connector = TCPConnector(force_close=True)
+        client: TestClient[web.Request, None] = TestClient(_Server(app), connector=connector)
         clients.append(client)
         await client.start_server()
         return Service(client, app, tmp_path / "data", database_url)

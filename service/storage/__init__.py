@@ -41,6 +41,9 @@ class Draft(Protocol):
 class Storage(Protocol):
     """Keeps one immutable MP3 for each record id."""
 
+    async def require_room(self) -> None:
+        """Raise StorageFull where there is not enough room left to begin another upload."""
+
     def draft(self, record_id: UUID) -> AbstractAsyncContextManager[Draft]:
         """Open a draft. Left without a commit, in whatever way, it leaves nothing behind.
 

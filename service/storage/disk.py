@@ -24,30 +24,35 @@ _NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 
 
 class DiskStorage:
-    """A directory with one file per record, spread over 256 folders by the id's first two digits.
+    """A directory with one file per record, spread over up to 256 folders by the id's first two digits.
 
     `nameless` drafts (O_TMPFILE) vanish with the process that writes them. NFS and some other file systems
     have none; there, and with `nameless=False`, drafts are named and locked, and `prepare` removes those whose
     writer died.
     """
 
-    def __init__(self, directory: Path, *, nameless: bool = True) -> None:
+    def __init__(self, directory: Path, *, min_free_bytes: int = 0, nameless: bool = True) -> None:
         self._directory = directory
         self._drafts = directory / "drafts"
+        self._min_free_bytes = min_free_bytes
         self._nameless = nameless
 
     def prepare(self) -> None:
         """Make the folders and clear away abandoned drafts. Raises OSError."""
         self._drafts.mkdir(parents=True, exist_ok=True)
-        for number in range(256):
-            (self._directory / f"{number:02x}").mkdir(exist_ok=True)
-        _sync_directory(self._directory)
         for draft in self._drafts.iterdir():
             _remove_if_abandoned(draft)
 
     def path(self, record_id: UUID) -> Path:
         """Return where a record's MP3 is, or would be."""
         return self._directory / record_id.hex[:2] / f"{record_id}{_SUFFIX}"
+
+    async def require_room(self) -> None:
+        """Refuse uploads while less than `min_free_bytes` are free, as `Storage.require_room` says."""
+        with _translated_errors():
+            state = await asyncio.to_thread(os.statvfs, self._drafts)
+            if state.f_bavail * state.f_frsize < self._min_free_bytes:
+                raise OSError(errno.ENOSPC, "less than the reserve is free")
 
     @contextlib.asynccontextmanager
     async def draft(self, record_id: UUID) -> AsyncIterator["DiskDraft"]:
@@ -68,8 +73,8 @@ class DiskStorage:
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Yield every file, as `Storage.entries` says."""
-        for number in range(256):
-            for entry in await asyncio.to_thread(_scan, self._directory / f"{number:02x}"):
+        for folder in await asyncio.to_thread(lambda: sorted(self._directory.glob("[0-9a-f][0-9a-f]"))):
+            for entry in await asyncio.to_thread(_scan, folder):
                 yield entry
 
     def _open_draft(self) -> tuple[int, Path | None]:
@@ -113,6 +118,9 @@ class DiskDraft:
 
     def _publish(self) -> None:
         source = self._name or f"/proc/self/fd/{self._descriptor}"
+        if not self._target.parent.is_dir():
+            self._target.parent.mkdir(exist_ok=True)
+            _sync_directory(self._target.parent.parent)
         folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # With descriptors of folders Python calls linkat, which follows /proc's link; plain link does not.

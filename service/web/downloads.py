@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from service.errors import NotFound
 from service.models import Record
 from service.records import find_record
+from service.web.digests import repr_digest
 from service.web.keys import DATABASE, STORAGE
 from service.web.presentation import content_disposition
 
@@ -48,6 +49,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     headers = {
         hdrs.ETAG: f'"{record.sha256}"',
         hdrs.LAST_MODIFIED: format_datetime(last_modified.astimezone(UTC), usegmt=True),
+        "Repr-Digest": repr_digest(record.sha256),
         hdrs.CACHE_CONTROL: "private, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",

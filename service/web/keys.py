@@ -4,16 +4,23 @@ from aiohttp import web
 
 from service.admission import Admission
 from service.database import Database
+from service.health import Health
 from service.ingest import Ingest
+from service.leases import Leases
 from service.storage.disk import DiskStorage
 from service.web.body import BodyLimits
 
 ADMISSION = web.AppKey("admission", Admission)
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
 DATABASE = web.AppKey("database", Database)
+HEALTH = web.AppKey("health", Health)
 INGEST = web.AppKey("ingest", Ingest)
+LEASES = web.AppKey("leases", Leases)
 PUBLIC_URL = web.AppKey("public_url", str)
 STORAGE = web.AppKey("storage", DiskStorage)
 
-# Set once a request has shown whose it is.
+# What a request's log line tells, set on the way.
+OUTCOME = web.RequestKey("outcome", str)
+REQUEST_ID = web.RequestKey("request_id", str)
+TRANSPORT = web.RequestKey("transport", str)
 USER_ID = web.RequestKey("user_id", int)

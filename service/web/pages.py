@@ -1,4 +1,4 @@
-"""The page for people, and the answer for watchdogs."""
+"""The page for people."""
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ _FRONT_PAGE = """<!doctype html>
 <h1>wavepress</h1>
 <p>Send a WAV, get an MP3 back: encoded while it arrives, ready when its last byte does.</p>
 <pre>%(curl)s</pre>
+<p><a href="docs">The whole API</a>, to read and to try.</p>
 </html>
 """
 
@@ -32,8 +33,3 @@ def curl_lines(url: str, wav: str = "talk.wav") -> str:
 async def front_page(request: web.Request) -> web.Response:
     """GET /: what this is and how to use it."""
     return web.Response(text=_FRONT_PAGE % {"curl": curl_lines(base_url(request))}, content_type="text/html")
-
-
-async def live(_request: web.Request) -> web.Response:
-    """GET /health/live: the process answers."""
-    return web.json_response({"status": "live"})

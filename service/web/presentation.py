@@ -1,16 +1,26 @@
 """What records look like from outside: JSON, addresses, file names."""
 
+import json
 from datetime import UTC
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import LooseHeaders
 
 from service.models import Record
 from service.web.keys import PUBLIC_URL
 
 # What the common file systems allow for a name, in bytes of UTF-8.
 _LONGEST_NAME_BYTES = 255
+
+
+def json_response(
+    document: object, *, status: int = 200, headers: LooseHeaders | None = None, content_type: str = "application/json"
+) -> web.Response:
+    """Answer with a document and a newline, which keeps a terminal's prompt where it belongs."""
+    body = f"{json.dumps(document)}\n".encode()
+    return web.Response(status=status, body=body, headers=headers, content_type=content_type)
 
 
 def base_url(request: web.Request) -> str:

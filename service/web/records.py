@@ -1,56 +1,110 @@
-"""Routes for records: three ways to upload, each the table of contents of one ingest."""
+"""Routes for records: two ways to upload, and what an owner can do with what is kept."""
+
+from datetime import datetime
+from uuid import UUID
 
 from aiohttp import hdrs, web
+from multidict import MultiDict
+from yarl import URL
 
 from service.errors import Unprocessable
-from service.models import Record
+from service.records import Position, delete_record, find_record, select_records
 from service.web.auth import authenticate
-from service.web.body import check_headers
-from service.web.keys import ADMISSION, BODY_LIMITS
-from service.web.presentation import record_json, record_url
-from service.web.uploads import declared_type, ingest, open_multipart, open_raw, require_wav_type
+from service.web.downloads import no_such_record
+from service.web.forms import UploadBody, declared_type, open_multipart, open_raw, require_wav_type
+from service.web.keys import DATABASE, STORAGE
+from service.web.presentation import base_url, json_response, record_json, record_url
+from service.web.uploads import Taken, take_upload
+
+_PAGE = 100
+_LARGEST_PAGE = 1000
 
 
 async def post_record(request: web.Request) -> web.Response:
     """POST /records: a WAV as multipart/form-data or as the body itself."""
     user = await authenticate(request)
-    check_headers(request, request.app[BODY_LIMITS])
-    bit_rate = requested_bit_rate(request)
     is_form = request.content_type == "multipart/form-data"
     if not is_form:
         require_wav_type(declared_type(request))
-    async with request.app[ADMISSION].slot():
-        upload = await open_multipart(request) if is_form else open_raw(request)
-        require_wav_type(upload.content_type)
-        record = await ingest(request, user, upload, bit_rate=bit_rate)
-    return created(request, record)
+
+    async def open_body() -> UploadBody:
+        body = await open_multipart(request) if is_form else open_raw(request)
+        require_wav_type(body.content_type)
+        return body
+
+    return _created(request, await take_upload(request, user, open_body))
 
 
 async def put_record(request: web.Request) -> web.Response:
     """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it; its first bytes tell its type."""
     user = await authenticate(request)
-    check_headers(request, request.app[BODY_LIMITS])
-    bit_rate = requested_bit_rate(request)
-    upload = open_raw(request, request.match_info.get("filename", ""))
-    async with request.app[ADMISSION].slot():
-        record = await ingest(request, user, upload, bit_rate=bit_rate)
-    return created(request, record)
+    body = open_raw(request, request.match_info.get("filename", ""))
+
+    async def open_body() -> UploadBody:
+        return body
+
+    return _created(request, await take_upload(request, user, open_body))
 
 
-def created(request: web.Request, record: Record) -> web.Response:
-    """Answer 201: the record as JSON or, for scripts, its address as text."""
-    url = record_url(request, record)
-    headers = {hdrs.LOCATION: url}
+async def get_record(request: web.Request) -> web.Response:
+    """GET /records/{id}: the record as JSON, for its owner."""
+    user = await authenticate(request)
+    record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
+    if record is None or record.user_id != user.id:
+        raise no_such_record()
+    return json_response(record_json(request, record))
+
+
+async def list_records(request: web.Request) -> web.Response:
+    """GET /records: the owner's records, newest first, page by page."""
+    user = await authenticate(request)
+    limit, after = _limit(request), _after(request)
+    records = await select_records(request.app[DATABASE], user, limit + 1, after)
+    page = records[:limit]
+    url, headers = None, MultiDict[str]()
+    if len(records) > limit:
+        last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
+        url = str(URL(f"{base_url(request)}/records").with_query(limit=str(limit), after=last))
+        headers[hdrs.LINK] = f'<{url}>; rel="next"'
+    return json_response({"records": [record_json(request, record) for record in page], "next": url}, headers=headers)
+
+
+async def remove_record(request: web.Request) -> web.Response:
+    """DELETE /records/{id}: the row goes first, so that no row is ever without its file."""
+    user = await authenticate(request)
+    record_id = UUID(request.match_info["record_id"])
+    if not await delete_record(request.app[DATABASE], user, record_id):
+        raise no_such_record()
+    await request.app[STORAGE].delete(record_id)
+    return web.Response(status=204)
+
+
+def _created(request: web.Request, taken: Taken) -> web.Response:
+    """Answer with the record as JSON or, for scripts, its address as text: 201, or 200 for an earlier one."""
+    url = record_url(request, taken.record)
+    status, headers = (200, {"Idempotency-Replayed": "true"}) if taken.is_replay else (201, {})
+    headers[hdrs.LOCATION] = url
     if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip().lower() == "text/plain":
-        return web.Response(status=201, text=f"{url}\n", headers=headers)
-    return web.json_response(record_json(request, record), status=201, headers=headers)
+        return web.Response(status=status, text=f"{url}\n", headers=headers)
+    return json_response(record_json(request, taken.record), status=status, headers=headers)
 
 
-def requested_bit_rate(request: web.Request) -> int | None:
-    """Return `?bit_rate=` in bit/s; whether it is legal depends on the WAV's sample rate. Raises Unprocessable."""
-    text = request.query.get("bit_rate")
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(_PAGE))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _LARGEST_PAGE):
+        raise Unprocessable("invalid_limit", f"limit is a whole number from 1 to {_LARGEST_PAGE}.")
+    return int(text)
+
+
+def _after(request: web.Request) -> Position | None:
+    text = request.query.get("after")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= len("320000")):
-        raise Unprocessable("invalid_bit_rate", "bit_rate is a whole number of bits a second, such as 128000.")
-    return int(text)
+    created_at, _, record_id = text.partition(",")
+    try:
+        position = Position(datetime.fromisoformat(created_at), UUID(record_id))
+    except ValueError:
+        position = None
+    if position is None or position.created_at.tzinfo is None:
+        raise Unprocessable("invalid_after", "after is taken from the page before: follow its next link as it is.")
+    return position

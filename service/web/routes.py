@@ -2,19 +2,26 @@
 
 from aiohttp import hdrs, web
 
-from service.web import downloads, pages, records, seeds, users
+from service.web import downloads, operations, pages, records, seeds, users
 from service.web.body import defer_continue
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 _ROUTES = [
     (hdrs.METH_GET, "/", pages.front_page),
-    (hdrs.METH_GET, "/health/live", pages.live),
+    (hdrs.METH_GET, "/health/live", operations.live),
+    (hdrs.METH_GET, "/health/ready", operations.ready),
     (hdrs.METH_POST, "/users", users.create_user),
+    (hdrs.METH_GET, "/users/me", users.get_me),
+    (hdrs.METH_DELETE, "/users/me", users.remove_me),
+    (hdrs.METH_POST, "/users/me/token", users.renew_token),
+    (hdrs.METH_GET, "/records", records.list_records),
     (hdrs.METH_POST, "/records", records.post_record),
     (hdrs.METH_PUT, "/records", records.put_record),
     (hdrs.METH_PUT, "/records/", records.put_record),
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}.mp3", downloads.download),
+    (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}", records.get_record),
+    (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}", records.remove_record),
     (hdrs.METH_PUT, "/records/{filename}", records.put_record),
     (hdrs.METH_POST, "/user", seeds.post_user_a),
     (hdrs.METH_POST, "/audiotrack", seeds.post_audiotrack),
@@ -28,9 +35,10 @@ _ROUTES = [
 ]
 
 
-def add_routes(app: web.Application) -> None:
+def add_routes(app: web.Application, *, with_metrics: bool) -> None:
     """Add every route, and behind them one that refuses all else without asking for its body."""
-    for method, path, handler in _ROUTES:
+    metrics_route = (hdrs.METH_GET, "/metrics", operations.expose_metrics)
+    for method, path, handler in [*_ROUTES, metrics_route] if with_metrics else _ROUTES:
         methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
         for one in methods:
             app.router.add_route(one, path, handler, expect_handler=defer_continue)

@@ -3,6 +3,7 @@
 System A: /user and /audiotrack. System B: /api_v1/users/ and /api_v1/records/.
 """
 
+from dataclasses import replace
 from uuid import UUID
 
 from aiohttp import web
@@ -12,18 +13,18 @@ from service.models import User
 from service.records import find_record
 from service.users import find_user, find_user_by_token, insert_user
 from service.web.auth import authenticate, bearer_token
-from service.web.body import check_headers
 from service.web.downloads import mp3_response, no_such_record
-from service.web.keys import ADMISSION, BODY_LIMITS, DATABASE, USER_ID
-from service.web.presentation import base_url
-from service.web.uploads import UNTOLD_TYPES, WAV_TYPES, UploadBody, ingest, open_multipart
+from service.web.forms import UNTOLD_TYPES, WAV_TYPES, UploadBody, open_multipart
+from service.web.keys import DATABASE, USER_ID
+from service.web.presentation import base_url, json_response
+from service.web.uploads import take_upload
 from service.web.users import read_username
 
 
 async def post_user_a(request: web.Request) -> web.Response:
     """POST /user: 200 with the id and the access token."""
     user, token = await insert_user(request.app[DATABASE], await read_username(request))
-    return web.json_response({"id": user.id, "access_token": str(token)})
+    return json_response({"id": user.id, "access_token": str(token)})
 
 
 async def post_audiotrack(request: web.Request) -> web.Response:
@@ -31,18 +32,23 @@ async def post_audiotrack(request: web.Request) -> web.Response:
     if bearer_token(request) is None:
         raise Forbidden("missing_token", "Send your token in the header: Authorization: Bearer <token>.")
     user = await authenticate(request)
-    check_headers(request, request.app[BODY_LIMITS])
-    async with request.app[ADMISSION].slot():
-        upload = await open_multipart(request)
-        if upload.content_type not in WAV_TYPES | UNTOLD_TYPES:
+
+    async def open_body() -> UploadBody:
+        body = await open_multipart(request)
+        if body.content_type not in WAV_TYPES | UNTOLD_TYPES:
             raise MalformedRequest("unsupported_type", "The file's declared type is none of a WAV's.")
-        if "user_id" in upload.fields:
-            _check_user_id(upload, user)
-        try:
-            record = await ingest(request, user, upload, check=lambda: _check_user_id(upload, user))
-        except (UnsupportedMedia, Unprocessable) as error:  # system A's word for a corrupt file
-            raise MalformedRequest(error.code, error.detail, offset=error.offset) from error
-    return web.json_response({"audiotrack_url": f"{base_url(request)}/audiotrack?id={record.id}&user={user.id}"})
+        if "user_id" in body.fields:
+            _check_user_id(body, user)
+        return replace(body, check=lambda: _check_user_id(body, user))
+
+    try:
+        record = (await take_upload(request, user, open_body)).record
+    except (UnsupportedMedia, Unprocessable) as error:
+        if error.code == "no_file":
+            raise
+        # System A's word for a corrupt file.
+        raise MalformedRequest(error.code, error.detail, offset=error.offset) from error
+    return json_response({"audiotrack_url": f"{base_url(request)}/audiotrack?id={record.id}&user={user.id}"})
 
 
 async def get_audiotrack(request: web.Request) -> web.StreamResponse:
@@ -56,14 +62,16 @@ async def get_audiotrack(request: web.Request) -> web.StreamResponse:
 async def post_record_b(request: web.Request) -> web.Response:
     """POST /api_v1/records/?user_id=&user_token=: the file in the field `record`, named .wav."""
     user = await _user_of_query(request)
-    check_headers(request, request.app[BODY_LIMITS])
-    async with request.app[ADMISSION].slot():
-        upload = await open_multipart(request)
-        if not upload.filename.lower().endswith(".wav"):
+
+    async def open_body() -> UploadBody:
+        body = await open_multipart(request)
+        if not body.filename.lower().endswith(".wav"):
             raise Unprocessable("invalid_filename", "The file's name must end in .wav.")
-        record = await ingest(request, user, upload)
+        return body
+
+    record = (await take_upload(request, user, open_body)).record
     url = f"{base_url(request)}/api_v1/records/?record_id={record.id}&user_id={user.id}"
-    return web.json_response({"download_url": url}, status=201)
+    return json_response({"download_url": url}, status=201)
 
 
 async def get_record_b(request: web.Request) -> web.StreamResponse:
@@ -76,8 +84,8 @@ async def get_record_b(request: web.Request) -> web.StreamResponse:
     return await mp3_response(request, record)
 
 
-def _check_user_id(upload: UploadBody, user: User) -> None:
-    if upload.fields.get("user_id", "").strip() != str(user.id):
+def _check_user_id(body: UploadBody, user: User) -> None:
+    if body.fields.get("user_id", "").strip() != str(user.id):
         raise Forbidden("wrong_user_id", "The field user_id must be the id of the token's user.")
 
 

@@ -1,163 +1,96 @@
-"""Finds the WAV in an upload, raw or multipart, and hands it to the ingest."""
+"""Takes an upload: all that can be refused without its body first, then the ingest."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TypeVar, cast
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import uuid4
 
-from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import hdrs, web
 
-from service.errors import ClientGone, MalformedRequest, Unprocessable, UnsupportedMedia
+from service.errors import ClientGone, Unprocessable
+from service.idempotency import LONGEST_KEY, IdempotentUpload, claim
 from service.ingest import Upload
 from service.models import Record, User
-from service.text import clean_filename
-from service.web.body import ENVELOPE_BYTES, PIECE_BYTES, Body
-from service.web.keys import BODY_LIMITS, INGEST
-
-T = TypeVar("T")
-
-WAV_TYPES = {"audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"}
-# What clients declare that know nothing better; the first bytes decide.
-UNTOLD_TYPES = {"", "application/octet-stream"}
-
-_LONGEST_FIELD = 8 * 1024
-_PLAIN_ENCODINGS = {"", "binary", "8bit", "7bit"}
+from service.web.body import check_headers
+from service.web.digests import DigestCheck
+from service.web.forms import UploadBody
+from service.web.keys import ADMISSION, BODY_LIMITS, DATABASE, INGEST, LEASES, OUTCOME, STORAGE, TRANSPORT
 
 
 @dataclass(frozen=True, slots=True)
-class UploadBody:
-    """A WAV under way: its name, its declared type, its pieces, and the form's fields.
+class Taken:
+    """What became of an upload: its record, and whether an earlier one with the same key had made it."""
 
-    Fields that come after the file are in `fields` once `pieces` has ended.
+    record: Record
+    is_replay: bool
+
+
+async def take_upload(request: web.Request, user: User, open_body: Callable[[], Awaitable[UploadBody]]) -> Taken:
+    """Keep the upload that `open_body` finds in the request as a record of the user's.
+
+    All that can be refused without the body is refused before `open_body` is called. Raises any ServiceError.
     """
+    request[TRANSPORT] = _transport(request)
+    check_headers(request, request.app[BODY_LIMITS])
+    bit_rate = requested_bit_rate(request)
+    upload_id = uuid4()
+    async with contextlib.AsyncExitStack() as stack:
+        keyed = idempotent_upload(request)
+        if keyed is not None:
+            replay = await stack.enter_async_context(claim(request.app[DATABASE], user, upload_id, keyed))
+            if replay is not None:
+                request[OUTCOME] = "replayed"
+                return Taken(replay, is_replay=True)
+        await request.app[STORAGE].require_room()
+        await stack.enter_async_context(request.app[ADMISSION].slot())
+        await stack.enter_async_context(request.app[LEASES].hold(user, upload_id))
+        body = await open_body()
+        hasher = DigestCheck(request, body.fields)
 
-    filename: str
-    content_type: str
-    pieces: AsyncIterator[bytes]
-    fields: dict[str, str] = field(default_factory=dict)
+        def check() -> None:
+            if request.transport is None or request.transport.is_closing():
+                raise ClientGone("client_gone", "The client closed the connection.")
+            body.check()
+            hasher.check()
+
+        key = keyed.key if keyed is not None else None
+        upload = Upload(upload_id, user.id, body.filename, bit_rate, key, check)
+        return Taken(await request.app[INGEST](upload, hasher.watch(body.pieces)), is_replay=False)
 
 
-def open_raw(request: web.Request, filename: str = "") -> UploadBody:
-    """Take the whole body for the WAV. Raises Unprocessable for a bad file name."""
-    body = Body(request, request.app[BODY_LIMITS])
-    return UploadBody(clean_filename(filename), declared_type(request), body.pieces())
+def requested_bit_rate(request: web.Request) -> int | None:
+    """Return `?bit_rate=` in bit/s; whether it is legal depends on the WAV's sample rate. Raises Unprocessable."""
+    text = request.query.get("bit_rate")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= len("320000")):
+        raise Unprocessable("invalid_bit_rate", "bit_rate is a whole number of bits a second, such as 128000.")
+    return int(text)
 
 
-def declared_type(request: web.Request) -> str:
-    """Return the body's declared type in lower case; empty where there is none."""
-    return request.content_type if hdrs.CONTENT_TYPE in request.headers else ""
+def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
+    """Return the request's Idempotency-Key, if it has one, with what must be the same in a retry.
 
-
-async def open_multipart(request: web.Request) -> UploadBody:
-    """Read a form up to its first file.
-
-    Raises MalformedRequest for what is no multipart form, and Unprocessable for one without a file.
+    Raises Unprocessable for a key that is empty, too long or no printable ASCII.
     """
-    limits = request.app[BODY_LIMITS]
-    body = Body(request, limits)
-    body.allowance = ENVELOPE_BYTES
-    reader = _reader(request, body)
-    fields: dict[str, str] = {}
-    file = await _next_file(reader, fields)
-    if file is None:
-        raise Unprocessable("no_file", "The form has no file. Send the WAV as a part with a file name.")
-    body.allowance = limits.max_upload_bytes + ENVELOPE_BYTES
-    filename = (file.filename or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    declared = file.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-    return UploadBody(clean_filename(filename), declared, _file_pieces(reader, file, body, fields), fields)
-
-
-async def read_form(request: web.Request) -> dict[str, str]:
-    """Return the fields of a form that has no file. Raises MalformedRequest."""
-    body = Body(request, request.app[BODY_LIMITS])
-    body.allowance = ENVELOPE_BYTES
-    fields: dict[str, str] = {}
-    if await _next_file(_reader(request, body), fields) is not None:
-        raise MalformedRequest("unexpected_file", "This form takes no file.")
-    return fields
-
-
-async def ingest(
-    request: web.Request,
-    user: User,
-    upload: UploadBody,
-    *,
-    bit_rate: int | None = None,
-    check: Callable[[], None] = lambda: None,
-) -> Record:
-    """Keep the upload as a record of the user's; `check` may still refuse it when all fields are there."""
-
-    def check_all() -> None:
-        if request.transport is None or request.transport.is_closing():
-            raise ClientGone("client_gone", "The client closed the connection.")
-        check()
-
-    return await request.app[INGEST](Upload(user.id, upload.filename, bit_rate, check_all), upload.pieces)
-
-
-def require_wav_type(content_type: str) -> None:
-    """Raise UnsupportedMedia where the declared type is another than a WAV's."""
-    if content_type not in WAV_TYPES | UNTOLD_TYPES:
-        raise UnsupportedMedia(
-            "unsupported_type",
-            f"{content_type} is not taken. Send audio/wav, multipart/form-data, or PUT the file.",
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise Unprocessable(
+            "invalid_idempotency_key", f"An Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters."
         )
+    told = (
+        request.match_info.get("filename", ""),
+        request.query.get("bit_rate", ""),
+        request.headers.get(hdrs.CONTENT_LENGTH, ""),
+        request.headers.get("Content-Digest", ""),
+    )
+    return IdempotentUpload(key, hashlib.sha256(repr(told).encode()).digest())
 
 
-def _reader(request: web.Request, body: Body) -> MultipartReader:
-    try:
-        # It asks of its stream no more than Body has.
-        return MultipartReader(request.headers, cast("StreamReader", body))
-    except (ValueError, AssertionError) as error:
-        raise _malformed() from error
-
-
-def _malformed() -> MalformedRequest:
-    return MalformedRequest("malformed_multipart", "The body is no well-formed multipart/form-data.")
-
-
-async def _parsed(parsing: Awaitable[T]) -> T:
-    """Translate what aiohttp's multipart reader raises for malformed input."""
-    try:
-        return await parsing
-    except (ValueError, AssertionError, LookupError, RuntimeError, HttpProcessingError) as error:
-        raise _malformed() from error
-
-
-async def _next_file(reader: MultipartReader, fields: dict[str, str]) -> BodyPartReader | None:
-    """Read fields into `fields` up to the next file, if there is one."""
-    while (part := await _parsed(reader.next())) is not None:
-        if not isinstance(part, BodyPartReader):
-            raise MalformedRequest("nested_multipart", "A part is a multipart of its own. Send one flat form.")
-        if part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "").lower() not in _PLAIN_ENCODINGS:
-            raise MalformedRequest("transfer_encoded", "Send the parts in binary, without Content-Transfer-Encoding.")
-        if part.filename is not None:
-            return part
-        fields[part.name or ""] = await _read_field(part)
-    return None
-
-
-async def _read_field(part: BodyPartReader) -> str:
-    content = b""
-    while not part.at_eof():
-        content += await _parsed(part.read_chunk(_LONGEST_FIELD))
-        if len(content) > _LONGEST_FIELD:
-            raise MalformedRequest(
-                "field_too_long",
-                f"A field has more than {_LONGEST_FIELD} bytes. If it is the WAV, give the part a file name.",
-            )
-    return content.decode("utf-8", "replace")
-
-
-async def _file_pieces(
-    reader: MultipartReader, file: BodyPartReader, body: Body, fields: dict[str, str]
-) -> AsyncIterator[bytes]:
-    """Yield the file, then read what is behind it: the form must be whole before anything is kept."""
-    while not file.at_eof():
-        if piece := await _parsed(file.read_chunk(PIECE_BYTES)):
-            yield piece
-    body.allowance = ENVELOPE_BYTES
-    if await _next_file(reader, fields) is not None:
-        raise MalformedRequest("second_file", "The form has a second file. Send one file a request.")
-    async for _ in body.pieces():
-        pass
+def _transport(request: web.Request) -> str:
+    if request.content_type == "multipart/form-data":
+        return "multipart"
+    return "raw" if request.content_length is not None else "chunked"

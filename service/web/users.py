@@ -1,15 +1,18 @@
 """Routes for users."""
 
 import json
+from datetime import UTC
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
 from service.errors import MalformedRequest, TooLarge, Unprocessable
-from service.users import insert_user
+from service.users import delete_user, insert_user, update_token
+from service.web.auth import authenticate
 from service.web.body import Body, check_headers
-from service.web.keys import BODY_LIMITS, DATABASE
-from service.web.uploads import read_form
+from service.web.forms import read_form
+from service.web.keys import BODY_LIMITS, DATABASE, STORAGE
+from service.web.presentation import json_response
 
 _LARGEST_BODY = 16 * 1024
 
@@ -17,7 +20,35 @@ _LARGEST_BODY = 16 * 1024
 async def create_user(request: web.Request) -> web.Response:
     """POST /users: answer 201 with the new user's id and its token, which is shown this once."""
     user, token = await insert_user(request.app[DATABASE], await read_username(request))
-    return web.json_response({"id": user.id, "username": user.username, "token": str(token)}, status=201)
+    return json_response({"id": user.id, "username": user.username, "token": str(token)}, status=201)
+
+
+async def get_me(request: web.Request) -> web.Response:
+    """GET /users/me: who the token belongs to, and how much the user keeps."""
+    user = await authenticate(request)
+    return json_response(
+        {
+            "id": user.id,
+            "username": user.username,
+            "created_at": user.created_at.astimezone(UTC).isoformat(),
+            "records": user.record_count,
+            "bytes": user.byte_count,
+        }
+    )
+
+
+async def renew_token(request: web.Request) -> web.Response:
+    """POST /users/me/token: answer with a new token; the old one is dead at once."""
+    user = await authenticate(request)
+    return json_response({"token": str(await update_token(request.app[DATABASE], user))})
+
+
+async def remove_me(request: web.Request) -> web.Response:
+    """DELETE /users/me: the user goes, with all records and their files."""
+    user = await authenticate(request)
+    for record_id in await delete_user(request.app[DATABASE], user):
+        await request.app[STORAGE].delete(record_id)
+    return web.Response(status=204)
 
 
 async def read_username(request: web.Request) -> str:

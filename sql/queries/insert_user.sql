@@ -2,4 +2,4 @@
 INSERT INTO users (username, token_sha256)
 VALUES (%(username)s, %(token_sha256)s)
 ON CONFLICT (token_sha256) DO UPDATE SET username = EXCLUDED.username
-RETURNING id, username, created_at
+RETURNING id, username, created_at, record_count, byte_count

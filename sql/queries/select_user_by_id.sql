@@ -1,1 +1,1 @@
-SELECT id, username, created_at FROM users WHERE id = %(id)s
+SELECT id, username, created_at, record_count, byte_count FROM users WHERE id = %(id)s

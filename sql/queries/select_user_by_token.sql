@@ -1,1 +1,1 @@
-SELECT id, username, created_at FROM users WHERE token_sha256 = %(token_sha256)s
+SELECT id, username, created_at, record_count, byte_count FROM users WHERE token_sha256 = %(token_sha256)s

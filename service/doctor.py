@@ -1,0 +1,67 @@
+"""Every check once, with advice: what `wavepress doctor` says."""
+
+import ipaddress
+from collections.abc import Mapping
+
+from service.app import make_encoder, make_storage
+from service.database import open_database
+from service.errors import ServiceError
+from service.health import Check, database_check, encoder_check, storage_check
+from service.settings import Settings
+
+ADVICE: Mapping[str, str] = {
+    "database": "Is PostgreSQL up, and WAVEPRESS_DATABASE_URL right? Then run: wavepress migrate",
+    "storage": "Is WAVEPRESS_DATA_DIR on a disk with room, and writable by this user?",
+    "encoder": "Is WAVEPRESS_FFMPEG an ffmpeg with libmp3lame, and are util-linux' prlimit and setpriv installed?",
+    "public URL": "Set WAVEPRESS_PUBLIC_URL to what clients outside call this service.",
+}
+
+
+async def examine(settings: Settings, database_url: str) -> dict[str, str]:
+    """Run every check and return what it says; "ok" where it passes."""
+    storage, encoder = make_storage(settings), make_encoder(settings)
+
+    async def check_database() -> None:
+        async with open_database(database_url, max_connections=1) as database:
+            await database_check(database)()
+
+    async def check_storage() -> None:
+        storage.prepare()
+        await storage_check(storage)()
+
+    async def check_public_url() -> None:
+        _require_sane_public_url(settings)
+
+    checks: dict[str, Check] = {
+        "database": check_database,
+        "storage": check_storage,
+        "encoder": encoder_check(encoder, storage),
+        "public URL": check_public_url,
+    }
+    return {name: await _verdict(check) for name, check in checks.items()}
+
+
+async def _verdict(check: Check) -> str:
+    try:
+        await check()
+    except (ServiceError, OSError) as error:
+        return str(error)
+    return "ok"
+
+
+def _require_sane_public_url(settings: Settings) -> None:
+    """Refuse a service that others can reach and that hands out links to localhost, or to whatever Host says."""
+    if settings.public_url is None:
+        if not _is_local(settings.host):
+            raise ServiceError("no_public_url", "It is not set, so every link depends on the request's Host header.")
+    elif _is_local(settings.public_url.host or "") and not _is_local(settings.host):
+        raise ServiceError("local_public_url", f"Clients elsewhere cannot reach {settings.public_url}.")
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,91 @@
+"""Whether the service can do its work now, check by check."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from service import mp3
+from service.database import Database, read_query
+from service.encoder import Encoder
+from service.errors import ServiceError
+from service.migrations import newest_migration
+from service.mp3 import Mp3Format
+from service.storage import Storage
+from service.wav_header import WavHeader
+
+_SELECT_MIGRATION = read_query("select_migration")
+# Probes come every second or so from more than one side; asking the database each time would be load.
+_FRESH_SECONDS = 1.5
+# An encode costs 20 ms of CPU, and an ffmpeg that worked a minute ago is there still.
+_ENCODER_FRESH_SECONDS = 60.0
+
+Check = Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Health:
+    """Named checks; a check raises ServiceError with a sentence on what is wrong."""
+
+    checks: Mapping[str, Check]
+    _checked_at: float = field(default=float("-inf"))
+    _results: dict[str, str] = field(default_factory=dict)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def results(self) -> dict[str, str]:
+        """Return what each check says, at most 1.5 seconds old; "ok" where it passes."""
+        async with self._lock:
+            if time.monotonic() - self._checked_at > _FRESH_SECONDS:
+                self._results = {name: await _result(check) for name, check in self.checks.items()}
+                self._checked_at = time.monotonic()
+            return self._results
+
+
+async def _result(check: Check) -> str:
+    try:
+        await check()
+    except ServiceError as error:
+        return error.detail
+    return "ok"
+
+
+def database_check(database: Database) -> Check:
+    """Return the check that the database answers and that its schema is new enough for this service."""
+
+    async def check() -> None:
+        newest = newest_migration()
+        if await database.fetch_one(_SELECT_MIGRATION, {"id": newest}) is None:
+            raise ServiceError("not_migrated", f"Migration {newest} is not applied. Run: wavepress migrate")
+
+    return check
+
+
+def storage_check(storage: Storage) -> Check:
+    """Return the check that a draft can be opened and that there is room."""
+
+    async def check() -> None:
+        await storage.require_room()
+        async with storage.draft(uuid4()):
+            pass
+
+    return check
+
+
+def encoder_check(encoder: Encoder, storage: Storage) -> Check:
+    """Return the check that a tenth of a second of silence becomes an MP3, by the very way of an upload."""
+    source = WavHeader("s16le", 44_100, 1, 0, 2, data_offset=44, data_size=None, is_riff=True)
+    target = Mp3Format(sample_rate=mp3.output_rate(source.sample_rate), channels=1, bit_rate=32_000)
+    sample_count = source.sample_rate // 10
+    passed_at = float("-inf")
+
+    async def check() -> None:
+        nonlocal passed_at
+        if time.monotonic() - passed_at < _ENCODER_FRESH_SECONDS:
+            return
+        async with storage.draft(uuid4()) as draft, encoder.open(source, target, draft.fileno()) as encoding:
+            await encoding.write(bytes(source.block_align * sample_count))
+            await encoding.finish(sample_count)
+        passed_at = time.monotonic()
+
+    return check

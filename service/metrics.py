@@ -1,0 +1,60 @@
+"""What operators measure, by Prometheus' conventions; every label set is bounded by our own code.
+
+With several worker processes prometheus-client keeps its values in files, see `PROMETHEUS_MULTIPROC_DIR` in its
+documentation; the variable has to be set before this module is imported.
+"""
+
+import os
+
+from prometheus_client import REGISTRY as OWN_PROCESS
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+REQUESTS = Counter("wavepress_requests", "Requests answered", ["method", "route", "status"])
+UPLOADS = Counter(
+    "wavepress_uploads", "Uploads by outcome: created, replayed or the refusal's code", ["outcome", "transport"]
+)
+RECEIVED_BYTES = Counter("wavepress_received_bytes", "Bytes of request bodies")
+SENT_BYTES = Counter("wavepress_sent_bytes", "Bytes of responses")
+AUDIO_SECONDS = Counter("wavepress_audio_seconds", "Seconds of sound kept")
+REALTIME_FACTOR = Histogram(
+    "wavepress_encode_realtime_factor",
+    "Seconds of sound per second from an upload's first byte to its last",
+    buckets=(0.5, 1, 2, 5, 10, 20, 50, 100, 200),
+)
+LAST_BYTE_TO_RECORD = Histogram(
+    "wavepress_last_byte_to_record_seconds",
+    "From an upload's last byte to its record",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+DOWNLOADS = Counter("wavepress_downloads", "Downloads answered", ["status"])
+SLOTS_USED = Gauge("wavepress_upload_slots_used", "Uploads that encode", multiprocess_mode="livesum")
+SLOTS_LIMIT = Gauge("wavepress_upload_slots_limit", "Uploads that may encode at a time", multiprocess_mode="livesum")
+SLOTS_WAITING = Gauge("wavepress_upload_slots_waiting", "Uploads that wait for a slot", multiprocess_mode="livesum")
+ENCODER_FAILURES = Counter("wavepress_encoder_failures", "Encodes that failed, by reason", ["reason"])
+QUERY_SECONDS = Histogram(
+    "wavepress_database_query_seconds",
+    "Time of a statement, the wait for a connection included",
+    ["query"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+QUERY_FAILURES = Counter("wavepress_database_failures", "Statements that the database did not answer", ["query"])
+CONNECTIONS_USED = Gauge("wavepress_database_connections_used", "Statements that run", multiprocess_mode="livesum")
+CONNECTIONS_LIMIT = Gauge("wavepress_database_connections_limit", "Size of the pool", multiprocess_mode="livesum")
+BUILD_INFO = Gauge("wavepress_build_info", "1, labelled with what runs", ["version"], multiprocess_mode="max")
+
+
+def registry() -> CollectorRegistry:
+    """Return what a scrape reads: all workers' values where there are several, else this process's."""
+    if MULTIPROCESS_VARIABLE not in os.environ:
+        return OWN_PROCESS
+    together = CollectorRegistry()
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    return together
+
+
+def exposition() -> bytes:
+    """Return the metrics in Prometheus' text format."""
+    return generate_latest(registry())

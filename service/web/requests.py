@@ -1,0 +1,72 @@
+"""Each request's id, its one log line and its metrics."""
+
+import re
+from uuid import uuid4
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from service import metrics
+from service.web.keys import OUTCOME, REQUEST_ID, TRANSPORT, USER_ID
+
+log = structlog.stdlib.get_logger()
+
+REQUEST_ID_HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics"}
+
+
+def request_id(request: web.BaseRequest) -> str:
+    """Return the id that the client or a proxy gave the request, else a new one; it stays the request's."""
+    if REQUEST_ID not in request:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    return request[REQUEST_ID]
+
+
+class RequestLog(AbstractAccessLogger):
+    """Logs and counts each request when its answer has been sent, by the route's pattern.
+
+    A download's path is a permission and a query may hold a token: neither is logged.
+    """
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Take a request that has been answered in `time` seconds."""
+        route = _route(request)
+        _measure(request, response, route)
+        if route in _QUIET_ROUTES and response.status < 500:  # noqa: PLR2004 - server errors
+            return
+        log.info(
+            "request",
+            request_id=request_id(request),
+            method=request.method,
+            route=route,
+            status=response.status,
+            outcome=request.get(OUTCOME),
+            user_id=request.get(USER_ID),
+            bytes_in=request.content.total_bytes,
+            bytes_out=response.body_length,
+            seconds=round(time, 4),
+            remote=request.remote,
+        )
+
+
+def _route(request: web.BaseRequest) -> str:
+    """Return the pattern of the request's route; what is no HTTP has none."""
+    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    return resource.canonical if resource is not None else "none"
+
+
+def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str) -> None:
+    method = request.method if request.method in _METHODS else "other"
+    metrics.REQUESTS.labels(method, route, response.status).inc()
+    metrics.RECEIVED_BYTES.inc(request.content.total_bytes)
+    metrics.SENT_BYTES.inc(max(response.body_length, 0))
+    if TRANSPORT in request:
+        metrics.UPLOADS.labels(request.get(OUTCOME, "created"), request[TRANSPORT]).inc()
+    if isinstance(response, web.FileResponse):
+        metrics.DOWNLOADS.labels(response.status).inc()
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}

@@ -1,0 +1,105 @@
+"""Several processes behind one address: gunicorn with aiohttp's own worker."""
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+
+import prometheus_client.multiprocess
+from aiohttp import web
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
+
+from service.app import create_app
+from service.metrics import MULTIPROCESS_VARIABLE
+from service.server import make_runner, start_metrics
+from service.settings import Settings
+
+
+def serve_with_workers(settings: Settings, database_url: str, count: int, announce: Callable[[str], None]) -> None:
+    """Serve from `count` processes until SIGTERM or SIGINT; SIGHUP restarts them one by one, without a refusal.
+
+    The limits on uploads are shared out among them, rounded up. Blocking; ends the process.
+    """
+    each = settings.model_copy(
+        update={
+            "max_encodings": -(-settings.max_encodings // count),
+            "max_waiting": -(-settings.max_waiting // count),
+        }
+    )
+
+    async def make() -> web.AppRunner:
+        return make_runner(create_app(each, database_url))
+
+    parent = os.getpid()
+    try:
+        _Gunicorn(settings, count, make, announce).run()
+    except SystemExit as end:
+        # gunicorn's workers leave by unwinding the stack that they were forked with, and what stands further up
+        # on it, the embedded PostgreSQL for one, is the parent's to end.
+        if os.getpid() != parent:
+            os._exit(int(end.code or 0))
+        raise
+    finally:
+        shutil.rmtree(os.environ.get(MULTIPROCESS_VARIABLE, ""), ignore_errors=True)
+
+
+class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no types
+    def __init__(
+        self,
+        settings: Settings,
+        count: int,
+        make: Callable[[], Awaitable[web.AppRunner]],
+        announce: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._count = count
+        self._make = make
+        self._announce = announce
+        super().__init__()
+
+    def load_config(self) -> None:
+        host = self._settings.host
+        options = {
+            "bind": f"{f'[{host}]' if ':' in host else host}:{self._settings.port}",
+            "workers": self._count,
+            "worker_class": "aiohttp.GunicornWebWorker",
+            # A worker that drains is not one that hangs.
+            "graceful_timeout": int(self._settings.shutdown_seconds) + 10,
+            "timeout": 60,
+            "when_ready": self._when_ready,
+            "child_exit": _forget,
+            "proc_name": "wavepress",
+            # Its control socket would stand in the working directory.
+            "control_socket_disable": True,
+            "logger_class": _Logger,
+        }
+        for name, value in options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Callable[[], Awaitable[web.AppRunner]]:
+        return self._make
+
+    def _when_ready(self, arbiter: Arbiter) -> None:
+        if self._settings.metrics_port is not None:
+            start_metrics(self._settings.host, self._settings.metrics_port)
+        host, port = arbiter.LISTENERS[0].getsockname()[:2]
+        self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+class _Logger(Logger):  # type: ignore[misc] # gunicorn publishes no types
+    """Hands gunicorn's lines to our own log instead of printing them in a format of their own."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+def _forget(_arbiter: Arbiter, worker: Worker) -> None:
+    """Take a dead worker's gauges out of the sums."""
+    if MULTIPROCESS_VARIABLE in os.environ:
+        prometheus_client.multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,3 @@
+DROP TABLE IF EXISTS upload_slots;
+ALTER TABLE users DROP COLUMN IF EXISTS byte_count;
+ALTER TABLE users DROP COLUMN IF EXISTS record_count;

@@ -1,0 +1,1 @@
+DELETE FROM upload_slots WHERE upload_id = %(upload_id)s

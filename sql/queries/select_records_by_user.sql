@@ -1,0 +1,11 @@
+SELECT id, user_id, filename, duration, sample_rate, channels, bit_rate, size, encode(sha256, 'hex'), warnings,
+    created_at
+FROM records
+WHERE
+    user_id = %(user_id)s
+    AND (
+        %(after_created_at)s::timestamptz IS NULL
+        OR (created_at, id) < (%(after_created_at)s::timestamptz, %(after_id)s::uuid)
+    )
+ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s

@@ -1,0 +1,8 @@
+WITH slots AS (
+    UPDATE upload_slots
+    SET expires_at = now() + make_interval(secs => %(lease_seconds)s)
+    WHERE upload_id = ANY(%(upload_ids)s::uuid[])
+)
+UPDATE idempotency_keys
+SET expires_at = now() + make_interval(secs => %(lease_seconds)s)
+WHERE upload_id = ANY(%(upload_ids)s::uuid[]) AND NOT is_done
