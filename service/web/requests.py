@@ -4,7 +4,7 @@ import re
 from uuid import uuid4
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
 from service import metrics
@@ -46,7 +46,7 @@ class RequestLog(AbstractAccessLogger):
             outcome=request.get(OUTCOME),
             user_id=request.get(USER_ID),
             bytes_in=request.content.total_bytes,
-            bytes_out=response.body_length,
+            bytes_out=_body_size(request, response),
             seconds=round(time, 4),
             remote=request.remote,
         )
@@ -62,11 +62,16 @@ def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str)
     method = request.method if request.method in _METHODS else "other"
     metrics.REQUESTS.labels(method, route, response.status).inc()
     metrics.RECEIVED_BYTES.inc(request.content.total_bytes)
-    metrics.SENT_BYTES.inc(max(response.body_length, 0))
+    metrics.SENT_BYTES.inc(_body_size(request, response))
     if TRANSPORT in request:
         metrics.UPLOADS.labels(request.get(OUTCOME, "created"), request[TRANSPORT]).inc()
     if isinstance(response, web.FileResponse):
         metrics.DOWNLOADS.labels(response.status).inc()
+
+
+def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
+    # Not response.body_length: that counts the headers, and nothing of what sendfile sends.
+    return 0 if request.method == hdrs.METH_HEAD else response.content_length or 0
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}

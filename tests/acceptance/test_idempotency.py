@@ -1,0 +1,158 @@
+"""Safe retries: the same Idempotency-Key makes one record, whatever happens to the answers."""
+
+import asyncio
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from service import leases
+from service.web.keys import ADMISSION
+from tests import wavs
+from tests.client import Account, Answer, Service
+from tests.conftest import StartService
+from tests.invariants import GOOD_WAV, invariants_hold
+from tests.raw import connect, request_head
+
+OTHER_WAV = wavs.wav(wavs.chirp(5000, 44100, 1), sample_rate=44100, channels=1)
+
+
+@pytest.fixture
+async def account(service: Service) -> Account:
+    return await service.create_user()
+
+
+async def put(
+    service: Service, account: Account, wav: bytes = GOOD_WAV, path: str = "/records/a.wav", key: str = "k"
+) -> Answer:
+    return await service.put(path, data=wav, headers=account.headers | {"Idempotency-Key": key})
+
+
+async def test_retry_gets_the_first_record_and_makes_none(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invariants_hold(service, caplog):
+        first, second = await put(service, account), await put(service, account)
+        assert (first.status, second.status) == (201, 200)
+        assert second.headers["Idempotency-Replayed"] == "true"
+        assert "Idempotency-Replayed" not in first.headers
+        assert first.json == second.json
+        assert len(service.files()) == 1
+
+
+async def test_retry_is_answered_before_its_body(service: Service, account: Account) -> None:
+    await put(service, account)
+    async with connect(service) as client:
+        headers = ("Idempotency-Key: k", "Expect: 100-continue")
+        await client.send(request_head(account, "raw", len(GOOD_WAV), *headers, path="/records/a.wav"))
+        assert (await client.answer()).status == 200
+
+
+async def test_keys_are_each_users_own(service: Service, account: Account) -> None:
+    other = await service.create_user("bob")
+    assert [(await put(service, who)).status for who in (account, other)] == [201, 201]
+
+
+@pytest.mark.parametrize(
+    ("path", "wav"),
+    [("/records/b.wav", GOOD_WAV), ("/records/a.wav?bit_rate=64000", GOOD_WAV), ("/records/a.wav", OTHER_WAV)],
+)
+async def test_other_upload_under_the_same_key_is_422(
+    service: Service, account: Account, path: str, wav: bytes
+) -> None:
+    await put(service, account)
+    answer = await put(service, account, wav, path)
+    assert (answer.status, answer.json["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_while_the_first_runs_it_is_409_with_retry_after(service: Service, account: Account) -> None:
+    async with connect(service) as client:
+        await client.send(
+            request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
+        )
+        while not service.app[ADMISSION].running:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        answer = await put(service, account)
+        assert (answer.status, answer.json["code"]) == (409, "upload_running")
+        assert 0 < int(answer.headers["Retry-After"]) <= 30
+        await client.send(GOOD_WAV[2000:])
+        first = await client.answer()
+        assert first.status == 201
+    assert (await put(service, account)).json["id"] == first.json["id"]
+
+
+async def test_of_many_at_once_one_makes_the_record(service: Service, account: Account) -> None:
+    answers = await asyncio.gather(*(put(service, account) for _ in range(8)))
+    assert sorted({answer.status for answer in answers} - {409}) in ([201], [200, 201])
+    assert len({answer.json["id"] for answer in answers if answer.status != 409}) == 1
+    assert len(service.files()) == 1
+
+
+async def test_failed_upload_frees_its_key(service: Service, account: Account) -> None:
+    assert (await put(service, account, b"garbage")).status == 415
+    assert (await put(service, account)).status == 201
+
+
+async def test_replay_after_delete_is_404(service: Service, account: Account) -> None:
+    record = (await put(service, account)).json
+    await service.request("DELETE", f"/records/{record['id']}", headers=account.headers)
+    answer = await put(service, account)
+    assert (answer.status, answer.json["code"]) == (404, "record_not_found")
+
+
+async def test_key_of_a_killed_replica_is_free_when_its_lease_runs_out(service: Service, account: Account) -> None:
+    mark = (
+        "INSERT INTO idempotency_keys (user_id, key, upload_id, fingerprint, expires_at)"
+        " SELECT user_id, 'k', gen_random_uuid(), fingerprint, now() + interval '1 hour' FROM idempotency_keys"
+    )
+    await put(service, account, key="seen")
+    execute(service, mark)
+    assert (await put(service, account)).status == 409
+    execute(service, "UPDATE idempotency_keys SET expires_at = now() WHERE key = 'k'")
+    assert (await put(service, account)).status == 201
+
+
+async def test_upload_that_lost_its_key_keeps_nothing(service: Service, account: Account) -> None:
+    async with connect(service) as client:
+        await client.send(
+            request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
+        )
+        while not service.app[ADMISSION].running:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        execute(service, "UPDATE idempotency_keys SET expires_at = now()")
+        assert (await put(service, account)).status == 201
+        await client.send(GOOD_WAV[2000:])
+        assert (await client.answer()).status == 409
+    assert len(service.files()) == 1
+
+
+async def test_keys_expire(service: Service, account: Account) -> None:
+    await put(service, account)
+    execute(service, "UPDATE idempotency_keys SET expires_at = now()")
+    assert (await put(service, account)).status == 201
+    assert len(service.files()) == 2
+
+
+async def test_leases_are_renewed_while_an_upload_runs(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.6)
+    service = await start_service(max_uploads_per_user=1)
+    account = await service.create_user()
+    async with connect(service) as client:
+        await client.send(request_head(account, "raw", len(GOOD_WAV)) + GOOD_WAV[:2000])
+        await asyncio.sleep(1.5)
+        answer = await service.upload(account, GOOD_WAV)
+        assert (answer.status, answer.json["code"]) == (429, "too_many_uploads")
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\u00e9"])
+async def test_key_that_is_none_is_422(service: Service, account: Account, key: str) -> None:
+    answer = await put(service, account, key=key)
+    assert (answer.status, answer.json["code"]) == (422, "invalid_idempotency_key")
+
+
+def execute(service: Service, statement: str) -> None:
+    with closing(psycopg2.connect(service.database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)

@@ -1,0 +1,183 @@
+"""An owner's records and account: read, listed, deleted, and nobody else's business."""
+
+import base64
+import hashlib
+from io import BytesIO
+
+import pytest
+from aiohttp import FormData
+
+from tests.client import Account, Service
+from tests.conftest import StartService
+from tests.invariants import GOOD_WAV, invariants_hold
+
+NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+
+
+@pytest.fixture
+async def account(service: Service) -> Account:
+    return await service.create_user()
+
+
+async def keep(service: Service, account: Account, count: int = 1) -> list[str]:
+    return [(await service.upload(account, GOOD_WAV, filename=f"{n}.wav")).json["id"] for n in range(count)]
+
+
+async def test_owner_gets_the_record_as_it_was_answered(service: Service, account: Account) -> None:
+    record = (await service.upload(account, GOOD_WAV)).json
+    answer = await service.get(f"/records/{record['id']}", headers=account.headers)
+    assert (answer.status, answer.json) == (200, record)
+
+
+async def test_record_is_404_for_anybody_else(service: Service, account: Account) -> None:
+    [record_id] = await keep(service, account)
+    stranger = await service.create_user("bob")
+    for method in ("GET", "DELETE"):
+        answer = await service.request(method, f"/records/{record_id}", headers=stranger.headers)
+        assert (answer.status, answer.json["code"]) == (404, "record_not_found")
+        assert (await service.request(method, f"/records/{record_id}")).status == 401
+        assert (await service.request(method, f"/records/{NOBODY}", headers=account.headers)).status == 404
+    assert (await service.get(f"/records/{record_id}.mp3")).status == 200
+
+
+async def test_deleted_record_is_gone_with_its_file(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invariants_hold(service, caplog):
+        kept, gone = await keep(service, account, 2)
+        answer = await service.request("DELETE", f"/records/{gone}", headers=account.headers)
+        assert (answer.status, answer.body) == (204, b"")
+        assert (await service.get(f"/records/{gone}.mp3")).status == 404
+        assert (await service.request("DELETE", f"/records/{gone}", headers=account.headers)).status == 404
+        assert [file.stem for file in service.files()] == [kept]
+
+
+async def test_list_pages_through_all_records_newest_first(service: Service, account: Account) -> None:
+    ids = await keep(service, account, 5)
+    await keep(service, await service.create_user("bob"))
+    listed, path, pages = [], "/records?limit=2", 0
+    while path:
+        answer = await service.get(path, headers=account.headers)
+        assert answer.status == 200
+        listed += [record["id"] for record in answer.json["records"]]
+        path, pages = answer.json["next"], pages + 1
+        assert (f'<{path}>; rel="next"' == answer.headers.get("Link")) == (path is not None)
+    assert listed == ids[::-1]
+    assert pages == 3
+
+
+async def test_page_goes_on_where_it_was_though_records_come_and_go(service: Service, account: Account) -> None:
+    ids = await keep(service, account, 4)
+    first = await service.get("/records?limit=2", headers=account.headers)
+    await service.request("DELETE", f"/records/{ids[2]}", headers=account.headers)
+    await keep(service, account)
+    second = await service.get(first.json["next"], headers=account.headers)
+    assert [record["id"] for record in second.json["records"]] == [ids[1], ids[0]]
+
+
+async def test_empty_list_is_a_list(service: Service, account: Account) -> None:
+    assert (await service.get("/records", headers=account.headers)).json == {"records": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        *(("limit=0", "invalid_limit"), ("limit=1001", "invalid_limit"), ("limit=x", "invalid_limit")),
+        *(("limit=", "invalid_limit"), ("limit=99999999999", "invalid_limit"), ("after=x", "invalid_after")),
+        *(("after=2026-01-01T00:00:00,x", "invalid_after"), (f"after=2026-01-01T00:00:00,{NOBODY}", "invalid_after")),
+    ],
+)
+async def test_list_says_what_is_wrong_with_its_query(
+    service: Service, account: Account, query: str, code: str
+) -> None:
+    answer = await service.get(f"/records?{query}", headers=account.headers)
+    assert (answer.status, answer.json["code"]) == (422, code)
+
+
+async def test_me_tells_who_and_how_much(service: Service, account: Account) -> None:
+    records = [(await service.upload(account, GOOD_WAV)).json for _ in range(2)]
+    me = (await service.get("/users/me", headers=account.headers)).json
+    assert set(me) == {"id", "username", "created_at", "records", "bytes"}
+    assert (me["id"], me["username"], me["records"]) == (account.id, "ann", 2)
+    assert me["bytes"] == sum(record["size"] for record in records)
+
+
+async def test_new_token_works_and_the_old_one_is_dead_at_once(service: Service, account: Account) -> None:
+    answer = await service.post("/users/me/token", headers=account.headers)
+    assert answer.status == 200
+    renewed = Account(account.id, answer.json["token"])
+    assert (await service.get("/users/me", headers=renewed.headers)).status == 200
+    assert (await service.get("/users/me", headers=account.headers)).status == 401
+
+
+async def test_deleted_user_takes_all_records_and_files_along(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invariants_hold(service, caplog):
+        ids = await keep(service, account, 3)
+        assert (await service.request("DELETE", "/users/me", headers=account.headers)).status == 204
+        assert (await service.get("/users/me", headers=account.headers)).status == 401
+        assert (await service.get(f"/records/{ids[0]}.mp3")).status == 404
+        assert service.files() == []
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_me_needs_a_token(service: Service, method: str) -> None:
+    assert (await service.request(method, "/users/me")).status == 401
+
+
+async def test_records_per_user_are_limited(start_service: StartService) -> None:
+    service = await start_service(max_records_per_user=2)
+    account = await service.create_user()
+    ids = await keep(service, account, 2)
+    answer = await service.upload(account, GOOD_WAV)
+    assert (answer.status, answer.json["code"]) == (403, "quota_exceeded")
+    await service.request("DELETE", f"/records/{ids[0]}", headers=account.headers)
+    assert (await service.upload(account, GOOD_WAV)).status == 201
+
+
+def digest_field(wav: bytes, digest: str, *, first: bool) -> FormData:
+    form = FormData()
+    if first:
+        form.add_field("content_digest", digest)
+    form.add_field("file", BytesIO(wav), filename="talk.wav")
+    if not first:
+        form.add_field("content_digest", digest)
+    return form
+
+
+def sha256_digest(content: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
+
+
+RIGHT = sha256_digest(GOOD_WAV)
+WRONG = "sha-256=:" + "A" * 43 + "=:"
+
+
+@pytest.mark.parametrize(
+    ("digest", "status"), [(RIGHT, 201), (WRONG, 422), (f"md5=:AAAA:, {RIGHT}", 201), ("md5=:AA:", 201)]
+)
+async def test_digest_of_the_wav_is_checked_where_it_is_sent(
+    service: Service, account: Account, digest: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invariants_hold(service, caplog):
+        headers = account.headers | {"Content-Digest": digest}
+        answers = [await service.put("/records/", data=GOOD_WAV, headers=headers)]
+        for first in (True, False):
+            form = digest_field(GOOD_WAV, digest, first=first)
+            answers.append(await service.post("/records", data=form, headers=account.headers))
+        assert [answer.status for answer in answers] == [status] * 3
+        if status == 422:
+            assert {answer.json["code"] for answer in answers} == {"digest_mismatch"}
+
+
+async def test_digest_that_cannot_be_read_is_400(service: Service, account: Account) -> None:
+    headers = account.headers | {"Content-Digest": "sha-256=:AAAA:"}
+    answer = await service.put("/records/", data=GOOD_WAV, headers=headers)
+    assert (answer.status, answer.json["code"]) == (400, "malformed_digest")
+
+
+async def test_download_tells_the_mp3s_digest(service: Service, account: Account) -> None:
+    record = (await service.upload(account, GOOD_WAV)).json
+    mp3 = await service.get(record["url"])
+    assert mp3.headers["Repr-Digest"] == sha256_digest(mp3.body)

@@ -1,0 +1,103 @@
+"""Several processes behind one address: `wavepress serve --workers N`."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.invariants import GOOD_WAV
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A service of two workers: its process and its address."""
+    data_dir = tmp_path_factory.mktemp("workers")
+    environment = {**os.environ, "WAVEPRESS_DATA_DIR": str(data_dir), "WAVEPRESS_PORT": "0", "TMPDIR": str(data_dir)}
+    command = [sys.executable, "-m", "service", "serve", "--workers", "2"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+            assert found is not None
+            yield process, found[0]
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+    assert list(data_dir.glob("wavepress-metrics-*")) == []
+
+
+@pytest.fixture
+async def session(workers: tuple[subprocess.Popen[str], str]) -> AsyncIterator[aiohttp.ClientSession]:
+    # A connection of its own for each request, so that the workers take turns.
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(workers[1], connector=connector) as session:
+        await wait_until_ready(session)
+        yield session
+
+
+async def wait_until_ready(session: aiohttp.ClientSession) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                async with session.get("/health/ready") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientConnectionError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def upload(session: aiohttp.ClientSession, token: str, **headers: str) -> tuple[int, dict[str, object]]:
+    headers["Authorization"] = f"Bearer {token}"
+    async with session.put("/records/talk.wav", data=GOOD_WAV, headers=headers) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def create_user(session: aiohttp.ClientSession) -> str:
+    async with session.post("/users", json={"username": "ann"}) as answer:
+        return str((await answer.json())["token"])
+
+
+async def metric(session: aiohttp.ClientSession, pattern: str) -> float:
+    async with session.get("/metrics") as answer:
+        return sum(float(value) for value in re.findall(rf"^{pattern} (\S+)$", await answer.text(), re.MULTILINE))
+
+
+async def test_metrics_are_the_sum_of_all_workers(session: aiohttp.ClientSession) -> None:
+    token = await create_user(session)
+    uploads = r'wavepress_uploads_total\{outcome="created",transport="raw"\}'
+    before = await metric(session, uploads)
+    for _ in range(8):
+        assert (await upload(session, token))[0] == 201
+    assert await metric(session, uploads) - before == 8
+    assert await metric(session, "wavepress_upload_slots_limit") == 64
+
+
+async def test_key_made_at_one_worker_is_known_at_all(session: aiohttp.ClientSession) -> None:
+    token = await create_user(session)
+    answers = [await upload(session, token, **{"Idempotency-Key": "k"}) for _ in range(6)]
+    assert [status for status, _ in answers] == [201, 200, 200, 200, 200, 200]
+    assert len({str(record["id"]) for _, record in answers}) == 1
+
+
+async def test_restart_of_the_workers_fails_no_request(
+    workers: tuple[subprocess.Popen[str], str], session: aiohttp.ClientSession
+) -> None:
+    token = await create_user(session)
+    statuses = []
+    os.kill(workers[0].pid, signal.SIGHUP)
+    started = time.monotonic()
+    while time.monotonic() - started < 3:
+        statuses.append((await upload(session, token))[0])
+    assert set(statuses) == {201}
+    assert len(statuses) > 10
