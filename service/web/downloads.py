@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from service.errors import NotFound
 from service.models import Record
 from service.records import find_record
 from service.web.digests import repr_digest
-from service.web.keys import DATABASE, STORAGE
+from service.web.keys import BODY_LIMITS, DATABASE, STORAGE
 from service.web.presentation import content_disposition
 
 log = structlog.stdlib.get_logger()
@@ -62,7 +63,15 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         raise no_such_record()
     headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
     headers[hdrs.CONTENT_DISPOSITION] = content_disposition(record.filename)
+    _give_up_on_stalled_readers(request, request.app[BODY_LIMITS].stall_seconds)
     return _Mp3Response(path, chunk_size=_CHUNK_BYTES, headers=headers)
+
+
+def _give_up_on_stalled_readers(request: web.Request, seconds: float) -> None:
+    """Have the kernel end the connection of a client that takes nothing for so long; sendfile waits for ever."""
+    connection = request.get_extra_info("socket")
+    if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 class _Mp3Response(web.FileResponse):
@@ -88,7 +97,10 @@ class _Mp3Response(web.FileResponse):
         pass
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        return await super().prepare(request.clone(headers=self._remaining_headers(request)))
+        try:
+            return await super().prepare(request.clone(headers=self._remaining_headers(request)))
+        except TimeoutError as error:  # the kernel's: the reader took nothing for too long
+            raise ConnectionResetError("the reader stalled") from error
 
     def _remaining_headers(self, request: BaseRequest) -> CIMultiDict[str]:
         """Return the request's headers without the settled conditions, and with a range only where it counts."""
