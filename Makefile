@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench clean
+.PHONY: help install run test check format faults fuzz bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ run: $(INSTALLED) ## Serve on 127.0.0.1:8001 with an embedded PostgreSQL
 	@exec $(BIN)/python -m service serve
 
 test: $(INSTALLED) ## Run every test against real PostgreSQL and real ffmpeg
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 -m "not long"
 
 check: $(INSTALLED) ## Lint, check the format, check the types
 	$(BIN)/ruff check .
@@ -29,6 +29,12 @@ check: $(INSTALLED) ## Lint, check the format, check the types
 format: $(INSTALLED) ## Format the code, mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: $(INSTALLED) ## Run the long forms of the fault tests
+	$(BIN)/python -m pytest --timeout 1800 -m long tests/faults --ignore tests/faults/test_fuzz.py
+
+fuzz: $(INSTALLED) ## Send 10,000 mutated WAVs
+	$(BIN)/python -m pytest --timeout 3600 -m long tests/faults/test_fuzz.py
 
 bench: $(INSTALLED) ## Measure against bare ffmpeg run beside it
 	$(BIN)/python -m benchmarks.throughput

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ def main() -> None:
         sys.exit(_complain(str(error), status=2))
     except (EmbeddedError, ServiceError, TooManyOrphansError, OSError) as error:
         sys.exit(_complain(str(error), status=1))
+    except KeyboardInterrupt:  # before it served: there it is a signal like SIGTERM
+        sys.exit(128 + signal.SIGINT)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,14 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--force", action="store_true", help="remove however many there are")
     command.add_argument(
         "--min-age-seconds",
-        type=float,
+        type=_seconds,
         default=3600,
         metavar="N",
         help="spare files younger than this (3600)",
     )
     command.add_argument(
         "--max-share",
-        type=float,
+        type=_share,
         default=0.1,
         metavar="X",
         help="refuse to remove more than this share of all files (0.1)",
@@ -69,6 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("doctor", help="run every check once, with advice")
     command.set_defaults(run=_doctor)
     return parser
+
+
+def _seconds(text: str) -> float:
+    """Take a span of time. Raises ValueError, of which argparse makes its own complaint."""
+    if not 0 <= (seconds := float(text)) < float("inf"):
+        raise ValueError(text)
+    return seconds
+
+
+def _share(text: str) -> float:
+    """Take a share of a whole. Raises ValueError likewise."""
+    if not 0 <= (share := float(text)) <= 1:
+        raise ValueError(text)
+    return share
 
 
 def _share_metrics(arguments: argparse.Namespace) -> None:

@@ -80,7 +80,8 @@ class Admission:
             async with asyncio.timeout(grace_seconds):
                 await self._nothing_runs.wait()
         for task in self.running:
-            task.cancel()
+            if not task.cancelling():  # one that cleans up already must not be disturbed
+                task.cancel()
 
 
 def _shutting_down() -> Unavailable:

@@ -14,7 +14,8 @@ from service.encoder import Encoder
 from service.ffmpeg_command import bundled_ffmpeg
 from service.health import Health, database_check, encoder_check, storage_check
 from service.ingest import Ingest
-from service.leases import Leases, UserLimits
+from service.leases import Leases
+from service.models import UserLimits
 from service.settings import Settings
 from service.storage.disk import DiskStorage
 from service.web import keys
@@ -51,6 +52,7 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
                     encoder=encoder,
                     storage=storage,
                     database=database,
+                    user_limits=_user_limits(settings),
                     default_bit_rate=settings.bit_rate,
                     max_upload_bytes=settings.max_upload_bytes,
                     max_duration_seconds=settings.max_duration_seconds,

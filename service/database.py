@@ -5,7 +5,7 @@ import contextlib
 import select
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import aiopg
 import aiopg.connection
@@ -56,11 +56,16 @@ class _PollSelect:
 aiopg.connection.select = _PollSelect  # type: ignore[assignment, attr-defined]
 
 
-class Query(NamedTuple):
-    """One statement and the name under which it is measured."""
+class Query(str):  # noqa: SLOT000 - a str has no room for slots
+    """One statement of sql/queries, and the name under which it is measured."""
 
     name: str
-    statement: str
+
+    def __new__(cls, name: str, statement: str) -> Self:
+        """Make the statement that it is, with its name."""
+        query = super().__new__(cls, statement)
+        query.name = name
+        return query
 
 
 def read_query(name: str) -> Query:
@@ -76,22 +81,23 @@ class Database:
         # aiopg forgets to wake a waiter when a broken connection comes back, so its pool never has waiters.
         self._permits = asyncio.Semaphore(max_connections)
 
-    async def fetch_all(self, query: Query, parameters: Mapping[str, object]) -> list[Row]:
+    async def fetch_all(self, query: str, parameters: Mapping[str, object]) -> list[Row]:
         """Run one statement and return its rows.
 
         Raises Unavailable where the database cannot be asked, and ConstraintViolated. A statement whose
         connection broke is run once more, for a restarted server leaves broken connections in the pool; hence
         every statement must be safe to run twice.
         """
-        with metrics.QUERY_SECONDS.labels(query.name).time(), _translated_errors(query.name):
+        name = query.name if isinstance(query, Query) else "other"
+        with metrics.QUERY_SECONDS.labels(name).time(), _translated_errors(name):
             async with asyncio.timeout(_QUERY_SECONDS), self._permits:
                 try:
-                    return await self._run(query.statement, parameters)
+                    return await self._run(query, parameters)
                 except _CONNECTION_LOST:
                     await self._pool.clear()  # what one restart of the server broke, it broke in all of them
-                    return await self._run(query.statement, parameters)
+                    return await self._run(query, parameters)
 
-    async def fetch_one(self, query: Query, parameters: Mapping[str, object]) -> Row | None:
+    async def fetch_one(self, query: str, parameters: Mapping[str, object]) -> Row | None:
         """Run one statement and return its first row; otherwise as `fetch_all`."""
         rows = await self.fetch_all(query, parameters)
         return rows[0] if rows else None
@@ -135,6 +141,10 @@ def _translated_errors(query: str) -> Iterator[None]:
         raise ConstraintViolated(str(error)) from error
     except (psycopg2.Error, TimeoutError) as error:
         raise _unavailable(query, str(error).strip() or type(error).__name__) from error
+    except RuntimeError as error:
+        if "closing pool" not in str(error):
+            raise
+        raise _unavailable(query, "the service is stopping") from error
     except asyncio.CancelledError as error:
         # aiopg raises this too when the server cancels a statement; then nobody has cancelled this task.
         task = asyncio.current_task()

@@ -23,8 +23,11 @@ _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
 # ffmpeg's last words are kept, a flood of them is not.
 _STDERR_BYTES = 4096
 _NICENESS = 10
-# LAME ends like this, by version, on samples that are no numbers: an assertion, or a made-up ENOMEM.
-_UNENCODABLE = {-signal.SIGABRT, 244}
+# LAME ends like this, by version, on samples that are no numbers or far too large: by an assertion, by ffmpeg's
+# AVERROR_BUG, or by a made-up ENOMEM.
+_UNENCODABLE = {-signal.SIGABRT, 190, 244}
+# What prlimit and setpriv exit with where the program to go on with cannot be run, or is not there.
+_NOT_STARTED = {126, 127}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,7 @@ class Encoder:
                 start_new_session=True,
             )
         except OSError as error:
-            metrics.ENCODER_FAILURES.labels("not_started").inc()
-            log.error("encoder_not_started", ffmpeg=self.ffmpeg, reason=str(error))
-            raise Unavailable("encoder_unavailable", "The encoder cannot be started. Try again later.") from error
+            raise _not_started(str(error)) from error
         _yield_to_service(process.pid)
         encoding = Encoding(process, source, target, stdout, self.stall_seconds)
         try:
@@ -163,6 +164,8 @@ class Encoding:
         if status in _UNENCODABLE and self._source.codec.startswith("f"):
             metrics.ENCODER_FAILURES.labels("unencodable_audio").inc()
             return Unprocessable("unencodable_audio", "A sample is not a number, infinite or far out of range.")
+        if status in _NOT_STARTED:
+            return _not_started(words.strip())
         metrics.ENCODER_FAILURES.labels("failed").inc()
         log.error("encoder_failed", status=status, reason=reason, last_words=words)
         return Unavailable("encoder_failed", "The encoder failed on this upload. Try again.")
@@ -171,6 +174,12 @@ class Encoding:
         metrics.ENCODER_FAILURES.labels("stuck").inc()
         log.error("encoder_stuck", pid=self._process.pid, seconds=self._stall_seconds)
         return Unavailable("encoder_failed", "The encoder stopped on this upload. Try again.")
+
+
+def _not_started(reason: str) -> Unavailable:
+    metrics.ENCODER_FAILURES.labels("not_started").inc()
+    log.error("encoder_not_started", reason=reason)
+    return Unavailable("encoder_unavailable", "The encoder cannot be started. Try again later.")
 
 
 def _yield_to_service(pid: int) -> None:

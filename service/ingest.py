@@ -11,10 +11,11 @@ import structlog
 
 from service import metrics, mp3
 from service.critical import to_the_end
-from service.database import ConstraintViolated, Database
+from service.database import Database
 from service.encoder import Encoder
 from service.errors import Conflict, NotAuthenticated, TooLarge, Unavailable, Unprocessable
-from service.models import Record
+from service.leases import quota_exceeded
+from service.models import Record, UserLimits
 from service.mp3 import Mp3Format
 from service.records import insert_record
 from service.storage import Draft, Storage
@@ -51,6 +52,7 @@ class Ingest:
     encoder: Encoder
     storage: Storage
     database: Database
+    user_limits: UserLimits
     default_bit_rate: int
     max_upload_bytes: int
     max_duration_seconds: int
@@ -99,15 +101,13 @@ class Ingest:
         return await self._insert(record, idempotency_key)
 
     async def _insert(self, record: Record, idempotency_key: str | None) -> Record:
-        try:
-            is_kept = await insert_record(self.database, record, idempotency_key)
-        except ConstraintViolated as error:
-            await self.storage.delete(record.id)
-            raise NotAuthenticated("unknown_token", "This user has been deleted meanwhile.") from error
-        if not is_kept:
-            await self.storage.delete(record.id)
-            raise upload_running()
-        return record
+        insertion = await insert_record(self.database, record, idempotency_key, self.user_limits)
+        if insertion.is_kept:
+            return record
+        await self.storage.delete(record.id)
+        if not insertion.has_owner:
+            raise NotAuthenticated("unknown_token", "This user has been deleted meanwhile.")
+        raise quota_exceeded(self.user_limits) if insertion.has_key else upload_running()
 
     async def _read_header(self, reader: WavReader, pieces: AsyncIterator[bytes]) -> tuple[WavHeader, bytes]:
         async for piece in pieces:

@@ -10,7 +10,7 @@ import structlog
 
 from service.database import Database, read_query
 from service.errors import Forbidden, ServiceError, TooManyUploads
-from service.models import User
+from service.models import User, UserLimits
 
 log = structlog.stdlib.get_logger()
 
@@ -26,15 +26,6 @@ _TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class UserLimits:
-    """How many records and bytes a user may hold, and how many uploads at a time."""
-
-    max_records: int
-    max_bytes: int
-    max_uploads: int
-
-
-@dataclass(frozen=True, slots=True)
 class Leases:
     """The leases that this process holds for its running uploads, renewed together."""
 
@@ -46,10 +37,10 @@ class Leases:
     async def hold(self, user: User, upload_id: UUID) -> AsyncIterator[None]:
         """Count an upload against its user's limits for the length of the block.
 
-        Raises Forbidden where the user holds all that it may, and TooManyUploads. Bytes are counted when a
-        record is kept, so the last one may reach past the limit.
+        Raises Forbidden where the user holds all that it may, and TooManyUploads.
         """
-        self._check_quota(user)
+        if user.record_count >= self.limits.max_records or user.byte_count >= self.limits.max_bytes:
+            raise quota_exceeded(self.limits)
         await self._take_slot(user, upload_id)
         self._held.add(upload_id)
         try:
@@ -68,12 +59,6 @@ class Leases:
                     await self.database.fetch_all(_UPDATE_LEASES, parameters)
                 await self.database.fetch_all(_DELETE_EXPIRED, {})
 
-    def _check_quota(self, user: User) -> None:
-        if user.record_count >= self.limits.max_records:
-            raise Forbidden("quota_exceeded", f"You have all {self.limits.max_records} records you may. Delete some.")
-        if user.byte_count >= self.limits.max_bytes:
-            raise Forbidden("quota_exceeded", f"You have all {self.limits.max_bytes} bytes you may. Delete records.")
-
     async def _take_slot(self, user: User, upload_id: UUID) -> None:
         parameters = {
             "user_id": user.id,
@@ -91,3 +76,11 @@ class Leases:
     async def _give_back(self, upload_id: UUID) -> None:
         with contextlib.suppress(ServiceError):  # it is logged, and the lease runs out by itself
             await self.database.fetch_all(_DELETE_SLOT, {"upload_id": upload_id})
+
+
+def quota_exceeded(limits: UserLimits) -> Forbidden:
+    """Return the refusal of a user who holds all that it may."""
+    return Forbidden(
+        "quota_exceeded",
+        f"A user may keep {limits.max_records} records and {limits.max_bytes} bytes. Delete some.",
+    )

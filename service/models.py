@@ -36,3 +36,12 @@ class Record:
     sha256: str
     warnings: tuple[str, ...]
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserLimits:
+    """How many records and bytes a user may hold, and how many uploads at a time."""
+
+    max_records: int
+    max_bytes: int
+    max_uploads: int

@@ -72,7 +72,10 @@ def seal(descriptor: int, mp3_format: Mp3Format, sample_count: int, frames: Sequ
     is 1 to 46 samples off for one length in 25 (where the padding would exceed a frame) and off by the
     resampler's rounding, so the padding is written again. Raises IncompleteMp3Error and OSError.
     """
-    info = _InfoHeader.read(descriptor)
+    try:
+        info = _InfoHeader.read(descriptor)
+    except (IndexError, ValueError) as error:
+        raise IncompleteMp3Error(f"no MP3 frame at the start: {error}") from error
     if info.frames not in frames:
         raise IncompleteMp3Error(f"{info.frames} frames instead of {frames} for {sample_count} samples")
     expected = info.end + audio_byte_count(info.frames, mp3_format)

@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from service.database import Database, Row, read_query
-from service.models import Record, User
+from service.models import Record, User, UserLimits
 
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
@@ -27,19 +28,35 @@ class Position:
     id: UUID
 
 
-async def insert_record(database: Database, record: Record, idempotency_key: str | None) -> bool:
+class Insertion(NamedTuple):
+    """Whether a record is kept and, where it is not, what was missing: if neither is, it was room."""
+
+    is_kept: bool
+    has_owner: bool
+    has_key: bool
+
+
+async def insert_record(
+    database: Database, record: Record, idempotency_key: str | None, limits: UserLimits
+) -> Insertion:
     """Keep a record whose MP3 is in the storage already; a second call with the same id changes nothing.
 
-    Returns whether it is kept: not so where the key has passed to another upload meanwhile. Raises
-    ConstraintViolated where the user is gone, and Unavailable.
+    It is not kept where the user is gone or holds all that it may, or where the key has passed to another upload.
+    Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
     parameters = asdict(record) | {
         "warnings": list(record.warnings),
         "idempotency_key": idempotency_key,
         "key_seconds": IDEMPOTENCY_KEY_SECONDS,
+        "max_records": limits.max_records,
+        "max_bytes": limits.max_bytes,
     }
-    row = await database.fetch_one(_INSERT, parameters)
-    return row is not None and bool(row[0])
+    [row] = await database.fetch_all(_INSERT, parameters)
+    insertion = Insertion(*row)
+    if not insertion.is_kept and await find_record(database, record.id) is not None:
+        # An earlier run, whose answer was lost, was still under way when this one began.
+        return insertion._replace(is_kept=True)
+    return insertion
 
 
 async def select_records(database: Database, user: User, limit: int, after: Position | None) -> list[Record]:

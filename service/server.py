@@ -15,6 +15,7 @@ from service.app import create_app
 from service.settings import Settings
 from service.web import keys
 from service.web.body import PIECE_BYTES
+from service.web.presentation import address
 from service.web.requests import RequestLog
 
 log = structlog.stdlib.get_logger()
@@ -43,7 +44,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
             start_metrics(settings.host, settings.metrics_port)
         await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
         host, port = runner.addresses[0][:2]
-        announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        announce(f"http://{address(host, port)}")
         log.info("serving", host=host, port=port)
         await stop.wait()
         await _drain(app[keys.ADMISSION], settings.shutdown_seconds, stop)

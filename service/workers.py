@@ -16,6 +16,7 @@ from service.app import create_app
 from service.metrics import MULTIPROCESS_VARIABLE
 from service.server import make_runner, start_metrics
 from service.settings import Settings
+from service.web.presentation import address
 
 
 def serve_with_workers(settings: Settings, database_url: str, count: int, announce: Callable[[str], None]) -> None:
@@ -61,9 +62,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
         super().__init__()
 
     def load_config(self) -> None:
-        host = self._settings.host
         options = {
-            "bind": f"{f'[{host}]' if ':' in host else host}:{self._settings.port}",
+            "bind": address(self._settings.host, self._settings.port),
             "workers": self._count,
             "worker_class": "aiohttp.GunicornWebWorker",
             # A worker that drains is not one that hangs.
@@ -86,8 +86,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
     def _when_ready(self, arbiter: Arbiter) -> None:
         if self._settings.metrics_port is not None:
             start_metrics(self._settings.host, self._settings.metrics_port)
-        host, port = arbiter.LISTENERS[0].getsockname()[:2]
-        self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        self._announce(f"http://{address(*arbiter.LISTENERS[0].getsockname()[:2])}")
 
 
 class _Logger(Logger):  # type: ignore[misc] # gunicorn publishes no types

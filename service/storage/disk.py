@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from service.critical import to_the_end
 from service.errors import StorageFull, Unavailable
 from service.storage import Entry, StoredFile
 
@@ -36,6 +37,7 @@ class DiskStorage:
         self._drafts = directory / "drafts"
         self._min_free_bytes = min_free_bytes
         self._nameless = nameless
+        self._synced_folders: set[Path] = set()
 
     def prepare(self) -> None:
         """Make the folders and clear away abandoned drafts. Raises OSError."""
@@ -58,13 +60,11 @@ class DiskStorage:
     async def draft(self, record_id: UUID) -> AsyncIterator["DiskDraft"]:
         """Open a draft, as `Storage.draft` says."""
         with _translated_errors():
-            descriptor, name = await asyncio.to_thread(self._open_draft)
+            opened = await self._open()
         try:
-            yield DiskDraft(descriptor, name, self.path(record_id))
+            yield DiskDraft(*opened, self.path(record_id), self._synced_folders)
         finally:
-            os.close(descriptor)
-            if name is not None:
-                name.unlink(missing_ok=True)
+            _discard(*opened)
 
     async def delete(self, record_id: UUID) -> None:
         """Remove a file, as `Storage.delete` says."""
@@ -76,6 +76,15 @@ class DiskStorage:
         for folder in await asyncio.to_thread(lambda: sorted(self._directory.glob("[0-9a-f][0-9a-f]"))):
             for entry in await asyncio.to_thread(_scan, folder):
                 yield entry
+
+    async def _open(self) -> tuple[int, Path | None]:
+        opening = asyncio.create_task(asyncio.to_thread(self._open_draft))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                _discard(*await to_the_end(opening))  # the thread does not know that nobody wants it any more
+            raise
 
     def _open_draft(self) -> tuple[int, Path | None]:
         if self._nameless:
@@ -91,12 +100,16 @@ class DiskStorage:
 
 
 class DiskDraft:
-    """A draft on the disk; `name` is None for a nameless one."""
+    """A draft on the disk; `name` is None for a nameless one.
 
-    def __init__(self, descriptor: int, name: Path | None, target: Path) -> None:
+    `synced_folders` are those of whose own names it is known that they are on the disk.
+    """
+
+    def __init__(self, descriptor: int, name: Path | None, target: Path, synced_folders: set[Path]) -> None:
         self._descriptor = descriptor
         self._name = name
         self._target = target
+        self._synced_folders = synced_folders
 
     def fileno(self) -> int:
         """Return the descriptor, as `Draft.fileno` says."""
@@ -105,7 +118,7 @@ class DiskDraft:
     async def commit(self) -> StoredFile:
         """Sync the draft, give it its name and sync the name, as `Draft.commit` says."""
         with _translated_errors():
-            return await asyncio.to_thread(self._commit)
+            return await to_the_end(asyncio.to_thread(self._commit))
 
     def _commit(self) -> StoredFile:
         os.fsync(self._descriptor)
@@ -118,9 +131,11 @@ class DiskDraft:
 
     def _publish(self) -> None:
         source = self._name or f"/proc/self/fd/{self._descriptor}"
-        if not self._target.parent.is_dir():
+        if self._target.parent not in self._synced_folders:
             self._target.parent.mkdir(exist_ok=True)
+            # Even if it was there: who made it may have been killed before this.
             _sync_directory(self._target.parent.parent)
+            self._synced_folders.add(self._target.parent)
         folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # With descriptors of folders Python calls linkat, which follows /proc's link; plain link does not.
@@ -138,16 +153,33 @@ def _scan(folder: Path) -> list[Entry]:
     entries = []
     with os.scandir(folder) as found:
         for file in found:
-            with contextlib.suppress(ValueError, FileNotFoundError):  # not a record's file; deleted just now
-                record_id = UUID(file.name.removesuffix(_SUFFIX))
-                entries.append(Entry(record_id, datetime.fromtimestamp(file.stat().st_mtime, UTC)))
+            with contextlib.suppress(FileNotFoundError):  # deleted just now
+                record_id = _record_id(folder, file.name)
+                if record_id is not None and file.is_file(follow_symlinks=False):
+                    entries.append(Entry(record_id, datetime.fromtimestamp(file.stat().st_mtime, UTC)))
     return entries
 
 
+def _record_id(folder: Path, name: str) -> UUID | None:
+    """Return whose file that is; None for what we would not have named so, which is none of our business."""
+    try:
+        record_id = UUID(name.removesuffix(_SUFFIX))
+    except ValueError:
+        return None
+    return record_id if name == f"{record_id}{_SUFFIX}" and folder.name == record_id.hex[:2] else None
+
+
+def _discard(descriptor: int, name: Path | None) -> None:
+    os.close(descriptor)
+    if name is not None:
+        name.unlink(missing_ok=True)
+
+
 def _remove_if_abandoned(draft: Path) -> None:
-    with draft.open("rb") as file, contextlib.suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):  # removed by another just now; being written
+        with draft.open("r+b") as file:  # NFS locks only what is open for writing
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
         log.info("abandoned_draft_removed", draft=draft.name)
 
 

@@ -1,6 +1,7 @@
 """What records look like from outside: JSON, addresses, file names."""
 
 import json
+import re
 from datetime import UTC
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -11,6 +12,8 @@ from aiohttp.typedefs import LooseHeaders
 from service.models import Record
 from service.web.keys import PUBLIC_URL
 
+# A suffix has a letter first and no space; what follows other dots belongs to the name: "Interview 3.5".
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 # What the common file systems allow for a name, in bytes of UTF-8.
 _LONGEST_NAME_BYTES = 255
 
@@ -55,7 +58,8 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
 
 def content_disposition(filename: str) -> str:
     """Name a download after its upload, ending in .mp3, as RFC 6266 has it: plain ASCII first, then UTF-8."""
-    stem = PurePosixPath(filename).stem or filename
+    base = PurePosixPath(filename).name
+    stem = _SUFFIX.sub("", base) or base
     room = _LONGEST_NAME_BYTES - len(".mp3")
     name = stem.encode()[:room].decode(errors="ignore") + ".mp3"
     plain = "".join(character if " " <= character <= "~" and character not in '"\\%' else "_" for character in name)
@@ -67,5 +71,9 @@ def content_disposition(filename: str) -> str:
 def _own_address(request: web.Request) -> str:
     """Stand in for the Host header that HTTP/1.0 need not have."""
     assert request.transport is not None  # noqa: S101 - a request that is being answered
-    host, port = request.transport.get_extra_info("sockname")[:2]
-    return f"{host}:{port}"
+    return address(*request.transport.get_extra_info("sockname")[:2])
+
+
+def address(host: str, port: int) -> str:
+    """Return host and port as they stand in a URL."""
+    return f"{f'[{host}]' if ':' in host else host}:{port}"

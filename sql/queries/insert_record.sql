@@ -1,21 +1,32 @@
--- A second run with the same id leaves the first run's row, and the user's sums, as they are. Says whether the
--- record is kept: it is not where its upload has lost its idempotency key to another.
-WITH own_key AS (
-    UPDATE idempotency_keys
-    SET is_done = true, expires_at = now() + make_interval(secs => %(key_seconds)s)
+-- Keeps a record if its user is there, has room for it, and its upload still has its idempotency key. A second
+-- run with the same id changes nothing. The user's row is locked first, so that uploads side by side cannot pass
+-- a limit together; what the locked row says is the latest, whatever the statement's snapshot is.
+WITH owner AS (
+    SELECT
+        id,
+        record_count < %(max_records)s AND byte_count < %(max_bytes)s AS has_room
+    FROM users
+    WHERE id = %(user_id)s
+    FOR UPDATE
+),
+
+own_key AS (
+    SELECT key
+    FROM idempotency_keys
     WHERE user_id = %(user_id)s AND key = %(idempotency_key)s AND upload_id = %(id)s
-    RETURNING key
+    FOR UPDATE
 ),
 
 inserted AS (
     INSERT INTO records
         (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings, created_at)
     SELECT
-        %(id)s, %(user_id)s, %(filename)s, %(duration)s, %(sample_rate)s, %(channels)s, %(bit_rate)s, %(size)s,
+        %(id)s, owner.id, %(filename)s, %(duration)s, %(sample_rate)s, %(channels)s, %(bit_rate)s, %(size)s,
         decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(created_at)s
-    WHERE %(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key)
+    FROM owner
+    WHERE owner.has_room AND (%(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key))
     ON CONFLICT (id) DO NOTHING
-    RETURNING user_id, size
+    RETURNING id, user_id, size
 ),
 
 counted AS (
@@ -23,6 +34,16 @@ counted AS (
     SET record_count = record_count + 1, byte_count = byte_count + inserted.size
     FROM inserted
     WHERE users.id = inserted.user_id
+),
+
+marked AS (
+    UPDATE idempotency_keys
+    SET is_done = true, expires_at = now() + make_interval(secs => %(key_seconds)s)
+    FROM inserted
+    WHERE idempotency_keys.upload_id = inserted.id
 )
 
-SELECT %(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key) AS is_kept
+SELECT
+    EXISTS (SELECT FROM inserted) OR EXISTS (SELECT FROM records WHERE id = %(id)s) AS is_kept,
+    EXISTS (SELECT FROM owner) AS has_owner,
+    %(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key) AS has_key

@@ -99,17 +99,16 @@ async def test_those_who_wait_are_served_in_their_order() -> None:
     assert order == list("abcde")
 
 
-async def test_nobody_overtakes_those_who_wait() -> None:
+async def test_nobody_overtakes_one_who_has_been_given_a_slot_and_not_begun() -> None:
     admission = Admission(max_running=1, max_waiting=5)
-    order: list[str] = []
-    first, second = Upload(admission, order, "first"), Upload(admission, order, "second")
-    await settle()
-    first.end.set()
-    await first.task  # the slot is free now and the second has not run yet
-    third = Upload(admission, order, "third")
-    await settle()
-    assert order == ["first", "second"]
-    await end(second, third)
+    async with admission.slot():
+        (waiting,) = await start(admission)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0), admission.slot():
+            pytest.fail("the slot was another's")
+    assert waiting.is_inside
+    await end(waiting)
+    await assert_all_free(admission, 1)
 
 
 async def test_an_exception_gives_the_slot_back_and_passes() -> None:
@@ -146,10 +145,9 @@ async def test_a_cancelled_wait_gives_its_place_back_and_stays_cancelled() -> No
 
 async def test_a_wait_that_is_cancelled_just_as_it_ends_loses_no_slot() -> None:
     admission = Admission(max_running=1, max_waiting=2)
-    running, waiting, last = await start(admission, 3)
-    running.end.set()
-    await running.task  # the slot is the waiting one's now, who has not run yet
-    waiting.task.cancel()
+    async with admission.slot():
+        waiting, last = await start(admission, 2)
+    waiting.task.cancel()  # the slot is this one's now, who has not run since
     await settle()
     assert waiting.task.cancelled()
     assert last.is_inside
@@ -194,13 +192,13 @@ async def test_closing_refuses_those_who_come_and_those_who_wait_and_lets_the_ru
     await end(running)
 
 
-async def test_closing_refuses_one_who_has_just_been_given_a_slot_and_not_begun() -> None:
+async def test_closing_refuses_one_who_has_been_given_a_slot_and_not_begun() -> None:
     admission = Admission(max_running=1, max_waiting=1)
-    running, waiting = await start(admission, 2)
-    running.end.set()
-    await running.task
+    async with admission.slot():
+        (waiting,) = await start(admission)
     admission.close()
     assert await code_of_refusal(waiting.task) == "shutting_down"
+    assert not waiting.is_inside
     assert (admission.running, admission.waiting) == (set(), set())
 
 
@@ -226,9 +224,10 @@ async def test_draining_waits_for_the_running() -> None:
     await drained
 
 
-async def test_draining_an_idle_service_takes_no_time() -> None:
-    admission = Admission(max_running=1, max_waiting=1)
-    await end(*await start(admission))
+@pytest.mark.parametrize("count", [0, 2])
+async def test_draining_an_idle_service_takes_no_time(count: int) -> None:
+    admission = Admission(max_running=2, max_waiting=1)
+    await end(*await start(admission, count))
     admission.close()
     async with asyncio.timeout(0):
         await admission.drain(60)
@@ -299,7 +298,6 @@ async def test_a_block_that_ends_well_in_spite_of_the_cancellation_is_no_refusal
     assert await task == "kept"
 
 
-@pytest.mark.xfail(reason="the second drain, which serve always adds, cancels the first one's clean-up")
 async def test_one_who_is_drained_twice_may_clean_up() -> None:
     admission = Admission(max_running=1, max_waiting=0)
     clean = []

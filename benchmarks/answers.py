@@ -1,0 +1,84 @@
+"""Measures the small requests and the downloads."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from statistics import median, quantiles
+from urllib.parse import urlsplit
+
+from benchmarks.bench import Bench, run_at_once
+from benchmarks.client import Address, Connection, create_user, upload
+from benchmarks.table import Row, at_least, at_most
+
+_LONG_SECONDS = 300
+_UPLOADS = 4
+_CROWD = 100
+_PAUSE_SECONDS = 0.01
+
+
+def measure_users(bench: Bench) -> list[Row]:
+    """Measure how long a new user waits while uploads run, and how long a crowd of new users does."""
+    seconds = _waits_beside_uploads(bench)
+    hundredths = quantiles(seconds, n=100, method="inclusive")
+    median_text, last_text = (f"{hundredths[place] * 1000:.1f} ms" for place in (49, 98))
+    crowd = median(_crowd_seconds(bench.service.address) for _ in range(bench.shortened(10)))
+    what = f"create-user while {_UPLOADS} uploads run ({len(seconds)} times)"
+    return [
+        Row(f"{what}: p50", median_text),
+        Row(f"{what}: p99", last_text, figure=hundredths[98] * 1000, unit="ms", aim=at_most(20, "ms")),
+        Row(
+            f"{_CROWD} create-user at once, all 201",
+            f"{crowd * 1000:.0f} ms",
+            figure=crowd * 1000,
+            unit="ms",
+            aim=at_most(150, "ms"),
+        ),
+    ]
+
+
+def measure_downloads(bench: Bench) -> list[Row]:
+    """Measure downloads, eight at a time."""
+    uploaded = upload(bench.service.address, bench.wav(bench.shortened(_LONG_SECONDS)))
+    path = urlsplit(json.loads(uploaded.answer)["url"]).path
+
+    def download(_number: int) -> int:
+        with Connection(bench.service.address) as connection:
+            return sum(_download(connection, path) for _ in range(bench.shortened(50)))
+
+    started = time.perf_counter()
+    byte_count = sum(run_at_once(download, count=8, at_a_time=8))
+    rate = byte_count / (time.perf_counter() - started) / 1e6
+    return [Row("8 downloads at a time", f"{rate:.0f} MB/s", figure=rate, unit="MB/s", aim=at_least(590, "MB/s"))]
+
+
+def _waits_beside_uploads(bench: Bench) -> list[float]:
+    """Create one user after the other for as long as uploads run, and return how long each took."""
+    wav = bench.wav(bench.shortened(_LONG_SECONDS))
+    seconds = list[float]()
+    with ThreadPoolExecutor(_UPLOADS) as threads, Connection(bench.service.address) as connection:
+        uploads = [threads.submit(upload, bench.service.address, wav) for _ in range(_UPLOADS)]
+        while not any(running.done() for running in uploads):
+            time.sleep(_PAUSE_SECONDS)
+            started = time.perf_counter()
+            create_user(connection)
+            seconds.append(time.perf_counter() - started)
+        for running in uploads:
+            running.result()
+    return seconds
+
+
+def _crowd_seconds(address: Address) -> float:
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(address)) for _ in range(_CROWD)]
+        for connection in connections:
+            connection.send_head("POST", "/users?username=bench")
+        for connection in connections:
+            connection.receive()
+    return time.perf_counter() - started
+
+
+def _download(connection: Connection, path: str) -> int:
+    connection.send_head("GET", path)
+    return connection.receive_and_forget()

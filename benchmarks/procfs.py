@@ -1,0 +1,72 @@
+"""Reads of a process and its descendants what /proc knows: CPU time and memory."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the pids of all that live and descend from a process, itself not among them."""
+    parents: dict[int, int] = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(*_GONE):
+            parents[int(place.name)] = int(_stat(int(place.name))[1])
+    found, newest = set[int](), {pid}
+    while newest:
+        newest = {child for child, parent in parents.items() if parent in newest}
+        found |= newest
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process, its living descendants and all of theirs that are reaped."""
+    total = 0
+    for member in {pid} | descendants(pid):
+        with contextlib.suppress(*_GONE):
+            total += sum(int(ticks) for ticks in _stat(member)[11:15])
+    return total / _TICKS_PER_SECOND
+
+
+def encoders(pid: int) -> set[int]:
+    """Return the pids of the ffmpegs below a process."""
+    return {child for child in descendants(pid) if "libmp3lame" in _if_alive(child, "cmdline")}
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process has now, shared pages counted whole; 0 once it is gone."""
+    return _kibibytes("VmRSS", _if_alive(pid, "status"))
+
+
+def peak_resident_bytes(pid: int) -> int:
+    """Return the most that `resident_bytes` was since the start or `forget_peak`; 0 once it is gone."""
+    return _kibibytes("VmHWM", _if_alive(pid, "status"))
+
+
+def forget_peak(pid: int) -> None:
+    """Have the peak start anew from what is resident now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def proportional_bytes(pid: int) -> int:
+    """Return the memory that a process has now, shared pages divided among their users; 0 once it is gone."""
+    return _kibibytes("Pss", _if_alive(pid, "smaps_rollup"))
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on, which is the third."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _if_alive(pid: int, name: str) -> str:
+    with contextlib.suppress(*_GONE):
+        return Path(f"/proc/{pid}/{name}").read_text()
+    return ""
+
+
+def _kibibytes(field: str, text: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0

@@ -1,0 +1,61 @@
+"""Runs the service as a user would: a process of its own, with the embedded PostgreSQL and the defaults."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from benchmarks.client import Address, Connection, create_user
+
+_ROOT = Path(__file__).parents[1]
+# The one user of a benchmark stands for as many as there are uploads.
+_ONE_FOR_MANY = {"WAVEPRESS_MAX_UPLOADS_PER_USER": "1000"}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that runs, with a user in it."""
+
+    pid: int
+    address: Address
+
+
+@contextmanager
+def running_service(directory: Path) -> Iterator[Running]:
+    """Run a service for the length of the block, its files below `directory` and gone at the end.
+
+    Raises RuntimeError, with what it logged, where it does not start.
+    """
+    with TemporaryDirectory(dir=directory) as data_dir, Path(data_dir, "log").open("w+") as log:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
+        environment |= {"WAVEPRESS_PORT": "0", "WAVEPRESS_DATA_DIR": data_dir} | _ONE_FOR_MANY
+        command = [sys.executable, "-m", "service", "serve"]
+        with subprocess.Popen(
+            command, env=environment, cwd=_ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None  # noqa: S101 - opened as a pipe
+                port = _announced_port(process.stdout, log)
+                yield Running(process.pid, _address_of_new_user(port))
+            finally:
+                process.terminate()
+
+
+def _announced_port(stdout: IO[str], log: IO[str]) -> int:
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", stdout.readline())
+    if found is None:
+        log.seek(0)
+        raise RuntimeError(f"the service did not start:\n{log.read()}")
+    return int(found[1])
+
+
+def _address_of_new_user(port: int) -> Address:
+    with Connection(Address(port)) as connection:
+        return Address(port, json.loads(create_user(connection))["token"])

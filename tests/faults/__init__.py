@@ -1,0 +1,1 @@
+"""faults of wavepress."""

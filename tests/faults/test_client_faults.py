@@ -1,0 +1,217 @@
+"""Clients that leave, stall or trickle: each is told so where it can be, and nothing of them stays."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import structlog
+
+from service.web.keys import ADMISSION
+from tests import wavs
+from tests.client import TRANSPORTS, Account, Service, Transport
+from tests.conftest import StartService
+from tests.invariants import _children, invariants_hold
+from tests.raw import MULTIPART_TAIL, RawAnswer, RawClient, connect, framed, request_head
+
+WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
+SHORT_WAV = wavs.wav(wavs.chirp(25_000, 44100, 1), sample_rate=44100, channels=1)
+POINTS = ("nothing", "one byte", "in the header", "half", "all but one byte")
+ENDINGS = ("FIN", "RST", "half-close")
+STALL_SECONDS = 2.0
+
+
+@pytest.fixture
+async def account(service: Service) -> Account:
+    return await service.create_user()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for what the service does in its own time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - processes and log lines tell nobody when they come and go
+            await asyncio.sleep(0.005)
+
+
+def logged_requests() -> list[structlog.typing.EventDict]:
+    """Return the request lines that were logged since `invariants_hold` began."""
+    (capture,) = structlog.get_config()["processors"]
+    return [event for event in capture.entries if event["event"] == "request"]
+
+
+def cut(transport: Transport, point: str) -> bytes:
+    """Return the beginning of an upload's body, up to a point of the WAV in it."""
+    body = framed(WAV, transport)
+    start = body.index(b"RIFF")
+    ends = {"nothing": 0, "one byte": start + 1, "in the header": start + 20, "half": len(body) // 2}
+    return body[: ends.get(point, len(body) - 1)]
+
+
+async def send_part(client: RawClient, service: Service, head: bytes, body: bytes) -> None:
+    """Send an upload's beginning and wait until the service has made of it what can be made of it."""
+    client.writer.transport.set_write_buffer_limits(0)
+    before = _children()
+    await client.send(head + body)
+    await until(lambda: bool(service.app[ADMISSION].running))
+    if len(body) > 100_000:
+        await until(lambda: _children() > before)
+    await asyncio.sleep(0.05)
+
+
+async def leave(client: RawClient, ending: str) -> None:
+    if ending == "FIN":
+        await client.close()
+    elif ending == "RST":
+        client.reset()
+    else:
+        client.writer.write_eof()
+        async with asyncio.timeout(2):
+            assert await client.is_closed_by_service()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_client_that_leaves_before_the_end_leaves_nothing_behind(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, ending: str, transport: Transport
+) -> None:
+    for point in POINTS:
+        async with invariants_hold(service, caplog):
+            await leave_early(service, account, transport, point, ending)
+            await until(lambda: bool(logged_requests()), seconds=2)
+            (line,) = logged_requests()
+            assert (line["status"], line["log_level"]) == (499, "info"), point
+
+
+async def leave_early(service: Service, account: Account, transport: Transport, point: str, ending: str) -> None:
+    """Leave in the middle of an upload; its encoder is dead within a second, and no file is kept."""
+    children, files = _children(), service.files()
+    async with connect(service) as client:
+        await send_part(client, service, request_head(account, transport, len(WAV)), cut(transport, point))
+        await leave(client, ending)
+        await until(lambda: _children() == children, seconds=1)
+    assert service.files() == files, point
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_client_that_leaves_after_its_last_byte_has_a_whole_record_or_none(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, ending: str, transport: Transport
+) -> None:
+    async with invariants_hold(service, caplog):
+        for milliseconds in (0, 5, 15, 30, 60, 120):
+            async with connect(service) as client:
+                await client.send(request_head(account, transport, len(SHORT_WAV)) + framed(SHORT_WAV, transport))
+                await asyncio.sleep(milliseconds / 1000)
+                await leave_at_once(client, ending)
+        await until(lambda: len(logged_requests()) == 6)
+        assert {line["status"] for line in logged_requests()} <= {201, 499}
+        kept = [line for line in logged_requests() if line["status"] == 201]
+        assert len(service.files()) == len(kept)
+
+
+async def leave_at_once(client: RawClient, ending: str) -> None:
+    if ending == "half-close":
+        client.writer.write_eof()
+        return
+    await leave(client, ending)
+
+
+@pytest.fixture
+async def impatient(start_service: StartService) -> Service:
+    """A service with a stall limit that a test can wait for, and of which 10 % is more than this machine's noise."""
+    return await start_service(stall_seconds=STALL_SECONDS)
+
+
+def stalls() -> dict[str, dict[Transport, bytes]]:
+    """Return, by phase and transport, what a client sends before it stalls; its last byte is one that counts."""
+    phases: dict[str, dict[Transport, bytes]] = {
+        phase: {transport: cut(transport, point) for transport in TRANSPORTS}
+        for phase, point in (
+            ("before the first byte", "nothing"),
+            ("in the header", "in the header"),
+            ("in the samples", "half"),
+        )
+    }
+    whole = framed(WAV, "multipart").removesuffix(MULTIPART_TAIL)
+    phases["after the file"] = {
+        "multipart": whole + b"\r\n--b\r\n",
+        "chunked": framed(WAV, "chunked").removesuffix(b"\r\n0\r\n\r\n"),
+    }
+    return phases
+
+
+async def stalled(service: Service, account: Account, transport: Transport, body: bytes) -> tuple[RawAnswer, float]:
+    """Send that much and no more; return the answer and how long it took from the last byte on."""
+    content = request_head(account, transport, len(WAV) + 1000) + body
+    async with connect(service) as client:
+        await client.send(content[:-1])
+        await asyncio.sleep(0.5)  # for the encoder's start is not the client's stall
+        await client.send(content[-1:])
+        started = asyncio.get_running_loop().time()
+        return await client.answer(), asyncio.get_running_loop().time() - started
+
+
+@pytest.mark.parametrize("phase", stalls())
+async def test_client_that_stalls_is_told_so_at_the_limit(
+    impatient: Service, caplog: pytest.LogCaptureFixture, phase: str
+) -> None:
+    account = await impatient.create_user()
+    bodies = stalls()[phase]
+    async with invariants_hold(impatient, caplog):
+        results = await asyncio.gather(*(stalled(impatient, account, *item) for item in bodies.items()))
+        for transport, (answer, seconds) in zip(bodies, results, strict=True):
+            assert (answer.status, answer.json["code"]) == (408, "stalled_body"), transport
+            assert answer.headers["connection"] == "close", transport
+            assert seconds == pytest.approx(STALL_SECONDS, rel=0.1), transport
+        assert not impatient.files()
+
+
+async def trickled(service: Service, account: Account, transport: Transport, point: str) -> tuple[RawAnswer, float]:
+    """Send up to that point, go on at a byte a second; return the answer and how long that took."""
+    sent, whole = cut(transport, point), framed(WAV, transport)
+    async with connect(service) as client:
+        await client.send(request_head(account, transport, len(WAV)) + sent)
+        started = asyncio.get_running_loop().time()
+        answer = asyncio.create_task(client.answer())
+        for byte in whole[len(sent) :]:
+            if (await asyncio.wait({answer}, timeout=1))[0]:
+                break
+            await client.send(bytes([byte]))
+        return await answer, asyncio.get_running_loop().time() - started
+
+
+@pytest.mark.parametrize("point", ["in the header", "half"])
+async def test_client_that_sends_a_byte_a_second_is_too_slow(
+    impatient: Service, caplog: pytest.LogCaptureFixture, point: str
+) -> None:
+    account = await impatient.create_user()
+    async with invariants_hold(impatient, caplog):
+        results = await asyncio.gather(*(trickled(impatient, account, each, point) for each in TRANSPORTS))
+        for transport, (answer, seconds) in zip(TRANSPORTS, results, strict=True):
+            assert (answer.status, answer.json["code"]) == (408, "slow_body"), transport
+            # It is judged at the first byte past each stretch of the limit, and fast bytes excuse one stretch.
+            assert STALL_SECONDS < seconds < 2 * STALL_SECONDS + 1.5, transport
+        assert not impatient.files()
+
+
+async def steadily_sent(service: Service, account: Account, transport: Transport, seconds: float) -> RawAnswer:
+    """Send a WAV evenly over so many seconds."""
+    body, steps = framed(SHORT_WAV, transport), 100
+    step = -(-len(body) // steps)
+    async with connect(service) as client:
+        await client.send(request_head(account, transport, len(SHORT_WAV)))
+        for start in range(0, len(body), step):
+            await asyncio.sleep(seconds / steps)
+            await client.send(body[start : start + step])
+        return await client.answer()
+
+
+async def test_slow_and_steady_upload_may_take_ten_times_the_stall_limit(
+    start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service(stall_seconds=1)
+    account = await service.create_user()
+    async with invariants_hold(service, caplog):
+        uploads = (steadily_sent(service, account, transport, seconds=10) for transport in TRANSPORTS)
+        for transport, answer in zip(TRANSPORTS, await asyncio.gather(*uploads), strict=True):
+            assert answer.status == 201, transport
+            assert answer.json["duration"] == pytest.approx(25_000 / 44100), transport

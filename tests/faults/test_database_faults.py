@@ -1,0 +1,747 @@
+"""A database that restarts, stops, cuts, refuses and forgets to answer: 503 with Retry-After, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from service.migrations import migrate
+from service.sweep import SweepPolicy, sweep
+from service.web.keys import ADMISSION, DATABASE, STORAGE
+from tests import wavs
+from tests.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.invariants import GOOD_WAV, invariants_hold
+from tests.raw import RawClient, connect, framed, request_head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tests.conftest import StartService
+
+TALK = wavs.wav(wavs.chirp(44_100 * 3, 44_100, 2), sample_rate=44_100, channels=2)
+SOON_SECONDS = 2.0  # the database is back, and we are
+LEASE_SECONDS = 1.0
+every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
+RESTARTS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+
+# Holds the server, so that it is no child of the service's process, and starts it again after each end.
+KEEPER = """
+import os, sys, time
+from pathlib import Path
+from service.embedded import postgres
+directory, command = Path(sys.argv[1]), "run"
+while command:
+    with postgres(directory, options={"fsync": "off"}) as url:
+        print(url, flush=True)
+        if command := sys.stdin.readline():
+            pid = int((directory / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, int(command.split()[0]))
+    if command:
+        time.sleep(float(command.split()[1]))
+"""
+
+
+class Server:
+    """A PostgreSQL of the test's own, which it may restart, stop and ask."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-c", KEEPER, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.url = self._wait_until_up()
+
+    def _wait_until_up(self) -> str:
+        assert self._keeper.stdout is not None
+        url = self._keeper.stdout.readline().strip()
+        assert url, "the server did not start"
+        return url
+
+    async def restart(self, number: signal.Signals, down_seconds: float = 0.3) -> None:
+        """End it by that signal, leave it down for a while and wait until it is up again."""
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(f"{number.value} {down_seconds}\n")
+        self._keeper.stdin.flush()
+        await asyncio.to_thread(self._wait_until_up)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """No process of it runs for the length of the block; to its clients it is just silent."""
+        postmaster = int((self._directory / "postmaster.pid").read_text().split()[0])
+        # The postmaster first, that it cannot start others; whoever it starts with it is stopped as well.
+        os.kill(postmaster, signal.SIGSTOP)
+        processes = [postmaster, *children_of(postmaster)]
+        signal_all(processes, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            signal_all(processes, signal.SIGCONT)
+
+    def ask(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with closing(psycopg2.connect(make_dsn(self.url, application_name="test"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                return list(cursor.fetchall()) if cursor.description else []
+
+    @contextlib.contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Another session holds the table for the length of the block."""
+        with closing(psycopg2.connect(make_dsn(self.url, application_name="test"))) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SET statement_timeout = 0")
+                cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+            connection.rollback()
+
+    def cut_connections(self) -> int:
+        """End every connection but this test's, and return how many those were."""
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        return len(self.ask(cut + " WHERE usename = current_user AND application_name <> 'test'"))
+
+    def stop(self) -> None:
+        with self._keeper:
+            assert self._keeper.stdin is not None
+            self._keeper.stdin.close()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def signal_all(processes: list[int], number: signal.Signals) -> None:
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One server for the tests of this module, each of which leaves it running."""
+    with tempfile.TemporaryDirectory(prefix="wp-") as directory:  # short, so that its socket's path never changes
+        server = Server(Path(directory, "data"))
+        migrate(server.url)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def database_url(server: Server) -> str:
+    """The own server's database without a row, in place of the session's."""
+    server.ask("TRUNCATE users RESTART IDENTITY CASCADE")
+    return server.url
+
+
+@pytest.fixture
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a lost database leaves leased is free within a second or so, not a minute."""
+    monkeypatch.setattr("service.leases.LEASE_SECONDS", LEASE_SECONDS)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query has half a second."""
+    monkeypatch.setattr("service.database._QUERY_SECONDS", 0.5)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - a database tells nobody that it is back
+            await asyncio.sleep(0.02)
+
+
+async def recovered(service: Service) -> None:
+    """Everything works again within two seconds."""
+
+    async def works() -> bool:
+        answer = await service.post("/users", json={"username": "after"})
+        if answer.status != 201:
+            assert_unavailable(answer)
+            return False
+        account = Account(answer.json["id"], answer.json["token"])
+        return (await service.upload(account, GOOD_WAV)).status == 201
+
+    await until(works, SOON_SECONDS)
+
+
+async def leases_run_out(server: Server) -> None:
+    async def none_left() -> bool:
+        return server.ask("SELECT FROM upload_slots") == []
+
+    await until(none_left, 5 * LEASE_SECONDS)
+
+
+def assert_unavailable(answer: Answer) -> None:
+    assert (answer.status, answer.json["code"]) == (503, "database_unavailable"), answer
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+class Load:
+    """Users that are created and upload, over and over; every answer is 201, or a 503 of the database."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.answers: Counter[int] = Counter()
+        self.records: list[Answer] = []
+        self._goes_on = True
+
+    @contextlib.asynccontextmanager
+    async def running(self, clients: int = 4) -> AsyncIterator[None]:
+        """Run it for the length of the block; then every record that was answered with 201 is served whole."""
+        accounts = [await self._service.create_user(f"client {number}") for number in range(clients)]
+        async with asyncio.TaskGroup() as tasks:
+            for number, account in enumerate(accounts):
+                tasks.create_task(self._upload(account, TRANSPORTS[number % 3]))
+                tasks.create_task(self._create_users())
+            yield
+            self._goes_on = False
+        for record in self.records:
+            mp3 = (await self._service.get(record.json["url"])).body
+            assert hashlib.sha256(mp3).hexdigest() == record.json["sha256"]
+
+    async def _upload(self, account: Account, transport: Transport) -> None:
+        while self._goes_on:
+            answer = await self._service.upload(account, GOOD_WAV, transport=transport)
+            self._note(answer)
+            if answer.status == 201:
+                self.records.append(answer)
+            await asyncio.sleep(0.05)
+
+    async def _create_users(self) -> None:
+        while self._goes_on:
+            self._note(await self._service.post("/users", json={"username": "load"}))
+            await asyncio.sleep(0.05)
+
+    def _note(self, answer: Answer) -> None:
+        self.answers[answer.status] += 1
+        if answer.status != 201:
+            assert_unavailable(answer)
+
+
+@contextlib.asynccontextmanager
+async def half_upload(
+    service: Service, account: Account, transport: Transport = "raw", *headers: str
+) -> AsyncIterator[tuple[RawClient, bytes]]:
+    """Send half of an upload and wait until it runs; yields the client and the other half."""
+    body = framed(TALK, transport)
+    before = len(service.app[ADMISSION].running)
+    async with connect(service) as client:
+        await client.send(request_head(account, transport, len(TALK), *headers) + body[: len(body) // 2])
+        async with asyncio.timeout(10):
+            while len(service.app[ADMISSION].running) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)  # its lease is there, too
+        yield client, body[len(body) // 2 :]
+
+
+async def until_kept(service: Service, count: int = 1) -> None:
+    """Wait until an upload's file is there, and with it the attempt at its row."""
+
+    async def is_there() -> bool:
+        return len(service.files()) == count
+
+    await until(is_there)
+
+
+async def restarts_under_load(server: Server, service: Service, number: signal.Signals, times: int) -> Load:
+    load = Load(service)
+    async with load.running():
+        for _ in range(times):
+            await asyncio.sleep(0.3)
+            await server.restart(number)
+            await recovered(service)
+    return load
+
+
+@pytest.mark.usefixtures("short_leases")
+@RESTARTS
+async def test_restarts_under_load_lose_nothing(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, number: signal.Signals
+) -> None:
+    service = await start_service()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        load = await restarts_under_load(server, service, number, times=3)
+        assert load.answers[201] > 10
+        await leases_run_out(server)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("short_leases")
+@RESTARTS
+async def test_ten_restarts_under_load_lose_nothing(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, number: signal.Signals
+) -> None:
+    service = await start_service()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        load = await restarts_under_load(server, service, number, times=10)
+        assert load.answers[201] > 30
+        await leases_run_out(server)
+
+
+@pytest.mark.usefixtures("short_leases")
+async def test_database_that_is_down_refuses_at_once_and_the_rest_goes_on(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    account = await service.create_user()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=2))
+        await asyncio.sleep(0.7)
+        async with asyncio.timeout(1):
+            for transport in TRANSPORTS:
+                assert_unavailable(await service.upload(account, GOOD_WAV, transport=transport))
+            assert_unavailable(await service.post("/users", json={"username": "bob"}))
+            assert (await service.get("/health/live")).status == 200
+        await restarting
+        await recovered(service)
+
+
+@pytest.mark.usefixtures("short_leases", "impatient")
+async def test_silent_database_is_503_and_found_again(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        load = Load(service)
+        async with load.running():
+            await asyncio.sleep(0.3)
+            with server.stopped():
+                await asyncio.sleep(2)
+                assert (await service.get("/health/live")).status == 200
+            await recovered(service)
+        assert load.answers[503] > 5
+        await leases_run_out(server)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("short_leases")
+async def test_database_silent_for_thirty_seconds_is_503_and_found_again(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    account = await service.create_user()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        load = Load(service)
+        async with half_upload(service, account) as (client, rest), load.running():
+            await asyncio.sleep(0.3)
+            with server.stopped():
+                await client.send(rest)
+                await asyncio.sleep(30)
+                assert (await service.get("/health/live")).status == 200
+            await recovered(service)
+            assert (await client.answer()).status in {201, 503}
+        assert load.answers[503] > 5
+        await leases_run_out(server)
+        await remove_orphans(service)
+
+
+async def remove_orphans(service: Service) -> None:
+    """Do as the sweep does, with what was given up after half a minute of trying."""
+    policy = SweepPolicy(min_age=timedelta(0), max_share=1, dry_run=False, force=True)
+    await sweep(service.app[STORAGE], service.app[DATABASE], policy)
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "unseen"])
+async def test_idle_connections_that_were_cut_are_not_noticed_by_the_next_clients(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, *, seen: bool
+) -> None:
+    service = await start_service()
+    account = await service.create_user()
+    async with invariants_hold(service, caplog):
+        for _ in range(3):
+            assert server.cut_connections() == 10
+            if seen:
+                await asyncio.sleep(0.3)
+            uploads = [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+            answers = await asyncio.gather(*uploads, service.post("/users", json={"username": "bob"}))
+            assert {answer.status for answer in answers} == {201}
+
+
+@pytest.mark.usefixtures("short_leases")
+async def test_connections_that_are_cut_under_load_cost_nobody_anything(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        load = Load(service)
+        async with load.running():
+            cut = 0
+            for _ in range(10):
+                await asyncio.sleep(0.15)
+                cut += server.cut_connections()
+            await recovered(service)
+        assert cut >= 50
+        assert load.answers[201] > 10
+        await leases_run_out(server)
+
+
+@pytest.mark.usefixtures("short_leases")
+async def test_statements_that_the_server_times_out_are_503(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    account = await service.create_user()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        server.ask("ALTER ROLE wavepress SET statement_timeout = '200ms'")
+        try:
+            server.cut_connections()
+            async with half_upload(service, account) as (client, rest), asyncio.timeout(5):
+                with server.locked("users"):
+                    await client.send(rest)
+                    asked = [service.post("/users", json={"username": "bob"}) for _ in range(20)]
+                    asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+                    for answer in await asyncio.gather(*asked):
+                        assert_unavailable(answer)
+                assert (await client.answer()).status == 201
+            await recovered(service)
+        finally:
+            server.ask("ALTER ROLE wavepress RESET statement_timeout")
+            server.cut_connections()
+        await leases_run_out(server)
+
+
+@pytest.mark.usefixtures("impatient", "short_leases")
+async def test_exhausted_pool_is_503_and_whole_again(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    account = await service.create_user()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        with server.locked("users"):
+            asked = [service.post("/users", json={"username": "bob"}) for _ in range(60)]
+            asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+            async with asyncio.timeout(5):
+                for answer in await asyncio.gather(*asked):
+                    assert_unavailable(answer)
+            assert (await service.get("/health/live")).status == 200
+        await recovered(service)
+        answers = await asyncio.gather(*(service.upload(account, GOOD_WAV) for _ in range(12)))
+        assert {answer.status for answer in answers} == {201}
+
+
+@contextlib.contextmanager
+def many_descriptors(count: int = 1100) -> Iterator[None]:
+    """Let the next descriptor be past 1023, as in a service with many clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * count:
+        pytest.xfail(f"only {hard} descriptors are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count), hard))
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        held += [os.dup(held[0]) for _ in range(count)]
+        assert held[-1] > 1023
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_violation_is_answered_at_once_with_1100_descriptors_open(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The user goes while the upload runs, so that its row violates a constraint, on a connection past 1023."""
+    with many_descriptors():
+        service = await start_service()
+        account = await service.create_user()
+        async with invariants_hold(service, caplog):
+            async with half_upload(service, account) as (client, rest):
+                server.ask("DELETE FROM users WHERE id = %s", (account.id,))
+                await client.send(rest)
+                async with asyncio.timeout(3):
+                    answer = await client.answer()
+            assert (answer.status, answer.json["code"]) == (401, "unknown_token")
+            assert not service.files()
+        await service.client.close()
+
+
+async def test_restart_with_1100_descriptors_open_is_recovered_from(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    with many_descriptors():
+        service = await start_service()
+        async with invariants_hold(service, caplog, errors_logged=True):
+            await server.restart(signal.SIGQUIT)
+            await recovered(service)
+        await service.client.close()
+
+
+def assert_one_record(server: Server, account: Account, answer: Any) -> None:
+    """The one row is the answer's, and its user's sums count it once."""
+    assert server.ask("SELECT id::text, size FROM records WHERE user_id = %s", (account.id,)) == [
+        (answer.json["id"], answer.json["size"])
+    ]
+    sums = server.ask("SELECT record_count, byte_count FROM users WHERE id = %s", (account.id,))
+    assert sums == [(1, answer.json["size"])]
+
+
+@pytest.mark.usefixtures("short_leases")
+@RESTARTS
+@every_transport
+async def test_encode_survives_a_restart_at_its_last_step(
+    server: Server,
+    start_service: StartService,
+    caplog: pytest.LogCaptureFixture,
+    number: signal.Signals,
+    transport: Transport,
+) -> None:
+    service = await start_service()
+    account = await service.create_user()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        async with half_upload(service, account, transport) as (client, rest):
+            restarting = asyncio.create_task(server.restart(number, down_seconds=1))
+            await asyncio.sleep(0.3)
+            await client.send(rest)
+            answer = await client.answer()
+        await restarting
+        assert answer.status == 201
+        assert_one_record(server, account, answer)
+        await leases_run_out(server)
+
+
+@pytest.mark.usefixtures("impatient", "short_leases")
+@pytest.mark.parametrize("headers", [(), ("Idempotency-Key: one",)], ids=["plain", "keyed"])
+@pytest.mark.parametrize("table", ["records", "users"])
+async def test_encode_survives_a_lock_at_its_last_step_and_is_kept_once(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, table: str, headers: tuple[str, ...]
+) -> None:
+    """The first attempt at the row is given up by us and goes on in the server; the second must not double it."""
+    service = await start_service()
+    account = await service.create_user()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        async with half_upload(service, account, "raw", *headers) as (client, rest):
+            with server.locked(table):
+                await client.send(rest)
+                await until_kept(service)
+                await asyncio.sleep(1.5)
+            answer = await client.answer()
+        assert answer.status == 201
+        assert_one_record(server, account, answer)
+        await leases_run_out(server)
+
+
+async def test_slot_of_an_upload_that_ended_without_the_database_is_free_soon_after(
+    server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user with one slot, whose client hung up while the database was away, need not wait out the lease."""
+    service = await start_service(max_uploads_per_user=1)
+    account = await service.create_user()
+    async with invariants_hold(service, caplog, errors_logged=True):
+        async with half_upload(service, account) as (client, _):
+            restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=1))
+            await asyncio.sleep(0.5)
+            client.reset()
+            await restarting
+
+        async def may_upload() -> bool:
+            return (await service.upload(account, GOOD_WAV)).status == 201
+
+        await until(may_upload, SOON_SECONDS)
+
+
+class LossyNetwork:
+    """The way over TCP from the pool to the server: it loses an answer when it is told to, and can be closed."""
+
+    def __init__(self, server_url: str) -> None:
+        self._server_url = server_url
+        server = parse_dsn(server_url)
+        self._far = Path(server["host"], f".s.PGSQL.{server['port']}")
+        self._word = b""
+        self._writers = set[asyncio.StreamWriter]()
+        self._listener: asyncio.Server | None = None
+        self.port = 0
+        self.lost = 0
+
+    @property
+    def url(self) -> str:
+        return str(make_dsn(self._server_url, host="127.0.0.1", port=self.port))
+
+    def lose_answer_to(self, word: bytes) -> None:
+        """Let the next statement with that word through, and break its connection in place of the answer."""
+        self._word = word
+
+    async def open(self) -> None:
+        self._listener = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """End every connection and refuse new ones, as the host of a server that is down does."""
+        assert self._listener is not None
+        self._listener.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        async with asyncio.timeout(5):
+            while self._writers:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._far)
+        self._writers |= {writer, far_writer}
+        loses = asyncio.Event()
+        await asyncio.gather(
+            self._carry_statements(reader, far_writer, loses), self._carry_answers(far_reader, writer, loses)
+        )
+        self._writers -= {writer, far_writer}
+
+    async def _carry_statements(
+        self, reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter, loses: asyncio.Event
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while statement := await reader.read(65_536):
+                if self._word and self._word in statement:
+                    self._word = b""
+                    loses.set()
+                far_writer.write(statement)
+        far_writer.close()
+
+    async def _carry_answers(
+        self, far_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, loses: asyncio.Event
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while answer := await far_reader.read(65_536):
+                if loses.is_set():
+                    self.lost += 1
+                    break
+                writer.write(answer)
+        writer.transport.abort()
+
+
+class TestThroughALossyNetwork:
+    """Statements that were committed and whose answer never came, and a host that refuses connections."""
+
+    @pytest.fixture
+    async def network(self, server: Server) -> AsyncIterator[LossyNetwork]:
+        server.ask("TRUNCATE users RESTART IDENTITY CASCADE")
+        network = LossyNetwork(server.url)
+        await network.open()
+        yield network
+        await network.close()
+
+    @pytest.fixture
+    def database_url(self, network: LossyNetwork) -> str:
+        return network.url
+
+    @pytest.fixture
+    async def service(self, start_service: StartService, server: Server) -> Service:
+        """A service behind the network, whose database the test itself asks directly."""
+        return replace(await start_service(), database_url=server.url)
+
+    @every_transport
+    @pytest.mark.parametrize("headers", [(), ("Idempotency-Key: one",)], ids=["plain", "keyed"])
+    async def test_committed_record_is_not_doubled(
+        self,
+        service: Service,
+        server: Server,
+        network: LossyNetwork,
+        caplog: pytest.LogCaptureFixture,
+        transport: Transport,
+        headers: tuple[str, ...],
+    ) -> None:
+        account = await service.create_user()
+        async with invariants_hold(service, caplog):
+            async with half_upload(service, account, transport, *headers) as (client, rest):
+                network.lose_answer_to(b"INSERT INTO records")
+                await client.send(rest)
+                answer = await client.answer()
+            assert (answer.status, network.lost) == (201, 1)
+            assert_one_record(server, account, answer)
+
+    async def test_committed_user_is_not_doubled_and_its_token_is_right(
+        self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with invariants_hold(service, caplog):
+            network.lose_answer_to(b"INSERT INTO users")
+            account = await service.create_user("bob")
+            assert network.lost == 1
+            assert server.ask("SELECT id FROM users WHERE username = 'bob'") == [(account.id,)]
+            assert (await service.upload(account, GOOD_WAV)).status == 201
+
+    @pytest.mark.parametrize("word", [b"INSERT INTO upload_slots", b"DELETE FROM upload_slots"])
+    async def test_lease_is_neither_lost_nor_doubled(
+        self,
+        service: Service,
+        network: LossyNetwork,
+        caplog: pytest.LogCaptureFixture,
+        word: bytes,
+    ) -> None:
+        account = await service.create_user()
+        async with invariants_hold(service, caplog):
+            network.lose_answer_to(word)
+            assert (await service.upload(account, GOOD_WAV)).status == 201
+            assert network.lost == 1
+
+    async def test_deleted_record_is_204_and_its_file_goes(
+        self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        account = await service.create_user()
+        async with invariants_hold(service, caplog):
+            record = await service.upload(account, GOOD_WAV)
+            network.lose_answer_to(b"DELETE FROM records")
+            deleted = await service.request("DELETE", f"/records/{record.json['id']}", headers=account.headers)
+            assert (deleted.status, network.lost) == (204, 1)
+            assert not service.files()
+
+    async def test_deleted_users_files_go(
+        self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        account = await service.create_user()
+        async with invariants_hold(service, caplog):
+            for _ in range(2):
+                await service.upload(account, GOOD_WAV)
+            network.lose_answer_to(b"DELETE FROM users")
+            deleted = await service.request("DELETE", "/users/me", headers=account.headers)
+            assert (deleted.status, network.lost) == (204, 1)
+            assert not service.files()
+
+    async def test_new_token_is_the_users_own(
+        self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        account = await service.create_user()
+        async with invariants_hold(service, caplog):
+            network.lose_answer_to(b"UPDATE users")
+            answer = await service.post("/users/me/token", headers=account.headers)
+            assert (answer.status, network.lost) == (200, 1)
+            assert (await service.upload(Account(account.id, answer.json["token"]), GOOD_WAV)).status == 201
+
+    @pytest.mark.usefixtures("short_leases")
+    async def test_host_that_refuses_connections_disturbs_no_other_socket(
+        self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A descriptor that a failed connection leaves is soon a client's or an encoder's."""
+        account = await service.create_user()
+        async with invariants_hold(service, caplog, errors_logged=True):
+            async with half_upload(service, account) as (client, rest):
+                await network.close()
+                for _ in range(20):
+                    asked = [service.post("/users", json={"username": "bob"}) for _ in range(5)]
+                    asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+                    lively = [service.get("/health/live") for _ in range(10)]
+                    async with asyncio.timeout(5):
+                        answers = await asyncio.gather(*asked, *lively)
+                    for answer in answers[: len(asked)]:
+                        assert_unavailable(answer)
+                    assert {answer.status for answer in answers[len(asked) :]} == {200}
+                await network.open()
+                await recovered(service)
+                await client.send(rest)
+                assert (await client.answer()).status == 201
+            await leases_run_out(server)

@@ -1,0 +1,277 @@
+"""The real process, ended by SIGTERM and by SIGKILL amid its work: whatever it promised is kept, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import random
+from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import aiohttp
+import numpy as np
+import pytest
+
+from tests import wavs
+from tests.acceptance.test_command_line import Serving, alive, run, serve, wait_until
+from tests.client import TRANSPORTS, Transport
+from tests.mp3s import decode, info_header
+from tests.raw import framed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+RATE = 44_100
+# A killed service answers like this, by the moment at which it was killed.
+GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
+
+
+@cache
+def noise(seconds: float) -> bytes:
+    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), 1))
+    return wavs.wav(samples, sample_rate=RATE, channels=1)
+
+
+class Promises:
+    """What the services of one data directory have said, across all of their lives."""
+
+    def __init__(self) -> None:
+        self.kept: dict[UUID, str] = {}
+        self.deleting: dict[UUID, str] = {}  # asked for; whether it was done nobody said
+        self.deleted: set[UUID] = set()
+        self.statuses: Counter[tuple[str, int]] = Counter()
+
+    def pick(self, moments: random.Random) -> UUID | None:
+        return moments.choice(sorted(self.kept)) if self.kept else None
+
+
+class Life:
+    """Clients of one life of the service, which go on until it is gone."""
+
+    def __init__(self, serving: Serving, promises: Promises, seed: int) -> None:
+        self._url = f"http://127.0.0.1:{serving.port}"
+        self._promises = promises
+        self._moments = random.Random(seed)
+        self._accounts: list[dict[str, str]] = []
+        self._owners: dict[UUID, dict[str, str]] = {}
+
+    async def until_killed(self, serving: Serving) -> None:
+        """Load the service and kill it at a moment of its own; returns when all clients have seen it."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            self._accounts = [await self._create_user(session) for _ in range(3)]
+            clients = [
+                *(self._upload_on(session, TRANSPORTS[number % 3]) for number in range(4)),
+                self._trickle_on(session),
+                self._delete_on(session),
+                self._download_on(session),
+            ]
+            running = asyncio.gather(*clients)
+            await asyncio.sleep(self._moments.uniform(0.1, 2.0))
+            serving.process.kill()
+            async with asyncio.timeout(20):
+                await running
+
+    async def _create_user(self, session: aiohttp.ClientSession) -> dict[str, str]:
+        async with session.post(f"{self._url}/users", json={"username": "ann"}) as response:
+            assert response.status == 201
+            return {"Authorization": f"Bearer {(await response.json())['token']}"}
+
+    async def _upload_on(self, session: aiohttp.ClientSession, transport: Transport) -> None:
+        with contextlib.suppress(*GONE):
+            while True:
+                await self._upload(session, transport, noise(self._moments.choice([0.05, 0.4, 2.0])))
+
+    async def _trickle_on(self, session: aiohttp.ClientSession) -> None:
+        """Have an upload under way at any moment."""
+
+        async def pieces(wav: bytes) -> AsyncIterator[bytes]:
+            for start in range(0, len(wav), 20_000):
+                yield wav[start : start + 20_000]
+                await asyncio.sleep(0.02)
+
+        with contextlib.suppress(*GONE):
+            while True:
+                await self._send(session, "PUT", "/records/slow.wav", pieces(noise(4)))
+
+    async def _upload(self, session: aiohttp.ClientSession, transport: Transport, wav: bytes) -> None:
+        if transport == "multipart":
+            content_type = {"Content-Type": "multipart/form-data; boundary=b"}
+            await self._send(session, "POST", "/records", framed(wav, transport), content_type)
+        elif transport == "raw":
+            await self._send(session, "PUT", "/records/talk.wav", wav)
+        else:
+            await self._send(session, "PUT", "/records/talk.wav", chunks(wav))
+
+    async def _send(
+        self, session: aiohttp.ClientSession, method: str, path: str, body: Any, headers: dict[str, str] | None = None
+    ) -> None:
+        account = self._moments.choice(self._accounts)
+        async with session.request(method, self._url + path, data=body, headers=account | (headers or {})) as response:
+            answer = await response.read()
+        self._promises.statuses["upload", response.status] += 1
+        assert response.status == 201, answer
+        record = json.loads(answer)
+        self._promises.kept[UUID(record["id"])] = record["sha256"]
+        self._owners[UUID(record["id"])] = account
+
+    async def _delete_on(self, session: aiohttp.ClientSession) -> None:
+        with contextlib.suppress(*GONE):
+            while True:
+                await asyncio.sleep(0.05)
+                own = sorted(self._owners.keys() & self._promises.kept.keys())
+                if len(own) > 3:
+                    await self._delete(session, self._moments.choice(own))
+
+    async def _delete(self, session: aiohttp.ClientSession, record_id: UUID) -> None:
+        self._promises.deleting[record_id] = self._promises.kept.pop(record_id)
+        async with session.delete(f"{self._url}/records/{record_id}", headers=self._owners[record_id]) as response:
+            await response.read()
+        self._promises.statuses["delete", response.status] += 1
+        assert response.status == 204
+        del self._promises.deleting[record_id]
+        self._promises.deleted.add(record_id)
+
+    async def _download_on(self, session: aiohttp.ClientSession) -> None:
+        """Whatever is served whole is whole."""
+        with contextlib.suppress(*GONE):
+            while True:
+                await asyncio.sleep(0.01)
+                record_id = self._promises.pick(self._moments)
+                if record_id is not None:
+                    sha256 = self._promises.kept[record_id]
+                    status, mp3 = await download(session, self._url, record_id)
+                    if record_id in self._promises.kept:
+                        assert (status, hashlib.sha256(mp3).hexdigest()) == (200, sha256)
+
+
+async def chunks(wav: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(wav), 50_000):
+        yield wav[start : start + 50_000]
+
+
+async def download(session: aiohttp.ClientSession, url: str, record_id: UUID) -> tuple[int, bytes]:
+    async with session.get(f"{url}/records/{record_id}.mp3") as response:
+        return response.status, await response.read()
+
+
+async def check_promises(serving: Serving, promises: Promises) -> None:
+    """Every 201 is downloadable byte for byte, every 204 is gone, and what was in between is one of the two."""
+    url = f"http://127.0.0.1:{serving.port}"
+    async with aiohttp.ClientSession() as session:
+        for record_id, sha256 in promises.kept.items():
+            status, mp3 = await download(session, url, record_id)
+            assert (status, hashlib.sha256(mp3).hexdigest()) == (200, sha256)
+        for record_id in promises.deleted:
+            assert (await download(session, url, record_id))[0] == 404
+        for record_id, sha256 in promises.deleting.items():
+            status, mp3 = await download(session, url, record_id)
+            assert (status, hashlib.sha256(mp3).hexdigest()) == (200, sha256) or status == 404
+
+
+def check_house(serving: Serving, promises: Promises) -> None:
+    """Rows are files, files are whole MP3s, and there is nothing else; in an unanswered upload, too."""
+    swept = run(serving.data_dir, "sweep", "--min-age-seconds", "0", "--force")
+    assert swept.returncode == 0, swept.stderr
+    files = serving.files()
+    assert files == serving.rows() >= promises.kept.keys()
+    assert not files & promises.deleted
+    assert not list((serving.data_dir / "records" / "drafts").iterdir())
+    for unanswered in files - promises.kept.keys() - promises.deleting.keys():
+        mp3 = (serving.data_dir / "records" / unanswered.hex[:2] / f"{unanswered}.mp3").read_bytes()
+        assert len(decode(mp3)) == info_header(mp3).sample_count > 0
+
+
+async def live_and_die(data_dir: Path, promises: Promises, seed: int) -> None:
+    """Serve, be killed amid the load, and leave no process."""
+    with serve(data_dir) as serving:
+        await check_promises(serving, promises)
+        check_house(serving, promises)
+        life = Life(serving, promises, seed)
+        started = asyncio.create_task(life.until_killed(serving))
+        family = serving.family()
+        while not started.done():
+            family |= serving.family()
+            await asyncio.sleep(0.05)
+        await started
+        assert wait_until(lambda: not alive(family), seconds=5), alive(family)
+        assert "Traceback" not in serving.log(), serving.log()
+
+
+async def die_and_come_back(data_dir: Path, seeds: range) -> None:
+    promises = Promises()
+    for seed in seeds:
+        await live_and_die(data_dir, promises, seed)
+    with serve(data_dir) as serving:
+        await check_promises(serving, promises)
+        check_house(serving, promises)
+        await check_promises(serving, promises)
+    assert promises.statuses["upload", 201] > 5 * len(seeds), promises.statuses
+    assert promises.statuses["delete", 204] > 0, promises.statuses
+
+
+async def test_killed_at_any_moment_it_keeps_what_it_promised_and_nothing_else(tmp_path: Path) -> None:
+    await die_and_come_back(tmp_path / "data", range(3))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_killed_fifty_times_it_keeps_what_it_promised_and_nothing_else(tmp_path: Path) -> None:
+    await die_and_come_back(tmp_path / "data", range(100, 150))
+
+
+async def started_upload(serving: Serving, account: dict[str, str], transport: Transport, share: float) -> Any:
+    """Send that share of an upload by a connection of its own; returns its reader, its writer and the rest."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+    wav = noise(10)
+    body = framed(wav, transport)
+    method, path = ("POST", "/records") if transport == "multipart" else ("PUT", "/records/talk.wav")
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: {account['Authorization']}"]
+    lines += ["Transfer-Encoding: chunked"] if transport == "chunked" else [f"Content-Length: {len(body)}"]
+    lines += ["Content-Type: multipart/form-data; boundary=b"] if transport == "multipart" else []
+    end = int(len(body) * share)
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body[:end])
+    await writer.drain()
+    return reader, writer, body[end:]
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[int, str, dict[str, Any]]:
+    """Return the status, the head in lower case and the JSON of an answer."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head.partition("content-length:")[2].split()[0])
+    return int(head.split()[1]), head, json.loads(await reader.readexactly(length))
+
+
+async def test_sigterm_lets_uploads_of_each_kind_end_and_ends_those_that_outstay_it(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", SHUTDOWN_SECONDS=3) as serving:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"http://127.0.0.1:{serving.port}/users", json={"username": "ann"}) as response,
+        ):
+            account = {"Authorization": f"Bearer {(await response.json())['token']}"}
+        ending = [await started_upload(serving, account, transport, 0.5) for transport in TRANSPORTS]
+        staying = [await started_upload(serving, account, transport, 0.5) for transport in TRANSPORTS]
+        assert wait_until(lambda: len([1 for pid, _ in serving.family()]) > len(ending) + len(staying))
+        family = serving.family()
+        serving.process.terminate()
+        assert wait_until(lambda: '"stopping"' in serving.log())
+        for _, writer, rest in ending:
+            writer.write(rest)
+        answers = [await answer_of(reader) for reader, _, _ in ending]
+        assert [status for status, _, _ in answers] == [201] * 3
+        for reader, _, _ in staying:
+            status, head, problem = await answer_of(reader)
+            assert (status, problem["code"]) == (503, "shutting_down")
+            assert "connection: close" in head
+            assert "retry-after:" in head
+        assert await asyncio.to_thread(serving.process.wait, 10) == 0
+        assert not alive(family)
+        assert "Traceback" not in serving.log()
+        for _, writer, _ in ending + staying:
+            writer.close()
+    with serve(tmp_path / "data") as again:
+        assert again.files() == again.rows() == {UUID(record["id"]) for _, _, record in answers}

@@ -1,0 +1,267 @@
+"""An ffmpeg that is not there, dies, hangs, gives up, floods or starves: a clear word and a clean house, each time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from service.ffmpeg_command import bundled_ffmpeg
+from tests import wavs
+from tests.client import TRANSPORTS, Account, Service, Transport
+from tests.invariants import invariants_hold
+from tests.raw import RawAnswer, RawClient, connect, framed, request_head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.conftest import StartService
+
+FAKE = Path(__file__).parents[1] / "fakes" / "ffmpeg"
+TALK = wavs.wav(wavs.chirp(44_100 * 5, 44_100, 2), sample_rate=44_100, channels=2)
+# All of it fits into the pipe to ffmpeg, so that nobody notices before its end that ffmpeg is gone.
+TINY = wavs.wav(wavs.chirp(4_410, 44_100, 1), sample_rate=44_100, channels=1)
+FLOAT = wavs.wav(wavs.chirp(44_100, 44_100, 1), sample_rate=44_100, channels=1, sample_format=wavs.F32)
+STALL_SECONDS = 1.0
+
+every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
+
+
+class SwappedFfmpeg:
+    """The ffmpeg of a running service: one path, behind which now this and now that stands."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "ffmpeg"
+        (directory / "real").symlink_to(bundled_ffmpeg())
+        self._directory = directory
+        self.is_well()
+
+    def is_well(self) -> None:
+        self.runs(f'exec "{self._directory}/real" "$@"')
+
+    def misbehaves(self, behaviour: str) -> None:
+        """Behave as tests/fakes/ffmpeg does under that name."""
+        (self._directory / behaviour).symlink_to(FAKE)
+        self.runs(f'exec "{self._directory}/{behaviour}" "$@"')
+
+    def runs(self, script: str) -> None:
+        """Be a shell script; `"$real"` is the real ffmpeg."""
+        draft = self.path.with_suffix(".draft")
+        draft.write_text(f"#!/bin/sh\nreal='{self._directory}/real'\n{script}\n")
+        draft.chmod(0o755)
+        draft.rename(self.path)
+
+    def is_missing(self) -> None:
+        self.path.unlink()
+
+    def is_not_executable(self) -> None:
+        self.path.chmod(0o644)
+
+    def is_no_program(self) -> None:
+        self.path.write_bytes(b"\x7fELF, or so it says")
+
+
+class Fault:
+    """A service whose ffmpeg can be swapped, and a user of it."""
+
+    def __init__(self, service: Service, account: Account, ffmpeg: SwappedFfmpeg) -> None:
+        self.service, self.account, self.ffmpeg = service, account, ffmpeg
+
+    @classmethod
+    async def prepare(cls, start_service: StartService, directory: Path) -> Self:
+        ffmpeg = SwappedFfmpeg(directory)
+        service = await start_service(ffmpeg=ffmpeg.path, stall_seconds=STALL_SECONDS)
+        return cls(service, await service.create_user(), ffmpeg)
+
+    @contextlib.asynccontextmanager
+    async def over(self, caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+        """The invariants hold after the block, behind which ffmpeg is well again; and nothing was kept."""
+        async with invariants_hold(self.service, caplog, errors_logged=True):
+            yield
+            assert not self.service.files()
+            self.ffmpeg.is_well()
+
+
+@pytest.fixture
+async def fault(start_service: StartService, tmp_path: Path) -> Fault:
+    (tmp_path / "bin").mkdir()
+    return await Fault.prepare(start_service, tmp_path / "bin")
+
+
+def encoders() -> list[int]:
+    """Return this process's children that encode."""
+    children = [
+        int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
+    ]
+    return [pid for pid in children if b"libmp3lame" in command_of(pid) and b"ffmpeg-" in executable_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def executable_of(pid: int) -> bytes:
+    """Return the path of the program itself, which before its exec is still prlimit or a shell."""
+    with contextlib.suppress(OSError):
+        return os.fsencode(Path(f"/proc/{pid}/exe").readlink())
+    return b""
+
+
+async def the_encoder() -> int:
+    """Wait for the one encoder that runs."""
+    async with asyncio.timeout(10):
+        while len(found := encoders()) != 1:  # noqa: ASYNC110 - a process tells nobody that it is there
+            await asyncio.sleep(0.005)
+    return found[0]
+
+
+@contextlib.asynccontextmanager
+async def part_of_upload(
+    fault: Fault, transport: Transport, wav: bytes, share: float
+) -> AsyncIterator[tuple[RawClient, bytes]]:
+    """Send that share of an upload; yields the client and the rest once ffmpeg runs."""
+    body = framed(wav, transport)
+    end = int(len(body) * share)
+    async with connect(fault.service) as client:
+        await client.send(request_head(fault.account, transport, len(wav)) + body[:end])
+        yield client, body[end:]
+
+
+async def answer_to(client: RawClient, rest: bytes) -> RawAnswer:
+    """Send the rest as a client does that looks for the answer only then, or when it cannot send any more."""
+    with contextlib.suppress(ConnectionError):
+        for start in range(0, len(rest), 20_000):
+            await client.send(rest[start : start + 20_000])
+    return await client.answer()
+
+
+def assert_refused(answer: RawAnswer, code: str) -> None:
+    assert (answer.status, answer.json["code"]) == (503, code)
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def refused(fault: Fault, wav: bytes, transport: Transport = "raw") -> str:
+    """Upload and return the code of the 503 that comes back in time."""
+    async with asyncio.timeout(10):
+        answer = await fault.service.upload(fault.account, wav, transport=transport)
+    assert answer.status == 503, answer
+    assert int(answer.headers["Retry-After"]) > 0
+    return str(answer.json["code"])
+
+
+@pytest.mark.parametrize(("transport", "wav"), [("raw", TINY), *((each, TALK) for each in TRANSPORTS)])
+@pytest.mark.parametrize("state", ["missing", "not_executable", "no_program"])
+async def test_ffmpeg_that_cannot_be_started_is_encoder_unavailable(
+    fault: Fault, caplog: pytest.LogCaptureFixture, state: str, transport: Transport, wav: bytes
+) -> None:
+    async with fault.over(caplog):
+        getattr(fault.ffmpeg, f"is_{state}")()
+        assert await refused(fault, wav, transport) == "encoder_unavailable"
+
+
+@every_transport
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+async def test_killed_ffmpeg_is_encoder_failed(
+    fault: Fault, caplog: pytest.LogCaptureFixture, share: float, transport: Transport
+) -> None:
+    async with fault.over(caplog), part_of_upload(fault, transport, TALK, share) as (client, rest):
+        os.kill(await the_encoder(), signal.SIGKILL)
+        async with asyncio.timeout(10):
+            assert_refused(await answer_to(client, rest), "encoder_failed")
+
+
+@every_transport
+@pytest.mark.parametrize("share", [0.1, 0.999])
+async def test_stopped_ffmpeg_is_ended_by_the_watchdog(
+    fault: Fault, caplog: pytest.LogCaptureFixture, share: float, transport: Transport
+) -> None:
+    clock = asyncio.get_running_loop().time
+    async with fault.over(caplog), part_of_upload(fault, transport, TALK, share) as (client, rest):
+        pid = await the_encoder()
+        os.kill(pid, signal.SIGSTOP)
+        stopped = clock()
+        async with asyncio.timeout(10):
+            assert_refused(await answer_to(client, rest), "encoder_failed")
+        assert STALL_SECONDS * 0.9 <= clock() - stopped <= STALL_SECONDS * 2 + 1
+        assert not command_of(pid)
+
+
+async def test_stopped_ffmpeg_harms_no_other_upload(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    async with invariants_hold(fault.service, caplog, errors_logged=True):
+        async with part_of_upload(fault, "raw", TALK, 0.1) as (client, rest):
+            os.kill(await the_encoder(), signal.SIGSTOP)
+            others = [fault.service.upload(fault.account, TALK, transport=transport) for transport in TRANSPORTS]
+            hanging = asyncio.create_task(answer_to(client, rest))
+            assert [answer.status for answer in await asyncio.gather(*others)] == [201] * 3
+            assert_refused(await hanging, "encoder_failed")
+        assert len(fault.service.files()) == 3
+
+
+@every_transport
+@pytest.mark.parametrize(
+    ("behaviour", "wav"),
+    [(each, TALK) for each in ("exits-0", "exits-1", "dies", "silent", "short", "floods")]
+    + [(each, TINY) for each in ("exits-0", "exits-1", "silent", "floods")],
+)
+async def test_ffmpeg_that_ends_on_its_own_terms_is_encoder_failed(
+    fault: Fault, caplog: pytest.LogCaptureFixture, behaviour: str, transport: Transport, wav: bytes
+) -> None:
+    async with fault.over(caplog):
+        fault.ffmpeg.misbehaves(behaviour)
+        assert await refused(fault, wav, transport) == "encoder_failed"
+
+
+@pytest.mark.parametrize("behaviour", ["exits-0", "exits-1"])
+async def test_early_end_is_answered_while_the_client_still_sends(
+    fault: Fault, caplog: pytest.LogCaptureFixture, behaviour: str
+) -> None:
+    """The client, of whose body half is still to come, reads the answer without having to send that half."""
+    async with fault.over(caplog):
+        fault.ffmpeg.misbehaves(behaviour)
+        async with part_of_upload(fault, "raw", TALK, 0.5) as (client, _), asyncio.timeout(STALL_SECONDS / 2):
+            answer = await client.answer()
+        assert_refused(answer, "encoder_failed")
+        assert answer.headers["connection"] == "close"
+
+
+async def test_ten_megabytes_of_complaints_do_not_stop_an_upload_that_goes_well(
+    fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invariants_hold(fault.service, caplog):
+        fault.ffmpeg.runs('head -c 10000000 /dev/zero >&2; exec "$real" "$@"')
+        assert (await fault.service.upload(fault.account, TALK)).status == 201
+        fault.ffmpeg.is_well()
+
+
+@pytest.mark.parametrize("kibibytes", [50_000, 200_000], ids=["cannot_begin", "cannot_go_on"])
+@pytest.mark.parametrize("wav", [TINY, TALK, FLOAT], ids=["tiny", "talk", "float"])
+async def test_ffmpeg_out_of_memory_is_encoder_failed_and_not_the_uploads_fault(
+    fault: Fault, caplog: pytest.LogCaptureFixture, kibibytes: int, wav: bytes
+) -> None:
+    async with fault.over(caplog):
+        fault.ffmpeg.runs(f'ulimit -v {kibibytes}; exec "$real" "$@"')
+        assert await refused(fault, wav) == "encoder_failed"
+
+
+async def test_out_of_memory_in_the_codec_is_told_from_samples_that_are_no_numbers(
+    fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ffmpeg ends with the same status for both; only its words tell them apart."""
+    async with fault.over(caplog):
+        fault.ffmpeg.runs("cat >/dev/null; echo 'Error opening output: Cannot allocate memory' >&2; exit 244")
+        assert await refused(fault, FLOAT) == "encoder_failed"
+
+
+async def test_clients_that_hang_up_on_a_stopped_ffmpeg_leave_nothing(
+    fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fault.over(caplog), part_of_upload(fault, "raw", TALK, 0.1) as (client, _):
+        os.kill(await the_encoder(), signal.SIGSTOP)
+        client.reset()

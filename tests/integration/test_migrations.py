@@ -1,0 +1,270 @@
+"""Migrations: up and down, many processes at once, killed ones, and the statements that rely on them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+import service
+from service.errors import Unavailable
+from service.migrations import migrate, roll_back
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SQL = Path(service.__file__).parent / "sql"
+MIGRATIONS = sorted(path.stem for path in (SQL / "migrations").glob("*.sql") if ".rollback" not in path.name)
+QUERIES = sorted((SQL / "queries").glob("*.sql"))
+SOME_TABLES = {"users", "records"}
+SOON_SECONDS = 30.0
+
+# Forked from one process that has imported everything, they start within a millisecond of each other.
+EIGHT_PROCESSES = """
+import json, os, sys
+from service.migrations import migrate
+
+for url in sys.argv[1:]:
+    pids = []
+    for number in range(8):
+        if not (pid := os.fork()):
+            applied = migrate(url)
+            os.write(1, json.dumps([url, applied]).encode() + b"\\n")
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        _, status = os.waitpid(pid, 0)
+        assert status == 0
+"""
+ONE_PROCESS = "import sys; from service.migrations import migrate; migrate(sys.argv[1])"
+
+
+@contextmanager
+def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Any]:
+    """Yield a cursor; what it does is undone at the end."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def query(url: str, statement: str) -> list[tuple[Any, ...]]:
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def tables(url: str) -> set[str]:
+    """Return the tables but for yoyo's own."""
+    rows = query(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+    return {name for (name,) in rows if "yoyo" not in name}
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SOON_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def waiting(url: str) -> list[tuple[Any, ...]]:
+    """Return the server's processes in that database that wait for a lock of whatever kind."""
+    return query(
+        url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+
+def advisory_locks(url: str) -> list[tuple[Any, ...]]:
+    return query(
+        url,
+        "SELECT pid, granted FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE locktype = 'advisory' AND datname = current_database()",
+    )
+
+
+@contextmanager
+def killed_in_mid_migration(url: str) -> Iterator[None]:
+    """Kill a process whose migration waits for a table; it waits until the end of the block."""
+    with connected(url) as holder:
+        holder.execute("CREATE TABLE users (id bigint)")  # not committed: nobody else can make one or see this
+        with python(ONE_PROCESS, url) as migrator:
+            until(lambda: waiting(url))
+            migrator.kill()
+            migrator.wait()
+        yield
+
+
+def test_migrations_go_up_and_down_and_up_again(empty_database_url: str) -> None:
+    assert migrate(empty_database_url) == MIGRATIONS
+    assert tables(empty_database_url) >= SOME_TABLES
+    assert migrate(empty_database_url) == []
+    roll_back(empty_database_url)
+    assert tables(empty_database_url) == set()
+    assert migrate(empty_database_url) == MIGRATIONS
+    assert tables(empty_database_url) >= SOME_TABLES
+
+
+def test_rows_survive_a_migration_that_has_nothing_to_do(empty_database_url: str) -> None:
+    migrate(empty_database_url)
+    query(
+        empty_database_url, "INSERT INTO users (username, token_sha256) VALUES ('ann', decode(repeat('00', 32), 'hex'))"
+    )
+    migrate(empty_database_url)
+    assert query(empty_database_url, "SELECT username FROM users") == [("ann",)]
+
+
+def test_eight_processes_at_once_migrate_once(make_empty_database: Callable[[], str]) -> None:
+    urls = [make_empty_database() for _ in range(3)]
+    with python(EIGHT_PROCESSES, *urls) as processes:
+        output, _ = processes.communicate(timeout=50)
+    assert processes.returncode == 0, output
+    reports = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
+    assert len(reports) == 3 * 8
+    for url in urls:
+        applied = [names for reported, names in reports if reported == url]
+        assert sorted(applied, key=len) == [[]] * 7 + [MIGRATIONS]
+        assert tables(url) >= SOME_TABLES
+
+
+@pytest.fixture
+def make_empty_database(postgres_url: str) -> Callable[[], str]:
+    """Return a function that makes one more database without a table in it."""
+    numbers = iter(range(100))
+
+    def make() -> str:
+        name = f"rounds{next(numbers)}"
+        with closing(psycopg2.connect(postgres_url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+            cursor.execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY")
+        url: str = make_dsn(postgres_url, dbname=name)
+        return url
+
+    return make
+
+
+def test_process_killed_in_mid_migration_leaves_nothing_stuck(empty_database_url: str) -> None:
+    with killed_in_mid_migration(empty_database_url):
+        pass
+    begin = time.monotonic()
+    assert migrate(empty_database_url) == MIGRATIONS
+    assert time.monotonic() - begin < 5
+    assert tables(empty_database_url) >= SOME_TABLES
+
+
+def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) -> None:
+    with ExitStack() as stack:
+        with killed_in_mid_migration(empty_database_url):
+            next_one = stack.enter_context(python(ONE_PROCESS, empty_database_url))
+            until(lambda: len(waiting(empty_database_url)) == 2)
+        assert next_one.wait(SOON_SECONDS) == 0
+    assert tables(empty_database_url) >= SOME_TABLES
+    assert migrate(empty_database_url) == []
+
+
+def test_lock_lasts_as_long_as_the_statement_of_a_killed_process(empty_database_url: str) -> None:
+    with killed_in_mid_migration(empty_database_url):
+        time.sleep(0.2)  # an idle connection's end is noticed at once
+        assert waiting(empty_database_url)
+        assert len(advisory_locks(empty_database_url)) == 1
+
+
+def test_lock_row_of_a_killed_process_is_no_obstacle(empty_database_url: str) -> None:
+    migrate(empty_database_url)
+    roll_back(empty_database_url)
+    query(empty_database_url, "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
+    begin = time.monotonic()
+    assert migrate(empty_database_url) == MIGRATIONS
+    assert time.monotonic() - begin < 5
+
+
+def test_migration_that_runs_elsewhere_is_not_waited_for_for_ever(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with python(ONE_PROCESS, empty_database_url) as other, connected(empty_database_url) as holder:
+        holder.execute("CREATE TABLE users (id bigint)")
+        until(lambda: waiting(empty_database_url))
+        monkeypatch.setattr("service.migrations._LOCK_SECONDS", 1)
+        with pytest.raises(Unavailable, match="lock timeout"):
+            migrate(empty_database_url)
+        assert other.poll() is None
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_directory_without_migrations_is_an_error(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("service.migrations._DIRECTORY", tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=name):
+        migrate(database_url)
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE half (id bigint); SELEC 1", "CREATE TABLE half (id nothing)"])
+def test_migration_that_fails_is_an_error_and_leaves_nothing(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("service.migrations._DIRECTORY", tmp_path)
+        (tmp_path / "0001_fail.sql").write_text(statement)
+        with pytest.raises(Unavailable, match="cannot be migrated"):
+            migrate(empty_database_url)
+        assert tables(empty_database_url) == set()
+        (tmp_path / "0001_fail.sql").write_text("CREATE TABLE whole (id bigint)")
+        assert migrate(empty_database_url) == ["0001_fail"]
+    assert migrate(empty_database_url) == MIGRATIONS
+
+
+def test_database_that_does_not_answer_is_an_outage() -> None:
+    with pytest.raises(Unavailable):
+        migrate("host=/nowhere dbname=wavepress")
+
+
+def test_user_without_a_name_may_migrate(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers run as any uid."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert migrate(empty_database_url) == MIGRATIONS
+
+
+def test_database_may_be_given_as_a_url(empty_database_url: str) -> None:
+    parts = parse_dsn(empty_database_url)
+    name = parts.pop("dbname")
+    url = f"postgresql:///{name}?{urlencode(parts)}"
+    assert migrate(url) == MIGRATIONS
+
+
+@pytest.mark.parametrize("query_file", QUERIES, ids=lambda path: path.stem)
+def test_statement_is_understood_by_the_migrated_schema(database_url: str, query_file: Path) -> None:
+    statement = query_file.read_text()
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    numbered = statement % {name: f"${number}" for number, name in enumerate(names, start=1)}
+    nulls = f"({', '.join(['NULL'] * len(names))})" if names else ""
+    with connected(database_url) as cursor:
+        cursor.execute(f"PREPARE statement AS {numbered}")  # the server finds a type for each parameter
+        cursor.execute(f"EXPLAIN EXECUTE statement{nulls}")
+        assert cursor.fetchall()

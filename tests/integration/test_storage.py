@@ -1,0 +1,665 @@
+"""The contract that every storage fulfils, then what the one on a disk promises beyond it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from service.errors import ServiceError, StorageFull, Unavailable
+from service.storage import Draft, Entry, Storage, StoredFile
+from service.storage.disk import DiskStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SOON_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A storage, and a look into it by another way than its own."""
+
+    storage: Storage
+    read: Callable[[UUID], bytes | None]
+    leftovers: Callable[[], list[str]]
+
+
+def disk(directory: Path, *, nameless: bool) -> Kept:
+    storage = DiskStorage(directory, nameless=nameless)
+    storage.prepare()
+
+    def read(record_id: UUID) -> bytes | None:
+        path = storage.path(record_id)
+        return path.read_bytes() if path.exists() else None
+
+    def leftovers() -> list[str]:
+        return [str(path) for path in (directory / "drafts").iterdir()]
+
+    return Kept(storage, read, leftovers)
+
+
+# What makes a storage in an empty directory, by name: another storage joins here.
+STORAGES: dict[str, Callable[[Path], Kept]] = {
+    "nameless_drafts": lambda directory: disk(directory, nameless=True),
+    "named_drafts": lambda directory: disk(directory, nameless=False),
+}
+
+
+@pytest.fixture(params=STORAGES)
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    return STORAGES[request.param](tmp_path / "records")
+
+
+def write(draft: Draft, content: bytes) -> None:
+    """Write as an encoder does: in pieces, with a header that is filled in at the end."""
+    with os.fdopen(os.dup(draft.fileno()), "r+b", buffering=0) as file:
+        file.write(bytes(min(len(content), 10)))
+        for start in range(10, len(content), 70_000):
+            file.write(content[start : start + 70_000])
+        file.seek(0)
+        file.write(content[:10])
+
+
+async def keep(storage: Storage, record_id: UUID, content: bytes) -> StoredFile:
+    async with storage.draft(record_id) as draft:
+        write(draft, content)
+        return await draft.commit()
+
+
+async def entries(storage: Storage) -> list[Entry]:
+    return [entry async for entry in storage.entries()]
+
+
+async def ids(storage: Storage) -> set[UUID]:
+    return {entry.id for entry in await entries(storage)}
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - their names, of which one is gone by now
+
+
+async def assert_nothing_left(kept: Kept, record_id: UUID) -> None:
+    assert kept.read(record_id) is None
+    assert kept.leftovers() == []
+    assert await ids(kept.storage) == set()
+
+
+@pytest.mark.parametrize("size", [1, 9, 70_000, 3_000_001])
+async def test_commit_keeps_exactly_what_was_written(kept: Kept, size: int) -> None:
+    record_id, content = uuid4(), os.urandom(size)
+    before = descriptors()
+    file = await keep(kept.storage, record_id, content)
+    assert file == StoredFile(size=size, sha256=hashlib.sha256(content).hexdigest())
+    assert kept.read(record_id) == content
+    assert kept.leftovers() == []
+    assert descriptors() == before
+
+
+async def test_draft_is_seen_by_nobody_until_it_is_committed(kept: Kept) -> None:
+    record_id = uuid4()
+    async with kept.storage.draft(record_id) as draft:
+        write(draft, b"unfinished")
+        assert kept.read(record_id) is None
+        assert await ids(kept.storage) == set()
+        await draft.commit()
+        assert kept.read(record_id) == b"unfinished"
+        assert await ids(kept.storage) == {record_id}
+
+
+async def test_drafts_descriptor_can_be_read_and_sought_in(kept: Kept) -> None:
+    async with kept.storage.draft(uuid4()) as draft:
+        write(draft, b"0123456789abc")
+        assert os.pread(draft.fileno(), 3, 10) == b"abc"
+        assert not os.get_inheritable(draft.fileno())
+
+
+async def test_draft_that_is_not_committed_leaves_nothing(kept: Kept) -> None:
+    record_id, before = uuid4(), descriptors()
+    async with kept.storage.draft(record_id) as draft:
+        write(draft, bytes(100_000))
+    await assert_nothing_left(kept, record_id)
+    assert descriptors() == before
+
+
+async def test_draft_left_by_an_exception_leaves_nothing(kept: Kept) -> None:
+    record_id, before = uuid4(), descriptors()
+
+    async def fail() -> None:
+        async with kept.storage.draft(record_id) as draft:
+            write(draft, bytes(100_000))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    await assert_nothing_left(kept, record_id)
+    assert descriptors() == before
+
+
+async def test_draft_left_by_a_cancellation_leaves_nothing(kept: Kept) -> None:
+    record_id, before = uuid4(), descriptors()
+    written = asyncio.Event()
+
+    async def wait() -> None:
+        async with kept.storage.draft(record_id) as draft:
+            write(draft, bytes(100_000))
+            written.set()
+            await asyncio.sleep(60)
+
+    writing = asyncio.create_task(wait())
+    await written.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await assert_nothing_left(kept, record_id)
+    assert descriptors() == before
+
+
+async def test_exception_after_the_commit_leaves_the_file(kept: Kept) -> None:
+    record_id = uuid4()
+
+    async def fail() -> None:
+        async with kept.storage.draft(record_id) as draft:
+            write(draft, b"finished")
+            await draft.commit()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert kept.read(record_id) == b"finished"
+
+
+async def test_drafts_at_the_same_time_do_not_mix(kept: Kept) -> None:
+    contents = {uuid4(): os.urandom(100_000) for _ in range(20)}
+    files = await asyncio.gather(*(keep(kept.storage, *item) for item in contents.items()))
+    assert [file.sha256 for file in files] == [hashlib.sha256(content).hexdigest() for content in contents.values()]
+    assert {record_id: kept.read(record_id) for record_id in contents} == contents
+
+
+async def test_entries_are_the_kept_files_with_their_times(kept: Kept) -> None:
+    begin = datetime.now(UTC) - timedelta(seconds=2)
+    assert await entries(kept.storage) == []
+    kept_ids = {uuid4() for _ in range(20)}
+    for record_id in kept_ids:
+        await keep(kept.storage, record_id, b"content")
+    found = await entries(kept.storage)
+    assert len(found) == 20
+    assert {entry.id for entry in found} == kept_ids
+    assert all(begin <= entry.modified_at <= datetime.now(UTC) + timedelta(seconds=2) for entry in found)
+
+
+async def test_entries_may_come_and_go_meanwhile(kept: Kept) -> None:
+    kept_ids = [uuid4() for _ in range(30)]
+    for record_id in kept_ids:
+        await keep(kept.storage, record_id, b"content")
+    found = set()
+    async for entry in kept.storage.entries():
+        found.add(entry.id)
+        if len(kept_ids) > 10:
+            await kept.storage.delete(kept_ids.pop())
+            await keep(kept.storage, uuid4(), b"new")
+    assert found >= set(kept_ids)
+
+
+async def test_deleted_file_is_gone_and_can_be_deleted_again(kept: Kept) -> None:
+    one, other = uuid4(), uuid4()
+    await keep(kept.storage, one, b"one")
+    await keep(kept.storage, other, b"other")
+    await kept.storage.delete(one)
+    await kept.storage.delete(one)
+    assert await ids(kept.storage) == {other}
+    assert kept.read(one) is None
+    assert kept.read(other) == b"other"
+
+
+async def test_kept_file_is_never_replaced(kept: Kept) -> None:
+    record_id = uuid4()
+    await keep(kept.storage, record_id, b"first")
+    with pytest.raises(Unavailable):
+        await keep(kept.storage, record_id, b"second")
+    assert kept.read(record_id) == b"first"
+    assert kept.leftovers() == []
+
+
+# From here on: the disk alone.
+
+both_drafts = pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
+
+
+def prepared(directory: Path, *, nameless: bool = True) -> DiskStorage:
+    storage = DiskStorage(directory, nameless=nameless)
+    storage.prepare()
+    return storage
+
+
+def test_file_is_kept_in_the_folder_of_its_first_two_digits(tmp_path: Path) -> None:
+    record_id = UUID("8CE9B845-4a4e-4e95-ac96-507f2e5840d0")
+    path = DiskStorage(tmp_path).path(record_id)
+    assert path == tmp_path / "8c" / "8ce9b845-4a4e-4e95-ac96-507f2e5840d0.mp3"
+
+
+@both_drafts
+async def test_kept_file_is_private_and_has_one_name(tmp_path: Path, *, nameless: bool) -> None:
+    storage, record_id = prepared(tmp_path, nameless=nameless), uuid4()
+    await keep(storage, record_id, b"content")
+    status = storage.path(record_id).stat()
+    assert stat.S_IMODE(status.st_mode) == 0o600
+    assert status.st_nlink == 1
+
+
+async def test_preparing_again_keeps_the_files(tmp_path: Path) -> None:
+    record_id = uuid4()
+    await keep(prepared(tmp_path / "a" / "b"), record_id, b"content")
+    assert await ids(prepared(tmp_path / "a" / "b")) == {record_id}
+
+
+async def test_file_system_without_nameless_files_gets_named_drafts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, record_id = prepared(tmp_path), uuid4()
+    open_file = os.open
+
+    def refuse(path: str, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return open_file(path, flags, *arguments, **options)
+
+    monkeypatch.setattr("os.open", refuse)
+    async with storage.draft(record_id) as draft:
+        write(draft, b"content")
+        assert len(list((tmp_path / "drafts").iterdir())) == 1
+        await draft.commit()
+    assert storage.path(record_id).read_bytes() == b"content"
+    assert list((tmp_path / "drafts").iterdir()) == []
+
+
+@dataclass
+class Calls:
+    """The calls that make a file durable, in order: what was done, and to which inode."""
+
+    made: list[tuple[str, int]]
+
+    @classmethod
+    def watch(cls, monkeypatch: pytest.MonkeyPatch, failures: dict[int, int] | None = None) -> Calls:
+        """Record the calls; let the n-th of them fail with the given error."""
+        calls, fsync, link = cls([]), os.fsync, os.link
+
+        def watched_fsync(descriptor: int) -> None:
+            calls.made.append(("sync", os.fstat(descriptor).st_ino))
+            calls.fail_if_due(failures)
+            fsync(descriptor)
+
+        def watched_link(source: Any, target: Any, **options: Any) -> None:
+            calls.made.append(("link", Path(source).stat().st_ino))
+            calls.fail_if_due(failures)
+            link(source, target, **options)
+
+        monkeypatch.setattr("os.fsync", watched_fsync)
+        monkeypatch.setattr("os.link", watched_link)
+        return calls
+
+    def fail_if_due(self, failures: dict[int, int] | None) -> None:
+        if failures and (error := failures.get(len(self.made))):
+            raise OSError(error, os.strerror(error))
+
+
+@both_drafts
+async def test_file_is_on_the_disk_before_it_has_a_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
+) -> None:
+    storage, record_id = prepared(tmp_path, nameless=nameless), uuid4()
+    path = storage.path(record_id)
+    calls = Calls.watch(monkeypatch)
+    await keep(storage, record_id, b"content")
+    file, folder = inode(path), inode(path.parent)
+    assert calls.made == [("sync", file), ("sync", inode(tmp_path)), ("link", file), ("sync", folder)]
+
+
+def inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+@both_drafts
+async def test_name_of_a_folder_that_another_has_made_is_on_the_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
+) -> None:
+    """The other may have been killed, or be just about to sync it."""
+    storage, record_id = prepared(tmp_path, nameless=nameless), uuid4()
+    storage.path(record_id).parent.mkdir()
+    calls = Calls.watch(monkeypatch)
+    await keep(storage, record_id, b"content")
+    assert ("sync", inode(tmp_path)) in calls.made
+
+
+@both_drafts
+@pytest.mark.parametrize("call", [1, 2, 3, 4], ids=["sync_file", "sync_directory", "link", "sync_folder"])
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.ENOSPC, StorageFull),
+        (errno.EDQUOT, StorageFull),
+        (errno.EROFS, Unavailable),
+        (errno.EIO, Unavailable),
+    ],
+    ids=["full", "over_quota", "read_only", "broken"],
+)
+async def test_commit_that_fails_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    nameless: bool,
+    call: int,
+    number: int,
+    error: type[ServiceError],
+) -> None:
+    kept, record_id, before = disk(tmp_path, nameless=nameless), uuid4(), descriptors()
+    Calls.watch(monkeypatch, failures={call: number})
+    with pytest.raises(error):
+        await keep(kept.storage, record_id, b"content")
+    await assert_nothing_left(kept, record_id)
+    assert descriptors() == before
+
+
+@both_drafts
+async def test_directory_that_vanished_is_an_outage(tmp_path: Path, *, nameless: bool) -> None:
+    storage, record_id, before = prepared(tmp_path / "records", nameless=nameless), uuid4(), descriptors()
+    async with storage.draft(record_id) as draft:
+        write(draft, b"content")
+        shutil.rmtree(tmp_path / "records")
+        with pytest.raises(Unavailable):
+            await draft.commit()
+    with pytest.raises(Unavailable):
+        await keep(storage, record_id, b"content")
+    with pytest.raises(Unavailable):
+        await storage.require_room()
+    await storage.delete(record_id)
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("min_free_bytes", [0, 1, 2**62])
+async def test_room_is_required_as_it_was_set(tmp_path: Path, min_free_bytes: int) -> None:
+    storage = DiskStorage(tmp_path, min_free_bytes=min_free_bytes)
+    storage.prepare()
+    if min_free_bytes < 2**62:
+        await storage.require_room()
+    else:
+        with pytest.raises(StorageFull):
+            await storage.require_room()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for few files, which only root may make."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=300", "none", str(tmp_path)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield tmp_path
+    unmount = ["umount", str(tmp_path)]
+    subprocess.run(unmount, check=True)
+
+
+@both_drafts
+async def test_full_disk_is_told_from_an_outage(small_disk: Path, *, nameless: bool) -> None:
+    kept = disk(small_disk, nameless=nameless)
+    with pytest.raises(OSError, match="No space left"):  # as the encoder sees it
+        await keep(kept.storage, uuid4(), bytes(5_000_000))
+    record_id = uuid4()
+    async with kept.storage.draft(record_id) as draft:
+        write(draft, b"content")
+        fill_up(small_disk)
+        with pytest.raises(StorageFull):
+            await draft.commit()
+    await assert_nothing_left(kept, record_id)
+
+
+@both_drafts
+async def test_full_disk_has_no_place_for_a_draft(small_disk: Path, *, nameless: bool) -> None:
+    kept = disk(small_disk, nameless=nameless)
+    fill_up(small_disk)
+    with pytest.raises(StorageFull):
+        await keep(kept.storage, uuid4(), b"content")
+    assert kept.leftovers() == []
+
+
+def fill_up(directory: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):  # noqa: PT012 - whichever it is
+        for number in range(300):
+            (directory / f"file{number}").touch()
+
+
+@both_drafts
+async def test_read_only_disk_is_an_outage(small_disk: Path, *, nameless: bool) -> None:
+    storage, record_id = prepared(small_disk, nameless=nameless), uuid4()
+    await keep(storage, record_id, b"content")
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)  # noqa: ASYNC221 - takes no time
+    with pytest.raises(Unavailable):
+        await keep(storage, uuid4(), b"content")
+    with pytest.raises(Unavailable):
+        await storage.delete(record_id)
+    assert storage.path(record_id).read_bytes() == b"content"
+
+
+class Pause:
+    """A call that waits in its thread until it may go on."""
+
+    def __init__(self, call: Callable[..., Any], condition: Callable[..., bool]) -> None:
+        self.has_begun, self.may_go_on = threading.Event(), threading.Event()
+        self._call, self._condition = call, condition
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if self._condition(*arguments) and not self.has_begun.is_set():
+            self.has_begun.set()
+            self.may_go_on.wait(SOON_SECONDS)
+        return self._call(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    "nameless",
+    [
+        True,
+        False,
+    ],
+    ids=["nameless", "named"],
+)
+async def test_cancellation_never_takes_effect_in_the_middle_of_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
+) -> None:
+    kept, one, other = disk(tmp_path, nameless=nameless), uuid4(), uuid4()
+    sync = Pause(os.fsync, lambda _descriptor: True)
+    monkeypatch.setattr("os.fsync", sync)
+    keeping = asyncio.create_task(keep(kept.storage, one, b"one"))
+    await asyncio.to_thread(sync.has_begun.wait)
+    keeping.cancel()
+    await asyncio.wait({keeping}, timeout=0.1)
+    async with kept.storage.draft(other) as draft:
+        write(draft, b"other")
+        sync.may_go_on.set()
+        (result,) = await asyncio.gather(keeping, return_exceptions=True)
+        await asyncio.sleep(0.1)  # whatever goes on behind our back has happened by then
+        await draft.commit()
+    assert kept.read(one) == (None if isinstance(result, asyncio.CancelledError) else b"one")
+    assert not isinstance(result, Exception)
+    assert kept.read(other) == b"other"
+
+
+@both_drafts
+async def test_cancellation_while_a_draft_is_opened_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
+) -> None:
+    kept, record_id = disk(tmp_path, nameless=nameless), uuid4()
+    await keep(kept.storage, uuid4(), b"warms up")
+    opening = Pause(os.open, lambda path, *_: "drafts" in str(path))
+    before = descriptors()
+    monkeypatch.setattr("os.open", opening)
+    keeping = asyncio.create_task(keep(kept.storage, record_id, b"content"))
+    await asyncio.to_thread(opening.has_begun.wait)
+    keeping.cancel()
+    await asyncio.wait({keeping}, timeout=0.1)
+    opening.may_go_on.set()
+    (result,) = await asyncio.gather(keeping, return_exceptions=True)
+    await asyncio.sleep(0.1)
+    assert isinstance(result, asyncio.CancelledError)
+    assert kept.leftovers() == []
+    assert descriptors() == before
+
+
+WRITER = """
+import asyncio, os, subprocess, sys
+from pathlib import Path
+from uuid import UUID
+from service.storage.disk import DiskStorage
+
+async def main(directory, record_id, kind, child):
+    async with DiskStorage(Path(directory), nameless=kind == "nameless").draft(UUID(record_id)) as draft:
+        os.write(draft.fileno(), b"content")
+        if child:
+            nothing = subprocess.DEVNULL
+            subprocess.Popen(["sleep", "60"], stdin=nothing, stdout=draft.fileno(), stderr=nothing)
+        print("open", flush=True)
+        sys.stdin.readline()
+        await draft.commit()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextmanager
+def writer(directory: Path, record_id: UUID, *, nameless: bool, child: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that holds a draft open, and commits it when it is sent a line."""
+    kind = "nameless" if nameless else "named"
+    command = [sys.executable, "-c", WRITER, str(directory), str(record_id), kind, "child" if child else ""]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+@both_drafts
+def test_killed_process_leaves_nothing(tmp_path: Path, *, nameless: bool) -> None:
+    prepared(tmp_path, nameless=nameless)
+    with writer(tmp_path, uuid4(), nameless=nameless) as process:
+        assert len(files(tmp_path)) == (0 if nameless else 1)
+        process.kill()
+        process.wait()
+    prepared(tmp_path)
+    assert files(tmp_path) == []
+
+
+def test_named_draft_stays_while_its_writer_lives(tmp_path: Path) -> None:
+    storage, record_id = prepared(tmp_path), uuid4()
+    with writer(tmp_path, record_id, nameless=False) as process:
+        prepared(tmp_path)
+        assert len(files(tmp_path)) == 1
+        process.communicate("commit\n", timeout=SOON_SECONDS)
+        assert process.returncode == 0
+    assert files(tmp_path) == [storage.path(record_id)]
+    assert storage.path(record_id).read_bytes() == b"content"
+
+
+def test_named_draft_stays_while_an_encoder_of_a_killed_service_writes_to_it(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    with writer(tmp_path, uuid4(), nameless=False, child=True) as process:
+        process.kill()
+        process.wait()
+    (draft,) = files(tmp_path)
+    (encoder,) = holders(draft)
+    prepared(tmp_path)
+    assert files(tmp_path) == [draft]
+    os.kill(encoder, signal.SIGKILL)
+    deadline = time.monotonic() + SOON_SECONDS
+    while holders(draft) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    prepared(tmp_path)
+    assert files(tmp_path) == []
+
+
+def holders(file: Path) -> list[int]:
+    """Return the processes that have the file open as their standard output."""
+    outputs = Path("/proc").glob("[0-9]*/fd/1")
+    return [int(output.parts[2]) for output in outputs if os.path.realpath(output) == str(file)]
+
+
+def test_many_may_clear_away_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = prepared(tmp_path)
+    for number in range(3):
+        (tmp_path / "drafts" / f"{number}.mp3").touch()
+    flock = fcntl.flock
+
+    def let_others_go_first(*arguments: Any) -> None:
+        monkeypatch.setattr("fcntl.flock", flock)
+        storage.prepare()
+        flock(*arguments)
+
+    monkeypatch.setattr("fcntl.flock", let_others_go_first)
+    storage.prepare()
+    assert files(tmp_path) == []
+
+
+def test_abandoned_draft_is_opened_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = prepared(tmp_path)
+    (tmp_path / "drafts" / "abandoned.mp3").touch()
+    modes = []
+    flock = fcntl.flock
+
+    def watched_flock(file: Any, operation: int) -> None:
+        modes.append(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE)
+        flock(file, operation)
+
+    monkeypatch.setattr("fcntl.flock", watched_flock)
+    storage.prepare()
+    assert modes == [os.O_RDWR]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{id}",
+        "{hex}.mp3",
+        "{ID}.mp3",
+        "urn:uuid:{id}.mp3",
+        "../{other_folder}/{id}.mp3",
+    ],
+)
+async def test_file_that_is_no_records_is_no_entry(tmp_path: Path, name: str) -> None:
+    storage, record_id = prepared(tmp_path), uuid4()
+    folder = storage.path(record_id).parent
+    other_folder = f"{(int(folder.name, 16) + 1) % 256:02x}"
+    names = {"id": record_id, "ID": str(record_id).upper(), "hex": record_id.hex, "other_folder": other_folder}
+    folder.mkdir()
+    (tmp_path / other_folder).mkdir()
+    (folder / name.format(**names)).touch()
+    assert await entries(storage) == []
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".mp3", "thesis.mp3", "8ce9b845-4a4e-4e95-ac96-507f2e5840d0.mp3.bak"])
+async def test_file_with_another_name_is_no_entry(tmp_path: Path, name: str) -> None:
+    storage = prepared(tmp_path)
+    (tmp_path / "00").mkdir()
+    (tmp_path / "00" / name).touch()
+    assert await entries(storage) == []

@@ -1,0 +1,141 @@
+"""The rooms of the house: each module imports only from those above it, and knows only its own libraries."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import service
+
+PACKAGE = Path(service.__file__).parent
+
+# From the ground up: a module may import what stands before it. A new module needs its place here.
+ORDER = [
+    "service",
+    "service.errors",
+    "service.models",
+    "service.text",
+    "service.metrics",
+    "service.critical",
+    "service.settings",
+    "service.logs",
+    "service.wav_header",
+    "service.wav",
+    "service.mp3",
+    "service.ffmpeg_command",
+    "service.encoder",
+    "service.admission",
+    "service.storage",
+    "service.storage.disk",
+    "service.database",
+    "service.migrations",
+    "service.users",
+    "service.records",
+    "service.leases",
+    "service.ingest",
+    "service.idempotency",
+    "service.sweep",
+    "service.health",
+    "service.embedded",
+    "service.web",
+    "service.web.body",
+    "service.web.keys",
+    "service.web.requests",
+    "service.web.digests",
+    "service.web.auth",
+    "service.web.presentation",
+    "service.web.errors",
+    "service.web.pages",
+    "service.web.operations",
+    "service.web.docs",
+    "service.web.forms",
+    "service.web.uploads",
+    "service.web.downloads",
+    "service.web.users",
+    "service.web.records",
+    "service.web.seeds",
+    "service.web.routes",
+    "service.app",
+    "service.server",
+    "service.workers",
+    "service.doctor",
+    "service.__main__",
+]
+
+WEB = {module for module in ORDER if module.startswith("service.web")}
+DATABASE = {"service.database", "service.migrations", "service.embedded"}
+PROCESSES = {"service.encoder", "service.embedded"}
+
+# Who may name what: a library, or one of its names.
+ROOMS: dict[str, set[str]] = {
+    "aiohttp": WEB | {"service.app", "service.server", "service.workers"},
+    "aiopg": DATABASE,
+    "psycopg2": DATABASE,
+    "yoyo": DATABASE,
+    "subprocess": PROCESSES,
+    "multiprocessing": set(),
+    "concurrent.futures.ProcessPoolExecutor": set(),
+    "asyncio.subprocess": PROCESSES,
+    "asyncio.create_subprocess_exec": PROCESSES,
+    "asyncio.create_subprocess_shell": set(),
+    "os.system": set(),
+    "os.popen": set(),
+    "os.fork": set(),
+    "os.posix_spawn": set(),
+    # prometheus-client's own variable, which decides at import how it counts, is no setting of ours.
+    "os.environ": {"service.metrics", "service.workers", "service.__main__"},
+    "os.getenv": set(),
+    "pydantic_settings": {"service.settings"},
+    "ffmpeg": {"service.ffmpeg_command"},
+}
+
+
+def module_name(source: Path) -> str:
+    parts = source.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(source): source for source in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def names_in(module: str) -> frozenset[str]:
+    """Return the dotted names that a module imports, or reaches through an imported module."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return frozenset(name for node in ast.walk(tree) for name in names_of(node))
+
+
+def names_of(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert not node.level, "a relative import"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Attribute):
+        yield ast.unparse(node)
+
+
+def knows(module: str, name: str) -> bool:
+    return any(found == name or found.startswith(f"{name}.") for found in names_in(module))
+
+
+def imported_from_service(module: str) -> set[str]:
+    """Return the service's modules that a module imports, by whatever form of import."""
+    names = {name for name in names_in(module) if name.split(".")[0] == "service"}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {module}
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(ORDER) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_from_those_above_it(module: str) -> None:
+    assert imported_from_service(module) <= set(ORDER[: ORDER.index(module)])
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_library_is_known_only_where_it_belongs(name: str) -> None:
+    assert {module for module in MODULES if knows(module, name)} <= ROOMS[name]
