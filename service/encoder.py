@@ -26,6 +26,8 @@ _NICENESS = 10
 # LAME ends like this, by version, on samples that are no numbers or far too large: by an assertion, by ffmpeg's
 # AVERROR_BUG, or by a made-up ENOMEM.
 _UNENCODABLE = {-signal.SIGABRT, 190, 244}
+# Its words tell such an end from that of an ffmpeg that really is out of memory.
+_ABOUT_SAMPLES = ("libmp3lame", "psymodel")
 # What prlimit and setpriv exit with where the program to go on with cannot be run, or is not there.
 _NOT_STARTED = {126, 127}
 
@@ -161,7 +163,8 @@ class Encoding:
         if "No space left on device" in words or "Disk quota exceeded" in words:
             metrics.ENCODER_FAILURES.labels("storage_full").inc()
             return StorageFull("storage_full", "There is no room for this recording now. Try again later.")
-        if status in _UNENCODABLE and self._source.codec.startswith("f"):
+        is_about_samples = any(name in words for name in _ABOUT_SAMPLES)
+        if status in _UNENCODABLE and is_about_samples and self._source.codec.startswith("f"):
             metrics.ENCODER_FAILURES.labels("unencodable_audio").inc()
             return Unprocessable("unencodable_audio", "A sample is not a number, infinite or far out of range.")
         if status in _NOT_STARTED:

@@ -16,6 +16,7 @@ from service.settings import Settings
 from service.web import keys
 from service.web.body import PIECE_BYTES
 from service.web.presentation import address
+from service.web.protocol import Runner
 from service.web.requests import RequestLog
 
 log = structlog.stdlib.get_logger()
@@ -55,7 +56,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
 
 def make_runner(app: web.Application) -> web.AppRunner:
     """Return a runner with the limits that the application relies on."""
-    return web.AppRunner(
+    return Runner(
         app,
         access_log_class=RequestLog,
         auto_decompress=False,  # an encoded body is refused, not inflated

@@ -13,6 +13,8 @@ SAMPLE_RATES = range(8_000, 192_001)
 CHANNELS = range(1, 9)
 # Broadcast WAVs carry metadata of some MB before the samples; past this it is no header any more.
 MAX_HEADER_BYTES = 16 * 2**20
+# Empty chunks by the million cost more to skip than sound to encode.
+MAX_CHUNKS = 2**16
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
 _CODECS = {
@@ -64,7 +66,7 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
     riff_size, form = struct.unpack("<I4s", (yield 8))
     if form != b"WAVE":
         raise UnsupportedMedia("not_wav", "This is a RIFF file of another kind than WAVE. Send a WAV.", offset=8)
-    offset = 12
+    offset, chunk_count = 12, 0
     chunks: dict[bytes, tuple[int, bytes]] = {}
     while True:
         chunk_id, size = struct.unpack("<4sI", (yield 8))
@@ -72,10 +74,12 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
         if chunk_id == b"data":
             return _header(chunks, is_riff=is_riff, riff_size=riff_size, size=size, offset=offset)
         padded = size + size % 2
-        if offset + padded > MAX_HEADER_BYTES:
+        chunk_count += 1
+        if offset + padded > MAX_HEADER_BYTES or chunk_count > MAX_CHUNKS:
             raise Unprocessable(
                 "header_too_large",
-                f"More than {MAX_HEADER_BYTES} bytes come before the samples. Remove the metadata.",
+                f"More than {MAX_HEADER_BYTES} bytes, or {MAX_CHUNKS} chunks, come before the samples. "
+                "Remove the metadata.",
                 offset=offset - 8,
             )
         kept = min(size, _LARGEST_READ) if chunk_id in {b"fmt ", b"ds64"} else 0
@@ -98,7 +102,9 @@ def _header(
     if is_riff:
         data_size = _data_size(size, riff_size, offset)
     elif b"ds64" in chunks:
-        data_size = _data_size(size, riff_size, offset, _parse_ds64(*chunks[b"ds64"]))
+        long_riff_size, long_data_size = _parse_ds64(*chunks[b"ds64"])
+        is_short = size not in {0, 0xFFFFFFFF}
+        data_size = _data_size(size if is_short else long_data_size, long_riff_size, offset, is_long=not is_short)
     else:
         raise _malformed("An RF64 or BW64 file needs a ds64 chunk.", offset - 8)
     return WavHeader(*_parse_fmt(*chunks[b"fmt "]), data_offset=offset, data_size=data_size, is_riff=is_riff)
@@ -161,21 +167,21 @@ def _parse_fmt(offset: int, fmt: bytes) -> tuple[str, int, int, int, int]:
     return codec, sample_rate, channels, mask, block_align
 
 
-def _parse_ds64(offset: int, ds64: bytes) -> int:
+def _parse_ds64(offset: int, ds64: bytes) -> tuple[int, int]:
     if len(ds64) < 16:  # noqa: PLR2004 - two 64-bit sizes
         raise _malformed("The ds64 chunk is shorter than 16 bytes.", offset)
-    _riff_size, data_size = struct.unpack("<QQ", ds64[:16])
-    return int(data_size)
+    riff_size, data_size = struct.unpack("<QQ", ds64[:16])
+    return riff_size, data_size
 
 
-def _data_size(size: int, riff_size: int, data_offset: int, ds64_data_size: int | None = None) -> int | None:
+def _data_size(size: int, riff_size: int, data_offset: int, *, is_long: bool = False) -> int | None:
     """Tell a real size from the place-holders that writers into a pipe leave behind."""
-    if ds64_data_size is not None and size in {0, 0xFFFFFFFF}:
-        return ds64_data_size if 0 < ds64_data_size < 2**63 else None
     if size == 0:
         # More chunks declared behind no samples: a finished file without sound, not an unfinished header.
-        finished = data_offset - 8 < riff_size < _PLACEHOLDERS[0].start
-        return 0 if finished else None
+        largest = 2**63 if is_long else _PLACEHOLDERS[0].start
+        return 0 if data_offset - 8 < riff_size < largest else None
+    if is_long:
+        return size if size < 2**63 else None
     return None if any(size in placeholder for placeholder in _PLACEHOLDERS) else size
 
 

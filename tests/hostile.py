@@ -85,7 +85,7 @@ async def played(service: Service, answer: Answer) -> tuple[int, int]:
 
 
 _AT_ONCE = 4
-_PATIENCE_SECONDS = 20
+_PATIENCE_SECONDS = 45
 
 
 def mono(sound: bytes = SOUND, **lies: Any) -> bytes:

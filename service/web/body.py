@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_exceptions import HTTPExpectationFailed
 
 from service.errors import ClientGone, ClientStalled, MalformedRequest, TooLarge, UnsupportedMedia
@@ -76,6 +76,8 @@ class Body:
                 f"No byte arrived for {self._limits.stall_seconds:g} seconds.",
                 offset=self._content.total_bytes,
             ) from error
+        except LineTooLong:
+            raise  # a line of a form, whose reader has the word for it
         except (web.RequestPayloadError, HttpProcessingError) as error:
             raise MalformedRequest("malformed_body", "The body's transfer coding is broken.") from error
         except (ConnectionError, RuntimeError) as error:

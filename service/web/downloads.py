@@ -134,7 +134,7 @@ def _condition_status(request: web.Request, record: Record, last_modified: datet
 
 def _single_range(wanted: str) -> str | None:
     """Return the one byte range asked for; None where RFC 9110 has the header ignored."""
-    found = _BYTE_RANGE.fullmatch(wanted.replace(" ", ""))
+    found = _BYTE_RANGE.fullmatch(wanted)
     if found is None or found.groups() == (None, None):
         return None
     first, last = found.groups()

@@ -1,11 +1,13 @@
 """Finds the WAV in a request, raw or in a form, and the fields around it."""
 
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.multipart import BadContentDispositionHeader, BadContentDispositionParam
 
 from service.errors import MalformedRequest, Unprocessable, UnsupportedMedia
 from service.text import clean_filename
@@ -13,6 +15,10 @@ from service.web.body import ENVELOPE_BYTES, PIECE_BYTES, Body
 from service.web.keys import BODY_LIMITS
 
 T = TypeVar("T")
+
+# What a client writes into a form is no warning to us, and Python would keep each one's text for ever.
+warnings.simplefilter("ignore", BadContentDispositionHeader)
+warnings.simplefilter("ignore", BadContentDispositionParam)
 
 WAV_TYPES = {"audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"}
 # What clients declare that know nothing better; the first bytes decide.

@@ -1,5 +1,7 @@
 """Routes for records: two ways to upload, and what an owner can do with what is kept."""
 
+import contextlib
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -7,7 +9,7 @@ from aiohttp import hdrs, web
 from multidict import MultiDict
 from yarl import URL
 
-from service.errors import Unprocessable
+from service.errors import ServiceError, Unprocessable
 from service.records import Position, delete_record, find_record, select_records
 from service.web.auth import authenticate
 from service.web.downloads import no_such_record
@@ -75,8 +77,15 @@ async def remove_record(request: web.Request) -> web.Response:
     record_id = UUID(request.match_info["record_id"])
     if not await delete_record(request.app[DATABASE], user, record_id):
         raise no_such_record()
-    await request.app[STORAGE].delete(record_id)
+    await delete_files(request, [record_id])
     return web.Response(status=204)
+
+
+async def delete_files(request: web.Request, record_ids: Iterable[UUID]) -> None:
+    """Delete the files of records whose rows are gone; what the disk does not let go is left to the sweep."""
+    for record_id in record_ids:
+        with contextlib.suppress(ServiceError):  # it is logged; to everybody outside the record is gone
+            await request.app[STORAGE].delete(record_id)
 
 
 def _created(request: web.Request, taken: Taken) -> web.Response:

@@ -54,7 +54,8 @@ class RequestLog(AbstractAccessLogger):
 
 def _route(request: web.BaseRequest) -> str:
     """Return the pattern of the request's route; what is no HTTP has none."""
-    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    match = getattr(request, "_match_info", None)  # the public property asserts that there is one
+    resource = match.route.resource if match is not None else None
     return resource.canonical if resource is not None else "none"
 
 

@@ -11,8 +11,9 @@ from service.users import delete_user, insert_user, update_token
 from service.web.auth import authenticate
 from service.web.body import Body, check_headers
 from service.web.forms import read_form
-from service.web.keys import BODY_LIMITS, DATABASE, STORAGE
+from service.web.keys import BODY_LIMITS, DATABASE
 from service.web.presentation import json_response
+from service.web.records import delete_files
 
 _LARGEST_BODY = 16 * 1024
 
@@ -46,8 +47,7 @@ async def renew_token(request: web.Request) -> web.Response:
 async def remove_me(request: web.Request) -> web.Response:
     """DELETE /users/me: the user goes, with all records and their files."""
     user = await authenticate(request)
-    for record_id in await delete_user(request.app[DATABASE], user):
-        await request.app[STORAGE].delete(record_id)
+    await delete_files(request, await delete_user(request.app[DATABASE], user))
     return web.Response(status=204)
 
 

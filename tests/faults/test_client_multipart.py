@@ -5,7 +5,7 @@ import contextlib
 import gc
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -124,23 +124,21 @@ async def test_file_part_may_have_many_headers(
         assert (await send_form(service, account, body)).status == 201
 
 
-def splits_of_the_envelope() -> Iterator[tuple[bytes, bytes]]:
-    """Yield the form cut in two at each place of its first boundary and headers, and of its last boundary."""
-    ends = itertools.chain(range(1, len(MULTIPART_HEAD) + 8), range(len(WHOLE) - len(TAIL) - 8, len(WHOLE)))
-    for end in ends:
-        yield WHOLE[:end], WHOLE[end:]
+BOUNDARIES = [*range(1, 8), *range(len(WHOLE) - len(TAIL) - 2, len(WHOLE))]
+ENVELOPE = [*range(1, len(MULTIPART_HEAD) + 8), *range(len(WHOLE) - len(TAIL) - 8, len(WHOLE))]
 
 
+@pytest.mark.parametrize("offsets", [BOUNDARIES, pytest.param(ENVELOPE, marks=pytest.mark.long)], ids=len)
 async def test_boundary_may_be_split_over_chunks_at_every_offset(
-    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, offsets: list[int]
 ) -> None:
     async with invariants_hold(service, caplog):
         answers = []
         async with connect(service) as client:
-            for first, second in splits_of_the_envelope():
-                await client.send(head(account, None) + b"%x\r\n%s\r\n" % (len(first), first))
+            for offset in offsets:
+                await client.send(head(account, None) + b"%x\r\n%s\r\n" % (offset, WHOLE[:offset]))
                 await asyncio.sleep(0.002)  # so that it is read apart from what follows
-                await client.send(chunked([second]))
+                await client.send(chunked([WHOLE[offset:]]))
                 answers.append(await client.answer())
         assert {answer.status for answer in answers} == {201}
         assert len({answer.json["sha256"] for answer in answers}) == 1

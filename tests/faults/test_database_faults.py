@@ -24,7 +24,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from service.migrations import migrate
 from service.sweep import SweepPolicy, sweep
-from service.web.keys import ADMISSION, DATABASE, STORAGE
+from service.web.keys import DATABASE, STORAGE
 from tests import wavs
 from tests.client import TRANSPORTS, Account, Answer, Service, Transport
 from tests.invariants import GOOD_WAV, invariants_hold
@@ -95,11 +95,7 @@ class Server:
             signal_all(processes, signal.SIGCONT)
 
     def ask(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with closing(psycopg2.connect(make_dsn(self.url, application_name="test"))) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement, parameters)
-                return list(cursor.fetchall()) if cursor.description else []
+        return ask(self.url, statement, parameters)
 
     @contextlib.contextmanager
     def locked(self, table: str) -> Iterator[None]:
@@ -157,8 +153,8 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A query has half a second."""
-    monkeypatch.setattr("service.database._QUERY_SECONDS", 0.5)
+    """A query has a second."""
+    monkeypatch.setattr("service.database._QUERY_SECONDS", 1.0)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
@@ -168,22 +164,24 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -
 
 
 async def recovered(service: Service) -> None:
-    """Everything works again within two seconds."""
+    """The database is asked again within two seconds, and then everything works."""
+    accounts = list[Account]()
 
-    async def works() -> bool:
+    async def answers() -> bool:
         answer = await service.post("/users", json={"username": "after"})
         if answer.status != 201:
             assert_unavailable(answer)
             return False
-        account = Account(answer.json["id"], answer.json["token"])
-        return (await service.upload(account, GOOD_WAV)).status == 201
+        accounts.append(Account(answer.json["id"], answer.json["token"]))
+        return True
 
-    await until(works, SOON_SECONDS)
+    await until(answers, SOON_SECONDS)
+    assert (await service.upload(accounts[0], GOOD_WAV)).status == 201
 
 
 async def leases_run_out(server: Server) -> None:
     async def none_left() -> bool:
-        return server.ask("SELECT FROM upload_slots") == []
+        return server.ask("SELECT 1 FROM upload_slots") == []
 
     await until(none_left, 5 * LEASE_SECONDS)
 
@@ -235,19 +233,29 @@ class Load:
             assert_unavailable(answer)
 
 
+def ask(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    with closing(
+        psycopg2.connect(make_dsn(url, application_name="test", options="-c statement_timeout=0"))
+    ) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall()) if cursor.description else []
+
+
 @contextlib.asynccontextmanager
 async def half_upload(
     service: Service, account: Account, transport: Transport = "raw", *headers: str
 ) -> AsyncIterator[tuple[RawClient, bytes]]:
-    """Send half of an upload and wait until it runs; yields the client and the other half."""
+    """Send half of the account's only upload and wait until it has its lease; yields the client and the other half."""
+
+    async def has_lease() -> bool:
+        return ask(service.database_url, "SELECT 1 FROM upload_slots WHERE user_id = %s", (account.id,)) != []
+
     body = framed(TALK, transport)
-    before = len(service.app[ADMISSION].running)
     async with connect(service) as client:
         await client.send(request_head(account, transport, len(TALK), *headers) + body[: len(body) // 2])
-        async with asyncio.timeout(10):
-            while len(service.app[ADMISSION].running) == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-            await asyncio.sleep(0.1)  # its lease is there, too
+        await until(has_lease)
         yield client, body[len(body) // 2 :]
 
 
@@ -324,7 +332,7 @@ async def test_silent_database_is_503_and_found_again(
         async with load.running():
             await asyncio.sleep(0.3)
             with server.stopped():
-                await asyncio.sleep(2)
+                await asyncio.sleep(3)
                 assert (await service.get("/health/live")).status == 200
             await recovered(service)
         assert load.answers[503] > 5
@@ -368,7 +376,7 @@ async def test_idle_connections_that_were_cut_are_not_noticed_by_the_next_client
     account = await service.create_user()
     async with invariants_hold(service, caplog):
         for _ in range(3):
-            assert server.cut_connections() == 10
+            assert server.cut_connections() >= 10
             if seen:
                 await asyncio.sleep(0.3)
             uploads = [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
@@ -429,7 +437,7 @@ async def test_exhausted_pool_is_503_and_whole_again(
         with server.locked("users"):
             asked = [service.post("/users", json={"username": "bob"}) for _ in range(60)]
             asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(10):
                 for answer in await asyncio.gather(*asked):
                     assert_unavailable(answer)
             assert (await service.get("/health/live")).status == 200
@@ -532,7 +540,7 @@ async def test_encode_survives_a_lock_at_its_last_step_and_is_kept_once(
             with server.locked(table):
                 await client.send(rest)
                 await until_kept(service)
-                await asyncio.sleep(1.5)
+                await asyncio.sleep(2)
             answer = await client.answer()
         assert answer.status == 201
         assert_one_record(server, account, answer)

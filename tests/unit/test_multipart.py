@@ -206,6 +206,7 @@ def test_any_bytes_are_a_form_or_a_refusal(fragments: list[bytes], cuts: list[in
 
 @fuzz
 @given(st.lists(GRAMMAR | st.binary(max_size=10), max_size=6), CONTENTS, CUTS)
+@example([b"x" * 9000], b"", [])
 def test_any_header_of_a_part_is_a_form_or_a_refusal(headers: list[bytes], content: bytes, cuts: list[int]) -> None:
     body = form(b"".join(headers) + b"\r\n\r\n" + content, part("file", content, *headers, filename="talk.wav"))
     assert outcome([body]) == outcome(split(body, cuts))
