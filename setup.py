@@ -13,11 +13,14 @@ DEVELOPMENT = [
     "hypothesis>=6.130",
     "mypy>=1.15",
     "numpy>=2.1",
+    "openapi-spec-validator>=0.7",
     "pytest>=8.3",
     "pytest-aiohttp>=1.1",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "ruff>=0.11",
+    "schemathesis>=4,<5",
+    "types-requests",
 ]
 
 setup(
@@ -29,7 +32,10 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=["service", "service.storage", "service.web"],
-    package_data={"service": ["py.typed", "sql/migrations/*.sql", "sql/queries/*.sql"]},
+    package_data={
+        "service": ["py.typed", "sql/migrations/*.sql", "sql/queries/*.sql"],
+        "service.web": ["openapi.json", "swagger_ui/*"],
+    },
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines(),
     extras_require={"embedded": EMBEDDED, "dev": EMBEDDED + DEVELOPMENT},
     entry_points={"console_scripts": ["wavepress = service.__main__:main"]},

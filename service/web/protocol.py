@@ -52,7 +52,7 @@ class _Protocol(RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         log.info("malformed_request", status=status, reason=type(exc).__name__)
-        answer = problem(status, "malformed_request", "Malformed request", "This is no well-formed HTTP/1.1 request.")
+        answer = problem(status, "bad_request", HTTPStatus(status).phrase, "This is no well-formed HTTP/1.1 request.")
         response = _Unsigned(status=status, body=answer.body, content_type=answer.content_type)
         response.force_close()
         return response

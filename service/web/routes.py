@@ -2,13 +2,16 @@
 
 from aiohttp import hdrs, web
 
-from service.web import downloads, operations, pages, records, seeds, users
+from service.web import docs, downloads, operations, pages, records, seeds, users
 from service.web.body import defer_continue
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 _ROUTES = [
     (hdrs.METH_GET, "/", pages.front_page),
+    (hdrs.METH_GET, "/docs", docs.swagger_ui),
+    (hdrs.METH_GET, "/docs/{asset}", docs.swagger_asset),
+    (hdrs.METH_GET, "/openapi.json", docs.openapi),
     (hdrs.METH_GET, "/health/live", operations.live),
     (hdrs.METH_GET, "/health/ready", operations.ready),
     (hdrs.METH_POST, "/users", users.create_user),

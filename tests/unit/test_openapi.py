@@ -1,0 +1,217 @@
+"""The OpenAPI document is valid, and says of the service what is so: its routes, its refusals, its limits."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import openapi_spec_validator
+import pytest
+
+import service
+from service import errors, mp3
+from service.app import create_app
+from service.errors import ServiceError
+from service.idempotency import LONGEST_KEY
+from service.settings import Settings
+from service.text import LONGEST_FILENAME
+from service.users import LONGEST_USERNAME
+from service.web.docs import openapi_document
+
+PACKAGE = Path(service.__file__).parent
+DOCUMENT = json.loads(openapi_document("https://wavepress.example/api"))
+COMPONENTS = DOCUMENT["components"]
+SCHEMAS = COMPONENTS["schemas"]
+PROBLEM = "application/problem+json"
+ERRORS = {
+    name: error
+    for name, error in vars(errors).items()
+    if isinstance(error, type) and issubclass(error, ServiceError) and error is not ServiceError
+}
+
+# Each as (title, code), or as a code alone.
+Refusal = tuple[str, str]
+
+
+def walk(node: Any, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every object of the document with its address; what examples hold is left out."""
+    if isinstance(node, dict):
+        yield path, node
+        node = {name: value for name, value in node.items() if name not in {"example", "examples", "enum"}}
+        children = [(name.replace("~", "~0").replace("/", "~1"), value) for name, value in node.items()]
+    else:
+        children = [(str(index), value) for index, value in enumerate(node)] if isinstance(node, list) else []
+    for name, value in children:
+        yield from walk(value, f"{path}/{name}")
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reference points at; anything else as it is."""
+    while "$ref" in node and node["$ref"].startswith("#/components/"):
+        section, name = node["$ref"].split("/")[2:]
+        node = COMPONENTS[section][name]
+    return node
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            yield path, method.upper(), operation
+
+
+def anonymous(path: str) -> str:
+    """Return a path without its parameters' names: one document may have but one name in one place."""
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
+@pytest.fixture
+def routes(tmp_path: Path) -> set[tuple[str, str]]:
+    app = create_app(Settings.model_validate({"data_dir": tmp_path, "metrics_port": None}), "")
+    listed = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource is not None}
+    return {(method, anonymous(path)) for method, path in listed if method != "*"}
+
+
+def test_the_document_is_openapi_3_1() -> None:
+    openapi_spec_validator.validate(DOCUMENT)
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert DOCUMENT["info"]["version"] == service.__version__
+    assert DOCUMENT["servers"] == [{"url": "https://wavepress.example/api"}]
+
+
+def test_every_route_is_documented_and_every_documented_one_is_there(routes: set[tuple[str, str]]) -> None:
+    documented = {(method, anonymous(path)) for path, method, _ in operations()}
+    assert {route for route in documented if route[0] != "HEAD"} == {route for route in routes if route[0] != "HEAD"}
+
+
+def test_every_route_that_takes_get_takes_head(routes: set[tuple[str, str]]) -> None:
+    heads = {path for method, path in routes if method == "HEAD"}
+    assert heads == {path for method, path in routes if method == "GET"}
+    assert {anonymous(path) for path, method, _ in operations() if method == "HEAD"} <= heads
+
+
+def test_every_operation_has_its_name_its_words_and_its_place() -> None:
+    tags = [tag["name"] for tag in DOCUMENT["tags"]]
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(names)) == len(names)
+    assert all(operation["summary"] and operation["tags"][0] in tags for _, _, operation in operations())
+
+
+def test_every_component_is_used() -> None:
+    used = {node["$ref"] for _, node in walk(DOCUMENT) if "$ref" in node}
+    used |= {example["$ref"] for _, node in walk(DOCUMENT) for example in named_examples(node) if "$ref" in example}
+    there = {f"#/components/{section}/{name}" for section, parts in COMPONENTS.items() for name in parts}
+    assert there - used == {"#/components/securitySchemes/bearer"}
+
+
+def named_examples(node: dict[str, Any]) -> list[dict[str, Any]]:
+    examples = node.get("examples")
+    return list(examples.values()) if isinstance(examples, dict) and "schema" in node else []
+
+
+def examples_with_schemas() -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    for path, node in walk(DOCUMENT):
+        if "schema" in node:
+            values = [resolved(example)["value"] for example in named_examples(node)]
+            values += [node["example"]] if "example" in node else []
+            yield from ((path, value, node["schema"]) for value in values)
+        elif isinstance(node.get("examples"), list):
+            yield from ((path, value, node) for value in node["examples"])
+
+
+def test_every_example_fits_its_schema() -> None:
+    examples = list(examples_with_schemas())
+    assert len(examples) > 100
+    for path, value, schema in examples:
+        validator = jsonschema_rs.Draft202012Validator(schema | {"components": COMPONENTS}, validate_formats=True)
+        assert [error.message for error in validator.iter_errors(value)] == [], path
+
+
+def refusals() -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield every problem of every operation with the status that it is documented under."""
+    for _, _, operation in operations():
+        for status, response in operation["responses"].items():
+            if PROBLEM in (content := resolved(response).get("content", {})):
+                yield int(status), content[PROBLEM]
+
+
+def test_every_problem_is_shown_once_for_each_of_its_codes() -> None:
+    for status, media in refusals():
+        shown = [resolved(example)["value"] for example in named_examples(media)]
+        assert media["schema"]["properties"]["status"] == {"const": status}
+        assert sorted(example["code"] for example in shown) == sorted(media["schema"]["properties"]["code"]["enum"])
+
+
+def test_every_refusal_but_those_without_a_body_is_a_problem() -> None:
+    for path, method, operation in operations():
+        for status, response in operation["responses"].items():
+            if int(status) >= 400 and method != "HEAD" and status not in {"412", "416"}:
+                assert list(resolved(response)["content"]) == [PROBLEM], (path, method, status)
+
+
+def called(node: ast.Call) -> str:
+    return ast.unparse(node.func).rpartition(".")[2]
+
+
+def raised() -> set[Refusal]:
+    """Return the title and the code of every ServiceError that the package makes."""
+    found = set()
+    for source in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and called(node) in ERRORS:
+                code = node.args[0]
+                if isinstance(code, ast.Constant):
+                    found.add((ERRORS[called(node)].title, str(code.value)))
+                else:
+                    assert (called(node), ast.unparse(code)) == ("MalformedRequest", "error.code"), source
+    return found
+
+
+def written() -> set[str]:
+    """Return the codes that the routes give without a ServiceError: the second argument of `problem`, and hints."""
+    found = set()
+    for source in (PACKAGE / "web").glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and called(node) == "problem":
+                found.add(node.args[1])
+            elif isinstance(node, ast.Tuple) and source.name == "errors.py":
+                found.add(node.elts[0])
+    return {str(node.value) for node in found if isinstance(node, ast.Constant)}
+
+
+# Nobody is there to read it.
+UNSEEN = {"client_gone"}
+
+
+def test_every_code_that_the_service_gives_is_listed_and_every_listed_one_is_given() -> None:
+    assert set(SCHEMAS["Problem"]["properties"]["code"]["enum"]) == {code for _, code in raised()} - UNSEEN | written()
+
+
+def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None:
+    shown = {
+        (example["title"], example["code"])
+        for _, media in refusals()
+        for example in (resolved(named)["value"] for named in named_examples(media))
+    }
+    # System A's word for a corrupt file: what is refused elsewhere with another title is a malformed request there.
+    corrupt = {
+        (errors.MalformedRequest.title, code)
+        for title, code in raised()
+        if title in {errors.UnsupportedMedia.title, errors.Unprocessable.title}
+    }
+    by_service = {refusal for refusal in shown if refusal[1] not in written()}
+    assert raised() - shown == {(errors.ClientGone.title, code) for code in UNSEEN}
+    assert by_service - raised() <= corrupt
+    # The fallback for what aiohttp may refuse; no route is known to get there.
+    assert written() - {code for _, code in shown} == {"bad_request"}
+
+
+def test_documented_limits_are_those_of_the_service() -> None:
+    rates = {rate for sample_rate in mp3.SAMPLE_RATES for rate in mp3.bit_rates(sample_rate)}
+    assert SCHEMAS["BitRate"]["enum"] == sorted(rates)
+    assert SCHEMAS["Record"]["properties"]["sample_rate"]["enum"] == list(mp3.SAMPLE_RATES)
+    assert SCHEMAS["Record"]["properties"]["filename"]["maxLength"] == LONGEST_FILENAME
+    assert SCHEMAS["Username"]["maxLength"] == LONGEST_USERNAME
+    assert COMPONENTS["parameters"]["IdempotencyKey"]["schema"]["maxLength"] == LONGEST_KEY
