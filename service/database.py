@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import select
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -50,7 +51,11 @@ class _PollSelect:
         poll = select.poll()
         for descriptor in readable:
             poll.register(descriptor, select.POLLIN)
-        return [descriptor for descriptor, _ in poll.poll(timeout_seconds * 1000)], [], []
+        found = poll.poll(timeout_seconds * 1000)
+        if any(events & select.POLLNVAL for _, events in found):
+            # Where select would: aiopg then forgets the descriptor, whose number another connection may get.
+            raise OSError(errno.EBADF, "bad file descriptor")
+        return [descriptor for descriptor, _ in found], [], []
 
 
 aiopg.connection.select = _PollSelect  # type: ignore[assignment, attr-defined]

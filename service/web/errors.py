@@ -51,7 +51,8 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - here, and nowhere else, every error has its answer
             response = _answer(request, error)
-    if not request.content.is_eof() or not request.app[ADMISSION].is_open:
+    is_read = request.content.is_eof() and request.content.exception() is None
+    if not is_read or not request.app[ADMISSION].is_open:
         # What is left of the body is not for the next request to stumble over; and nobody should come back to a
         # service that is stopping.
         response.force_close()

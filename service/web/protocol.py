@@ -41,6 +41,8 @@ class _Protocol(RequestHandler):
             content = self._current_request.content
             if not content.is_eof() and content.exception() is None:
                 content.set_exception(web.RequestPayloadError("broken chunks"))
+                content.feed_eof()  # there is nothing to linger for
+                self.close()  # once this request is answered
 
     def handle_error(
         self,

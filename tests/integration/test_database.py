@@ -45,6 +45,16 @@ async def database(pool_url: str) -> AsyncIterator[Database]:
         yield database
 
 
+async def assert_found_again(database: Database) -> None:
+    """It answers soon, how soon is up to a server that forks ten processes."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(Unavailable):
+                await database.fetch_one("SELECT 1", {})
+                break
+    await assert_usable(database)
+
+
 @contextmanager
 def impatience() -> Iterator[None]:
     """Give the database a tenth of the usual time."""
@@ -361,7 +371,7 @@ async def test_lost_database_is_reported_at_once_and_found_again(network: Networ
             refusals = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(refusal) for refusal in refusals} == {Unavailable}
         await network.mend()
-        await assert_usable(database)
+        await assert_found_again(database)
 
 
 async def test_silent_database_is_reported_in_time_and_found_again(network: Network) -> None:
@@ -372,7 +382,7 @@ async def test_silent_database_is_reported_in_time_and_found_again(network: Netw
             refusals = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(refusal) for refusal in refusals} == {Unavailable}
         await network.mend()
-        await assert_usable(database)
+        await assert_found_again(database)
 
 
 async def test_forgotten_connections_are_not_noticed(network: Network) -> None:
