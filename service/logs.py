@@ -6,6 +6,9 @@ from typing import Literal
 
 import structlog
 
+# Without the frames' variables, among which a token may be.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
     """Send every log line of the process, the libraries' too, to standard error in one format."""
@@ -22,9 +25,9 @@ def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
         cache_logger_on_first_use=True,
     )
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if is_text
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,

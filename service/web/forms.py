@@ -96,7 +96,7 @@ def _reader(request: web.Request, body: Body) -> MultipartReader:
     try:
         # It asks of its stream no more than Body has.
         return MultipartReader(request.headers, cast("StreamReader", body))
-    except (ValueError, AssertionError) as error:
+    except (ValueError, AssertionError, LookupError) as error:
         raise _malformed() from error
 
 

@@ -31,8 +31,11 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
+from service import __version__
 from service.web.docs import openapi_document
 from tests import wavs
+from tests.client import Service
+from tests.conftest import StartService
 
 ROOT = Path(__file__).parents[2]
 WAV = wavs.wav(wavs.chirp(800, 8000, 1), sample_rate=8000, channels=1)
@@ -72,12 +75,12 @@ class Known:
     headers: dict[str, str]
     values: dict[str, str]
 
-    def send(self, case: "Case[Any]", *, headers: Mapping[str, str] | None = None, **options: Any) -> Response:
+    def send(self, case: Case[Any], *, headers: Mapping[str, str] | None = None, **options: Any) -> Response:
         """Send a case as the user and hold the answer against the document."""
         headers = self.headers | dict(headers or {})
         return case.call_and_validate(base_url=self.url, headers=headers, excluded_checks=EXCLUDED, **options)
 
-    def case(self, method: str, path: str) -> "Case[Any]":
+    def case(self, method: str, path: str) -> Case[Any]:
         """Return a case of what is known and nothing else."""
         operation = SCHEMA[path][method]
         case: Case[Any] = operation.Case()
@@ -88,7 +91,7 @@ class Known:
         self.fill_in(case)
         return case
 
-    def fill_in(self, case: "Case[Any]") -> bool:
+    def fill_in(self, case: Case[Any]) -> bool:
         """Put what is known in its places in a case; say whether there are any."""
         body = case.body if isinstance(case.body, dict) else {}
         places = [(place, name) for place in (case.path_parameters, case.query, body) for name in place]
@@ -107,11 +110,13 @@ def url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     }
     command = [sys.executable, "-m", "service", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        announced = re.search(r"http://[\w.]+:\d+", process.stdout.readline())
-        assert announced is not None
-        yield announced[0]
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            announced = re.search(r"http://[\w.]+:\d+", process.stdout.readline())
+            assert announced is not None
+            yield announced[0]
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
@@ -126,7 +131,7 @@ def known(url: str) -> Known:
 
 @SCHEMA.parametrize()
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_every_operation_keeps_its_word(case: "Case[Any]", known: Known) -> None:
+def test_every_operation_keeps_its_word(case: Case[Any], known: Known) -> None:
     known.send(case)
     if known.fill_in(case):
         known.send(case)
@@ -150,6 +155,8 @@ FILE = ("talk.wav", WAV, "audio/wav")
         ("POST", "/audiotrack", 200, {"files": {"file": FILE, "user_id": (None, "known")}}),
         ("POST", "/api_v1/records", 201, {"files": {"record": FILE}}),
         ("POST", "/api_v1/records/", 201, {"files": {"record": FILE}}),
+        ("POST", "/audiotrack", 400, {}),
+        ("POST", "/api_v1/records", 400, {}),
         ("GET", "/docs/{asset}", 200, {}),
         ("HEAD", DOWNLOADS[0], 200, {}),
         *[("GET", path, 200, {}) for path in DOWNLOADS],
@@ -173,3 +180,30 @@ def test_a_replay_is_as_documented(known: Known) -> None:
     for status in (201, 200):
         case = known.case("PUT", "/records/")
         assert known.send(case, data=WAV, headers={"Idempotency-Key": "again"}).status_code == status
+
+
+async def test_swagger_ui_is_made_of_our_own_files_alone(service: Service) -> None:
+    page = await service.get("/docs")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    files = re.findall(r'(?:href|src)="([^"]+)"', page.body.decode())
+    assert len(files) == 5
+    for file in files:
+        assert not re.match("/|[a-z]+:", file)  # relative, so that it is found below a proxy's path too
+        answer = await service.get(f"/{file}")
+        assert (answer.status, len(answer.body) > 100) == (200, True)
+
+
+@pytest.mark.parametrize("asset", ["docs.py", "LICENSE", "..%2Fdocs.py", "%2Fetc%2Fpasswd"])
+async def test_swagger_ui_has_no_other_files(service: Service, asset: str) -> None:
+    answer = await service.get(f"/docs/{asset}")
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+async def test_document_names_the_address_that_clients_call(start_service: StartService) -> None:
+    service = await start_service()
+    document = (await service.get("/openapi.json")).json
+    assert document["servers"] == [{"url": str(service.url).rstrip("/")}]
+    assert document["info"]["version"] == __version__
+    public = await start_service(public_url="https://wavepress.example/api/")
+    assert (await public.get("/openapi.json")).json["servers"] == [{"url": "https://wavepress.example/api"}]

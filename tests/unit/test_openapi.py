@@ -204,8 +204,9 @@ def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None
     by_service = {refusal for refusal in shown if refusal[1] not in written()}
     assert raised() - shown == {(errors.ClientGone.title, code) for code in UNSEEN}
     assert by_service - raised() <= corrupt
-    # The fallback for what aiohttp may refuse; no route is known to get there.
+    # What is no HTTP gets to no route; the document says it at its top.
     assert written() - {code for _, code in shown} == {"bad_request"}
+    assert "`bad_request`" in DOCUMENT["info"]["description"]
 
 
 def test_documented_limits_are_those_of_the_service() -> None:
