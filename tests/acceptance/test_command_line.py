@@ -494,3 +494,23 @@ def test_wrong_use_is_2_with_the_usage(tmp_path: Path, arguments: tuple[str, ...
     result = run(tmp_path, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("usage: wavepress")
+
+
+def test_doctor_runs_every_check(tmp_path: Path, database_url: str) -> None:
+    result = run(tmp_path / "data", "doctor", DATABASE_URL=database_url)
+    assert (result.returncode, result.stdout) == (0, "database: ok\nstorage: ok\nencoder: ok\npublic URL: ok\n")
+
+
+def test_doctor_fails_with_advice(tmp_path: Path, empty_database_url: str) -> None:
+    result = run(
+        tmp_path / "data",
+        "doctor",
+        DATABASE_URL=empty_database_url,
+        MIN_FREE_BYTES=str(2**60),
+        HOST="0.0.0.0",  # noqa: S104 - nothing is bound
+    )
+    assert result.returncode == 1
+    assert "wavepress migrate" in result.stdout
+    assert "WAVEPRESS_DATA_DIR" in result.stdout
+    assert "WAVEPRESS_PUBLIC_URL" in result.stdout
+    assert "encoder: ok" in result.stdout

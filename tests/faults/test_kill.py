@@ -54,13 +54,14 @@ class Life:
     """Clients of one life of the service, which go on until it is gone."""
 
     def __init__(self, serving: Serving, promises: Promises, seed: int) -> None:
+        self._serving = serving
         self._url = f"http://127.0.0.1:{serving.port}"
         self._promises = promises
         self._moments = random.Random(seed)
         self._accounts: list[dict[str, str]] = []
         self._owners: dict[UUID, dict[str, str]] = {}
 
-    async def until_killed(self, serving: Serving) -> None:
+    async def until_killed(self) -> None:
         """Load the service and kill it at a moment of its own; returns when all clients have seen it."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             self._accounts = [await self._create_user(session) for _ in range(3)]
@@ -72,7 +73,7 @@ class Life:
             ]
             running = asyncio.gather(*clients)
             await asyncio.sleep(self._moments.uniform(0.1, 2.0))
-            serving.process.kill()
+            self._serving.process.kill()
             async with asyncio.timeout(20):
                 await running
 
@@ -121,7 +122,7 @@ class Life:
 
     async def _delete_on(self, session: aiohttp.ClientSession) -> None:
         with contextlib.suppress(*GONE):
-            while True:
+            while self._serving.process.poll() is None:
                 await asyncio.sleep(0.05)
                 own = sorted(self._owners.keys() & self._promises.kept.keys())
                 if len(own) > 3:
@@ -139,7 +140,7 @@ class Life:
     async def _download_on(self, session: aiohttp.ClientSession) -> None:
         """Whatever is served whole is whole."""
         with contextlib.suppress(*GONE):
-            while True:
+            while self._serving.process.poll() is None:
                 await asyncio.sleep(0.01)
                 record_id = self._promises.pick(self._moments)
                 if record_id is not None:
@@ -192,7 +193,7 @@ async def live_and_die(data_dir: Path, promises: Promises, seed: int) -> None:
         await check_promises(serving, promises)
         check_house(serving, promises)
         life = Life(serving, promises, seed)
-        started = asyncio.create_task(life.until_killed(serving))
+        started = asyncio.create_task(life.until_killed())
         family = serving.family()
         while not started.done():
             family |= serving.family()
@@ -214,6 +215,7 @@ async def die_and_come_back(data_dir: Path, seeds: range) -> None:
     assert promises.statuses["delete", 204] > 0, promises.statuses
 
 
+@pytest.mark.timeout(180)
 async def test_killed_at_any_moment_it_keeps_what_it_promised_and_nothing_else(tmp_path: Path) -> None:
     await die_and_come_back(tmp_path / "data", range(3))
 
@@ -247,7 +249,7 @@ async def answer_of(reader: asyncio.StreamReader) -> tuple[int, str, dict[str, A
 
 
 async def test_sigterm_lets_uploads_of_each_kind_end_and_ends_those_that_outstay_it(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", SHUTDOWN_SECONDS=3) as serving:
+    with serve(tmp_path / "data", SHUTDOWN_SECONDS=8) as serving:
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"http://127.0.0.1:{serving.port}/users", json={"username": "ann"}) as response,
@@ -262,7 +264,7 @@ async def test_sigterm_lets_uploads_of_each_kind_end_and_ends_those_that_outstay
         for _, writer, rest in ending:
             writer.write(rest)
         answers = [await answer_of(reader) for reader, _, _ in ending]
-        assert [status for status, _, _ in answers] == [201] * 3
+        assert [status for status, _, _ in answers] == [201] * 3, answers
         for reader, _, _ in staying:
             status, head, problem = await answer_of(reader)
             assert (status, problem["code"]) == (503, "shutting_down")
