@@ -52,12 +52,16 @@ async def nothing_left() -> AsyncIterator[None]:
     """No process, zombie, descriptor or task is left of any test here, and asyncio has nothing to complain of."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    gc.collect()  # what other tests of this process left is not to be counted here
+    complaints.clear()
     before = descriptors(), children()
     yield
     gc.collect(1)  # what this test made is young; a full collection takes longer than the test
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert (descriptors(), children()) == before
-    assert complaints == []
+    assert children() == before[1]
+    assert descriptors() <= before[0]
+    # Python before 3.11.5 complains of a broken pipe that nobody waited for.
+    assert [context for context in complaints if not isinstance(context.get("exception"), BrokenPipeError)] == []
 
 
 @pytest.fixture
