@@ -67,6 +67,7 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
                 app[keys.LEASES] = leases = Leases(database, _user_limits(settings))
                 async with _in_background(leases.renew_for_ever()):
                     yield
+                await leases.give_back_owed()
 
     async def drain(app: web.Application) -> None:
         app[keys.ADMISSION].close()
@@ -107,8 +108,9 @@ async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[Non
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
 
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:

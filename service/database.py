@@ -2,19 +2,16 @@
 
 import asyncio
 import contextlib
-import errno
-import select
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import aiopg
-import aiopg.connection
 import psycopg2
 import psycopg2.errors
 import structlog
 
-from service import metrics
+from service import aiopg_guards, metrics
 from service.errors import Unavailable
 
 log = structlog.stdlib.get_logger()
@@ -38,28 +35,7 @@ class ConstraintViolated(Exception):
     """A row that a statement needs is not there any more, or is there already."""
 
 
-class _PollSelect:
-    """What aiopg uses of the module `select`, without its limit of 1024 descriptors.
-
-    On its error path aiopg calls `select.select([fd], [], [], 0)` to see whether the server hung up. In a
-    process with many connections the descriptor is past 1023, select raises, and the query hangs.
-    """
-
-    @staticmethod
-    def select(
-        readable: list[int], _writable: list[int], _exceptional: list[int], timeout_seconds: float
-    ) -> tuple[list[int], list[int], list[int]]:
-        poll = select.poll()
-        for descriptor in readable:
-            poll.register(descriptor, select.POLLIN)
-        found = poll.poll(timeout_seconds * 1000)
-        if any(events & select.POLLNVAL for _, events in found):
-            # Where select would: aiopg then forgets the descriptor, whose number another connection may get.
-            raise OSError(errno.EBADF, "bad file descriptor")
-        return [descriptor for descriptor, _ in found], [], []
-
-
-aiopg.connection.select = _PollSelect  # type: ignore[assignment, attr-defined]
+aiopg_guards.install()
 
 
 class Query(str):  # noqa: SLOT000 - a str has no room for slots
@@ -115,9 +91,13 @@ class Database:
             return await self._run_on_connection(statement, parameters)
 
     async def _run_on_connection(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
-        async with self._pool.acquire() as connection, connection.cursor() as cursor:
-            await cursor.execute(statement, parameters)
-            return await cursor.fetchall() if cursor.description else []
+        async with self._pool.acquire() as connection:
+            try:
+                async with connection.cursor() as cursor:
+                    await cursor.execute(statement, parameters)
+                    return await cursor.fetchall() if cursor.description else []
+            finally:
+                aiopg_guards.let_go_if_broken(connection)
 
 
 @contextlib.asynccontextmanager

@@ -126,10 +126,14 @@ class Encoding:
 
     async def kill(self) -> None:
         """Kill the process group and reap it: SIGKILL, because ffmpeg that waits for input heeds nothing less."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # once it is reaped, its number may be anybody's
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
         await self._listener
+        self._stdin.close()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # asyncio complains of what nobody awaits
+            await self._stdin.wait_closed()
 
     @property
     def _is_resampled(self) -> bool:

@@ -49,6 +49,22 @@ class Conflict(ServiceError):
     title = "Conflict"
 
 
+class PreconditionFailed(ServiceError):
+    """The record is not the version that the request's conditions ask for."""
+
+    title = "Precondition failed"
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The range lies behind the end of the MP3."""
+
+    title = "Range not satisfiable"
+
+    def __init__(self, code: str, detail: str, *, size: int) -> None:
+        super().__init__(code, detail)
+        self.size = size
+
+
 class ClientStalled(ServiceError):
     """The body stopped arriving, or arrives slower than the minimum rate."""
 

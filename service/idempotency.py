@@ -1,16 +1,14 @@
 """Safe retries: one key, one record, however often and through whichever replica it is sent."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
 from service.database import Database, read_query
-from service.errors import NotFound, ServiceError, Unprocessable
+from service.errors import NotFound, Unprocessable
 from service.ingest import upload_running
-from service.leases import LEASE_SECONDS
+from service.leases import LEASE_SECONDS, Leases
 from service.models import Record, User
 from service.records import find_record
 
@@ -18,7 +16,6 @@ log = structlog.stdlib.get_logger()
 
 _INSERT = read_query("insert_idempotency_key")
 _SELECT = read_query("select_idempotency_key")
-_DELETE = read_query("delete_idempotency_key")
 
 LONGEST_KEY = 255
 
@@ -31,13 +28,10 @@ class IdempotentUpload:
     fingerprint: bytes
 
 
-@contextlib.asynccontextmanager
-async def claim(
-    database: Database, user: User, upload_id: UUID, upload: IdempotentUpload
-) -> AsyncIterator[Record | None]:
-    """Hold the key for the length of the block and yield None, or yield the record that it made already.
+async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentUpload) -> Record | None:
+    """Take the key for an upload, or return the record that it made already.
 
-    If the block ends without a record the key is free again; if this process is killed it is so when the lease
+    If the upload ends without a record the key is free again; if this process is killed it is so when the lease
     runs out. Raises Conflict while another upload has the key, NotFound where its record has been deleted, and
     Unprocessable where the key came with another upload.
     """
@@ -48,14 +42,10 @@ async def claim(
         "fingerprint": upload.fingerprint,
         "lease_seconds": LEASE_SECONDS,
     }
-    if await database.fetch_one(_INSERT, parameters) is None:
-        yield await _find_replay(database, user, upload)
-        return
-    try:
-        yield None
-    finally:
-        with contextlib.suppress(ServiceError):  # it is logged, and the lease runs out by itself
-            await database.fetch_all(_DELETE, {"upload_id": upload_id})
+    leases.hold(upload_id)
+    if await leases.database.fetch_one(_INSERT, parameters) is not None:
+        return None
+    return await _find_replay(leases.database, user, upload)
 
 
 async def _find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record:

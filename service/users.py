@@ -13,6 +13,7 @@ _SELECT_BY_TOKEN = read_query("select_user_by_token")
 _SELECT_BY_ID = read_query("select_user_by_id")
 _UPDATE_TOKEN = read_query("update_user_token")
 _DELETE = read_query("delete_user")
+_SELECT_RECORD_IDS = read_query("select_record_ids_by_user")
 
 LONGEST_USERNAME = 250
 _LARGEST_ID = 2**63 - 1
@@ -57,7 +58,10 @@ async def update_token(database: Database, user: User) -> UUID:
 
 async def delete_user(database: Database, user: User) -> list[UUID]:
     """Delete a user with all its records and return their ids; their files are still there."""
-    return [row[0] for row in await database.fetch_all(_DELETE, {"id": user.id})]
+    # Asked for before: a deletion whose answer was lost is run again, and returns nothing then.
+    rows = await database.fetch_all(_SELECT_RECORD_IDS, {"user_id": user.id})
+    rows += await database.fetch_all(_DELETE, {"id": user.id})
+    return list({row[0] for row in rows})
 
 
 def _sha256(token: str) -> bytes:

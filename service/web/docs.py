@@ -1,5 +1,6 @@
 """The API's own description: the OpenAPI document, and Swagger UI to read it and try it."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -65,10 +66,11 @@ async def swagger_ui(_request: web.Request) -> web.Response:
     return web.Response(text=_PAGE, content_type="text/html", headers=_HEADERS)
 
 
-async def swagger_asset(request: web.Request) -> web.FileResponse:
+async def swagger_asset(request: web.Request) -> web.Response:
     """GET /docs/{asset}: one of the files that the page is made of."""
     content_type = _ASSETS.get(request.match_info["asset"])
     if content_type is None:
         raise web.HTTPNotFound
     headers = _HEADERS | {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "public, max-age=3600"}
-    return web.FileResponse(_FOLDER / "swagger_ui" / request.match_info["asset"], headers=headers)
+    path = _FOLDER / "swagger_ui" / request.match_info["asset"]
+    return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)

@@ -3,9 +3,11 @@
 import asyncio
 import re
 import socket
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -14,7 +16,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
-from service.errors import NotFound
+from service.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
 from service.models import Record
 from service.records import find_record
 from service.web.digests import repr_digest
@@ -25,7 +27,6 @@ log = structlog.stdlib.get_logger()
 
 _CHUNK_BYTES = 256 * 1024
 _BYTE_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.IGNORECASE)
-_UNSATISFIABLE = f"bytes={2**63 - 1}-"
 
 
 async def download(request: web.Request) -> web.StreamResponse:
@@ -44,7 +45,7 @@ def no_such_record() -> NotFound:
 async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
     """Answer with the record's MP3, as much of it as the request's conditions and range ask for.
 
-    Raises NotFound where the storage has lost the file.
+    Raises PreconditionFailed, RangeNotSatisfiable, and NotFound where the storage has lost the file.
     """
     last_modified = record.created_at.replace(microsecond=0)
     headers = {
@@ -55,8 +56,9 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
     }
-    if (status := _condition_status(request, record, last_modified)) is not None:
-        return web.Response(status=status, headers=headers)
+    if _is_known(request, record, last_modified):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    wanted = _wanted_range(request, record, headers)
     path = request.app[STORAGE].path(record.id)
     if not await asyncio.to_thread(path.is_file):
         log.error("file_missing", record=f"{record.id.hex[:8]}...")
@@ -64,7 +66,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
     headers[hdrs.CONTENT_DISPOSITION] = content_disposition(record.filename)
     _give_up_on_stalled_readers(request, request.app[BODY_LIMITS].stall_seconds)
-    return _Mp3Response(path, chunk_size=_CHUNK_BYTES, headers=headers)
+    return _Mp3Response(path, wanted, headers)
 
 
 def _give_up_on_stalled_readers(request: web.Request, seconds: float) -> None:
@@ -75,10 +77,14 @@ def _give_up_on_stalled_readers(request: web.Request, seconds: float) -> None:
 
 
 class _Mp3Response(web.FileResponse):
-    """A FileResponse that keeps the validators it is given, and heeds ranges as RFC 9110 has it.
+    """A FileResponse that keeps the validators it is given, and sends the range that it is given.
 
-    FileResponse makes its own of mtime and size, which differ from copy to copy of a file.
+    FileResponse makes its own validators of mtime and size, which differ from copy to copy of a file.
     """
+
+    def __init__(self, path: Path, wanted: str | None, headers: Mapping[str, str]) -> None:
+        super().__init__(path, chunk_size=_CHUNK_BYTES, headers=headers)
+        self._wanted = wanted
 
     @property
     def etag(self) -> ETag | None:
@@ -103,41 +109,55 @@ class _Mp3Response(web.FileResponse):
             raise ConnectionResetError("the reader stalled") from error
 
     def _remaining_headers(self, request: BaseRequest) -> CIMultiDict[str]:
-        """Return the request's headers without the settled conditions, and with a range only where it counts."""
+        """Return the request's headers with what is settled already left out."""
         settled = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE)
         headers = CIMultiDict(request.headers)
         for name in (*settled, hdrs.IF_RANGE, hdrs.RANGE, hdrs.ACCEPT_ENCODING):
             headers.popall(name, None)
-        if_range = request.headers.get(hdrs.IF_RANGE)
-        is_same_version = if_range in {None, self.headers[hdrs.ETAG], self.headers[hdrs.LAST_MODIFIED]}
-        wanted = request.headers.getall(hdrs.RANGE, [])
-        single = _single_range(wanted[0]) if len(wanted) == 1 else None
-        if single is not None and is_same_version and request.method == hdrs.METH_GET:
-            headers[hdrs.RANGE] = single
+        if self._wanted is not None:
+            headers[hdrs.RANGE] = self._wanted
         return headers
 
 
-def _condition_status(request: web.Request, record: Record, last_modified: datetime) -> int | None:
-    """Evaluate the request's conditions in the order of RFC 9110 13.2.2; None where the MP3 is to be sent."""
+def _is_known(request: web.Request, record: Record, last_modified: datetime) -> bool:
+    """Return whether the client has the MP3 already, by its conditions in the order of RFC 9110 13.2.2.
+
+    Raises PreconditionFailed where it asks for another version.
+    """
     if request.if_match is not None:
-        if not any(etag.value in {"*", record.sha256} and not etag.is_weak for etag in request.if_match):
-            return HTTPStatus.PRECONDITION_FAILED
-    elif request.if_unmodified_since is not None and last_modified > request.if_unmodified_since:
-        return HTTPStatus.PRECONDITION_FAILED
+        is_wanted = any(etag.value in {"*", record.sha256} and not etag.is_weak for etag in request.if_match)
+    else:
+        is_wanted = request.if_unmodified_since is None or last_modified <= request.if_unmodified_since
+    if not is_wanted:
+        raise PreconditionFailed(
+            "precondition_failed",
+            "The MP3 is another version than the one that If-Match or If-Unmodified-Since asks for.",
+        )
     if request.if_none_match is not None:
-        if any(etag.value in {"*", record.sha256} for etag in request.if_none_match):
-            return HTTPStatus.NOT_MODIFIED
-    elif request.if_modified_since is not None and last_modified <= request.if_modified_since:
-        return HTTPStatus.NOT_MODIFIED
-    return None
+        return any(etag.value in {"*", record.sha256} for etag in request.if_none_match)
+    return request.if_modified_since is not None and last_modified <= request.if_modified_since
 
 
-def _single_range(wanted: str) -> str | None:
-    """Return the one byte range asked for; None where RFC 9110 has the header ignored."""
+def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, str]) -> str | None:
+    wanted = request.headers.getall(hdrs.RANGE, [])
+    is_same_version = request.headers.get(hdrs.IF_RANGE) in {None, headers[hdrs.ETAG], headers[hdrs.LAST_MODIFIED]}
+    if len(wanted) != 1 or not is_same_version or request.method != hdrs.METH_GET:
+        return None
+    return byte_range(wanted[0], record.size)
+
+
+def byte_range(wanted: str, size: int) -> str | None:
+    """Return the one range that a Range header asks for, of a file with `size` bytes.
+
+    None stands for the whole file: RFC 9110 has any other header ignored. Raises RangeNotSatisfiable.
+    """
     found = _BYTE_RANGE.fullmatch(wanted)
     if found is None or found.groups() == (None, None):
         return None
-    first, last = found.groups()
-    if first is not None and last is not None and int(last) < int(first):
+    first, last = (int(number) if number is not None else None for number in found.groups())
+    if first is not None and last is not None and last < first:
         return None
-    return _UNSATISFIABLE if first is None and int(last) == 0 else found.group()
+    if last == 0 if first is None else first >= size:
+        detail = f"This MP3 has {size} bytes. Ask for a range within them."
+        raise RangeNotSatisfiable("range_not_satisfiable", detail, size=size)
+    return found.group()

@@ -23,8 +23,10 @@ _STATUSES: dict[type[ServiceError], int] = {
     errors.NotFound: 404,
     errors.ClientStalled: 408,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
+    errors.RangeNotSatisfiable: 416,
     errors.Unprocessable: 422,
     errors.TooManyUploads: 429,
     errors.ClientGone: 499,
@@ -65,11 +67,14 @@ def _answer(request: web.Request, error: Exception) -> web.Response:
         error = errors.ClientGone("client_gone", "The client closed the connection.")
     if isinstance(error, ServiceError):
         request[OUTCOME] = error.code
-        return problem(_STATUSES[type(error)], error.code, error.title, error.detail, error.offset)
+        response = problem(_STATUSES[type(error)], error.code, error.title, error.detail, error.offset)
+        if isinstance(error, errors.RangeNotSatisfiable):
+            response.headers[hdrs.CONTENT_RANGE] = f"bytes */{error.size}"
+        return response
     if isinstance(error, web.HTTPException):
         code, detail = _HINTS.get(error.status, ("bad_request", error.reason))
         request[OUTCOME] = code
-        response = problem(error.status, code, HTTPStatus(error.status).phrase, detail)
+        response = problem(error.status, code, HTTPStatus(error.status).phrase.capitalize(), detail)
         if hdrs.ALLOW in error.headers:
             response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return response

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from service.web.errors import problem
+from service.web.requests import REQUEST_ID_HEADER, request_id
 
 log = structlog.stdlib.get_logger()
 
@@ -53,9 +54,11 @@ class _Protocol(RequestHandler):
     ) -> web.StreamResponse:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
-        log.info("malformed_request", status=status, reason=type(exc).__name__)
-        answer = problem(status, "bad_request", HTTPStatus(status).phrase, "This is no well-formed HTTP/1.1 request.")
+        log.info("malformed_request", request_id=request_id(request), status=status, reason=type(exc).__name__)
+        title = HTTPStatus(status).phrase.capitalize()
+        answer = problem(status, "bad_request", title, "This is no well-formed HTTP/1.1 request.")
         response = _Unsigned(status=status, body=answer.body, content_type=answer.content_type)
+        response.headers[REQUEST_ID_HEADER] = request_id(request)
         response.force_close()
         return response
 

@@ -10,13 +10,14 @@ from multidict import MultiDict
 from yarl import URL
 
 from service.errors import ServiceError, Unprocessable
+from service.models import Record, User
 from service.records import Position, delete_record, find_record, select_records
 from service.web.auth import authenticate
 from service.web.downloads import no_such_record
 from service.web.forms import UploadBody, declared_type, open_multipart, open_raw, require_wav_type
 from service.web.keys import DATABASE, STORAGE
 from service.web.presentation import base_url, json_response, record_json, record_url
-from service.web.uploads import Taken, take_upload
+from service.web.uploads import Taken, replay_headers, take_upload
 
 _PAGE = 100
 _LARGEST_PAGE = 1000
@@ -51,9 +52,7 @@ async def put_record(request: web.Request) -> web.Response:
 async def get_record(request: web.Request) -> web.Response:
     """GET /records/{id}: the record as JSON, for its owner."""
     user = await authenticate(request)
-    record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
-    if record is None or record.user_id != user.id:
-        raise no_such_record()
+    record = await _own_record(request, user)
     return json_response(record_json(request, record))
 
 
@@ -74,10 +73,9 @@ async def list_records(request: web.Request) -> web.Response:
 async def remove_record(request: web.Request) -> web.Response:
     """DELETE /records/{id}: the row goes first, so that no row is ever without its file."""
     user = await authenticate(request)
-    record_id = UUID(request.match_info["record_id"])
-    if not await delete_record(request.app[DATABASE], user, record_id):
-        raise no_such_record()
-    await delete_files(request, [record_id])
+    record = await _own_record(request, user)
+    await delete_record(request.app[DATABASE], record)
+    await delete_files(request, [record.id])
     return web.Response(status=204)
 
 
@@ -88,11 +86,18 @@ async def delete_files(request: web.Request, record_ids: Iterable[UUID]) -> None
             await request.app[STORAGE].delete(record_id)
 
 
+async def _own_record(request: web.Request, user: User) -> Record:
+    record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
+    if record is None or record.user_id != user.id:
+        raise no_such_record()
+    return record
+
+
 def _created(request: web.Request, taken: Taken) -> web.Response:
     """Answer with the record as JSON or, for scripts, its address as text: 201, or 200 for an earlier one."""
     url = record_url(request, taken.record)
-    status, headers = (200, {"Idempotency-Replayed": "true"}) if taken.is_replay else (201, {})
-    headers[hdrs.LOCATION] = url
+    status = 200 if taken.is_replay else 201
+    headers = {hdrs.LOCATION: url} | replay_headers(taken)
     if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip().lower() == "text/plain":
         return web.Response(status=status, text=f"{url}\n", headers=headers)
     return json_response(record_json(request, taken.record), status=status, headers=headers)

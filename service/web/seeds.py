@@ -17,7 +17,7 @@ from service.web.downloads import mp3_response, no_such_record
 from service.web.forms import UNTOLD_TYPES, WAV_TYPES, UploadBody, open_multipart
 from service.web.keys import DATABASE, USER_ID
 from service.web.presentation import base_url, json_response
-from service.web.uploads import take_upload
+from service.web.uploads import replay_headers, take_upload
 from service.web.users import read_username
 
 
@@ -42,13 +42,14 @@ async def post_audiotrack(request: web.Request) -> web.Response:
         return replace(body, check=lambda: _check_user_id(body, user))
 
     try:
-        record = (await take_upload(request, user, open_body)).record
+        taken = await take_upload(request, user, open_body)
     except (UnsupportedMedia, Unprocessable) as error:
         if error.code == "no_file":
             raise
         # System A's word for a corrupt file.
         raise MalformedRequest(error.code, error.detail, offset=error.offset) from error
-    return json_response({"audiotrack_url": f"{base_url(request)}/audiotrack?id={record.id}&user={user.id}"})
+    url = f"{base_url(request)}/audiotrack?id={taken.record.id}&user={user.id}"
+    return json_response({"audiotrack_url": url}, headers=replay_headers(taken))
 
 
 async def get_audiotrack(request: web.Request) -> web.StreamResponse:
@@ -69,9 +70,9 @@ async def post_record_b(request: web.Request) -> web.Response:
             raise Unprocessable("invalid_filename", "The file's name must end in .wav.")
         return body
 
-    record = (await take_upload(request, user, open_body)).record
-    url = f"{base_url(request)}/api_v1/records/?record_id={record.id}&user_id={user.id}"
-    return json_response({"download_url": url}, status=201)
+    taken = await take_upload(request, user, open_body)
+    url = f"{base_url(request)}/api_v1/records/?record_id={taken.record.id}&user_id={user.id}"
+    return json_response({"download_url": url}, status=200 if taken.is_replay else 201, headers=replay_headers(taken))
 
 
 async def get_record_b(request: web.Request) -> web.StreamResponse:

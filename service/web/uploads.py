@@ -1,6 +1,5 @@
 """Takes an upload: all that can be refused without its body first, then the ingest."""
 
-import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from service.models import Record, User
 from service.web.body import check_headers
 from service.web.digests import DigestCheck
 from service.web.forms import UploadBody
-from service.web.keys import ADMISSION, BODY_LIMITS, DATABASE, INGEST, LEASES, OUTCOME, STORAGE, TRANSPORT
+from service.web.keys import ADMISSION, BODY_LIMITS, INGEST, LEASES, OUTCOME, STORAGE, TRANSPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +34,34 @@ async def take_upload(request: web.Request, user: User, open_body: Callable[[], 
     check_headers(request, request.app[BODY_LIMITS])
     bit_rate = requested_bit_rate(request)
     upload_id = uuid4()
-    async with contextlib.AsyncExitStack() as stack:
-        keyed = idempotent_upload(request)
-        if keyed is not None:
-            replay = await stack.enter_async_context(claim(request.app[DATABASE], user, upload_id, keyed))
-            if replay is not None:
-                request[OUTCOME] = "replayed"
-                return Taken(replay, is_replay=True)
+    keyed = idempotent_upload(request)
+    leases = request.app[LEASES]
+    async with leases.given_back_after(upload_id):
+        replay = await claim(leases, user, upload_id, keyed) if keyed is not None else None
+        if replay is not None:
+            request[OUTCOME] = "replayed"
+            return Taken(replay, is_replay=True)
         await request.app[STORAGE].require_room()
-        await stack.enter_async_context(request.app[ADMISSION].slot())
-        await stack.enter_async_context(request.app[LEASES].hold(user, upload_id))
-        body = await open_body()
-        hasher = DigestCheck(request, body.fields)
+        async with request.app[ADMISSION].slot():
+            await leases.take_slot(user, upload_id)
+            body = await open_body()
+            digests = DigestCheck(request, body.fields)
 
-        def check() -> None:
-            if request.transport is None or request.transport.is_closing():
-                raise ClientGone("client_gone", "The client closed the connection.")
-            body.check()
-            hasher.check()
+            def check() -> None:
+                if request.transport is None or request.transport.is_closing():
+                    raise ClientGone("client_gone", "The client closed the connection.")
+                body.check()
+                digests.check()
 
-        key = keyed.key if keyed is not None else None
-        upload = Upload(upload_id, user.id, body.filename, bit_rate, key, check)
-        return Taken(await request.app[INGEST](upload, hasher.watch(body.pieces)), is_replay=False)
+            key = keyed.key if keyed is not None else None
+            upload = Upload(upload_id, user.id, body.filename, bit_rate, key, check)
+            record = await request.app[INGEST](upload, digests.watch(body.pieces))
+    return Taken(record, is_replay=False)
+
+
+def replay_headers(taken: Taken) -> dict[str, str]:
+    """Return the headers that tell a replay from a new record."""
+    return {"Idempotency-Replayed": "true"} if taken.is_replay else {}
 
 
 def requested_bit_rate(request: web.Request) -> int | None:

@@ -1,12 +1,8 @@
 WITH gone AS (
-    DELETE FROM records WHERE id = %(id)s AND user_id = %(user_id)s RETURNING id, user_id, size
-),
-
-counted AS (
-    UPDATE users
-    SET record_count = record_count - 1, byte_count = byte_count - gone.size
-    FROM gone
-    WHERE users.id = gone.user_id
+    DELETE FROM records WHERE id = %(id)s RETURNING user_id, size
 )
 
-SELECT id FROM gone
+UPDATE users
+SET record_count = record_count - 1, byte_count = byte_count - gone.size
+FROM gone
+WHERE users.id = gone.user_id

@@ -167,3 +167,23 @@ async def test_api_v1_download_of_another_user_is_403_and_of_none_404(service: S
     assert (await service.get(path.format(record["id"], 2))).status == 403
     assert (await service.get(path.format(NOBODY, account.id))).status == 404
     assert (await service.get(path.format("x", account.id))).status == 404
+
+
+async def test_retry_with_the_same_idempotency_key_is_told_as_one(service: Service, account: Account) -> None:
+    headers = account.headers | {"Idempotency-Key": "a"}
+    first, second = [
+        await service.post("/audiotrack", data=form(("user_id", str(account.id)), ("file", WAV)), headers=headers)
+        for _ in range(2)
+    ]
+    assert (first.status, second.status, first.json) == (200, 200, second.json)
+    assert ["Idempotency-Replayed" in answer.headers for answer in (first, second)] == [False, True]
+
+    params = {"user_id": str(account.id), "user_token": account.token}
+    headers = {"Idempotency-Key": "b"}
+    first, second = [
+        await service.post("/api_v1/records/", params=params, data=form(("record", WAV)), headers=headers)
+        for _ in range(2)
+    ]
+    assert (first.status, second.status, first.json) == (201, 200, second.json)
+    assert ["Idempotency-Replayed" in answer.headers for answer in (first, second)] == [False, True]
+    assert len(service.files()) == 2

@@ -258,6 +258,16 @@ async def test_what_is_no_http_is_400_and_no_error_of_ours(
         assert await answers_to(service, content) == [400]
 
 
+async def test_what_is_no_http_is_answered_as_every_other_error(service: Service) -> None:
+    async with connect(service) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost\r\n\r\n")
+        answer = await client.answer()
+    assert (answer.status, answer.json["code"]) == (400, "bad_request")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert len(answer.headers["x-request-id"]) == 32
+    assert "server" not in answer.headers
+
+
 @pytest.mark.parametrize("chunk", [b"zz\r\n", b"-5\r\nhello\r\n", b"5\r\nhello!!\r\n", b"f" * 20 + b"\r\n", b"5;\n"])
 async def test_broken_chunks_are_400_and_leave_nothing(
     start_service: StartService, caplog: pytest.LogCaptureFixture, chunk: bytes

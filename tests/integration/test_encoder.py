@@ -232,6 +232,15 @@ async def test_info_header_is_right_at_every_kind_of_rate(draft: int, ffmpeg: st
     assert info_header(found).has_valid_crc
 
 
+@every_ffmpeg
+@pytest.mark.parametrize("beyond_frames", [-80, -40, -1, 0, 1])
+async def test_resampled_sound_is_whole_about_the_end_of_a_frame(draft: int, ffmpeg: str, beyond_frames: int) -> None:
+    samples = chirp(2 * (20 * 1152 + beyond_frames), 96_000, 2)
+    found = await encode(encoder(ffmpeg), wav(samples, sample_rate=96_000, channels=2), draft)
+    assert_sounds_like(found, samples, 96_000)
+    assert info_header(found).sample_count == 20 * 1152 + beyond_frames
+
+
 async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
     source, _ = split(SECOND)
     async with encoder().open(source, target_of(source), draft):

@@ -29,6 +29,7 @@ ORDER = [
     "service.admission",
     "service.storage",
     "service.storage.disk",
+    "service.aiopg_guards",
     "service.database",
     "service.migrations",
     "service.users",
@@ -66,7 +67,7 @@ ORDER = [
 ]
 
 WEB = {module for module in ORDER if module.startswith("service.web")}
-DATABASE = {"service.database", "service.migrations", "service.embedded"}
+DATABASE = {"service.aiopg_guards", "service.database", "service.migrations", "service.embedded"}
 PROCESSES = {"service.encoder", "service.embedded"}
 
 # Who may name what: a library, or one of its names.

@@ -1,0 +1,1 @@
+SELECT id FROM records WHERE user_id = %(user_id)s
