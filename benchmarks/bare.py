@@ -12,8 +12,7 @@ def encode(ffmpeg: str, wav: Path, mp3: Path) -> float:
     target = (
         f"-map 0:a:0 -map_metadata -1 -threads 1 -c:a libmp3lame -b:a 128000 -ac 2 -flush_packets 1 -f mp3 -y {mp3}"
     )
-    # In a session of its own as in the service, for a session is what Linux shares a desktop's CPU out to.
-    pid = os.posix_spawn(ffmpeg, [ffmpeg, *source.split(), *target.split()], {}, setsid=True)
+    pid = os.posix_spawn(ffmpeg, [ffmpeg, *source.split(), *target.split()], {}, setpgroup=0)
     os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
     _, status, usage = os.wait4(pid, 0)  # its ru_maxrss would be ours: a spawned process starts with its parent's
     if status != 0:

@@ -58,7 +58,7 @@ class Encoder:
                 stdout=stdout,
                 stderr=asyncio.subprocess.PIPE,
                 env={},
-                start_new_session=True,
+                process_group=0,  # not a session: Linux would share the CPU out by sessions, and niceness be in vain
             )
         except OSError as error:
             raise _not_started(str(error)) from error
