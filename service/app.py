@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 
@@ -12,12 +14,15 @@ from service.admission import Admission
 from service.database import open_database
 from service.encoder import Encoder
 from service.ffmpeg_command import bundled_ffmpeg
-from service.health import Health, database_check, encoder_check, storage_check
+from service.health import Health, database_check, encoder_check
 from service.ingest import Ingest
 from service.leases import Leases
 from service.models import UserLimits
 from service.settings import Settings
+from service.storage import Storage
 from service.storage.disk import DiskStorage
+from service.storage.drafts import Drafts
+from service.storage.s3 import S3Location, S3Storage
 from service.web import keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
@@ -60,7 +65,7 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
                 app[keys.HEALTH] = Health(
                     {
                         "database": database_check(database),
-                        "storage": storage_check(storage),
+                        "storage": storage.check,
                         "encoder": encoder_check(encoder, storage),
                     }
                 )
@@ -80,9 +85,22 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
     return app
 
 
-def make_storage(settings: Settings) -> DiskStorage:
+def make_storage(settings: Settings) -> Storage:
     """Build the storage that the settings name."""
-    return DiskStorage(settings.data_dir / "records", min_free_bytes=settings.min_free_bytes)
+    url = urlsplit(settings.storage_url or "")
+    if url.scheme != "s3":
+        directory = Path(unquote(url.path)) if url.path else settings.data_dir / "records"
+        return DiskStorage(directory, min_free_bytes=settings.min_free_bytes)
+    secret = settings.s3_secret_access_key
+    location = S3Location(
+        bucket=url.netloc,
+        prefix=url.path.strip("/"),
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=secret.get_secret_value() if secret is not None else None,
+    )
+    return S3Storage(location.connect(), Drafts(settings.data_dir / "drafts", min_free_bytes=settings.min_free_bytes))
 
 
 def make_encoder(settings: Settings) -> Encoder:

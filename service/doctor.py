@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from service.app import make_encoder, make_storage
 from service.database import open_database
 from service.errors import ServiceError
-from service.health import Check, database_check, encoder_check, storage_check
+from service.health import Check, database_check, encoder_check
 from service.settings import Settings
 
 ADVICE: Mapping[str, str] = {
     "database": "Is PostgreSQL up, and WAVEPRESS_DATABASE_URL right? Then run: wavepress migrate",
-    "storage": "Is WAVEPRESS_DATA_DIR on a disk with room, and writable by this user?",
+    "storage": "Is WAVEPRESS_DATA_DIR on a disk with room, and writable by this user? Is WAVEPRESS_STORAGE_URL right?",
     "encoder": "Is WAVEPRESS_FFMPEG an ffmpeg with libmp3lame, and are util-linux' prlimit and setpriv installed?",
     "public URL": "Set WAVEPRESS_PUBLIC_URL to what clients outside call this service.",
 }
@@ -27,7 +27,7 @@ async def examine(settings: Settings, database_url: str) -> dict[str, str]:
 
     async def check_storage() -> None:
         storage.prepare()
-        await storage_check(storage)()
+        await storage.check()
 
     async def check_public_url() -> None:
         _require_sane_public_url(settings)

@@ -61,17 +61,6 @@ def database_check(database: Database) -> Check:
     return check
 
 
-def storage_check(storage: Storage) -> Check:
-    """Return the check that a draft can be opened and that there is room."""
-
-    async def check() -> None:
-        await storage.require_room()
-        async with storage.draft(uuid4()):
-            pass
-
-    return check
-
-
 def encoder_check(encoder: Encoder, storage: Storage) -> Check:
     """Return the check that a tenth of a second of silence becomes an MP3, by the very way of an upload."""
     source = WavHeader("s16le", 44_100, 1, 0, 2, data_offset=44, data_size=None, is_riff=True)

@@ -1,10 +1,13 @@
 """The environment as frozen settings; nothing else reads it."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, FilePath, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AnyHttpUrl, Field, FilePath, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "WAVEPRESS_"
 
@@ -19,8 +22,38 @@ def _public_url(url: AnyHttpUrl) -> AnyHttpUrl:
     return url
 
 
+def _storage_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme == "s3" and url.netloc and not (url.query or url.fragment):
+        return text
+    if url.scheme == "file" and not url.netloc and url.path.startswith("/"):
+        return text
+    raise ValueError("must be s3://bucket/prefix or file:///directory")
+
+
+class _FilesSource(PydanticBaseSettingsSource):
+    """Reads a setting from the file that the variable of its name with _FILE behind it names, as secrets come."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002 - its signature
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidSettingsError(f"{variable}: cannot read {path}: {error}") from None
+
+    def __call__(self) -> dict[str, str]:
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value}
+
+
 class Settings(BaseSettings):
-    """Every setting is the environment variable of its name with the prefix WAVEPRESS_."""
+    """Every setting is the environment variable of its name with the prefix WAVEPRESS_.
+
+    With _FILE behind its name, the variable names a file that holds the value.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
@@ -29,6 +62,20 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("data"), description="Directory of the MP3s and of the embedded PostgreSQL")
     database_url: str | None = Field(
         default=None, description="PostgreSQL to use (`postgresql://user:password@host/name`); unset: an embedded one"
+    )
+    storage_url: Annotated[str, AfterValidator(_storage_url)] | None = Field(
+        default=None,
+        description="Where MP3s are kept: `s3://bucket/prefix` or `file:///directory`; unset: `records` in DATA_DIR",
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None, description="S3-compatible store, such as `https://s3.example.com`; unset: AWS"
+    )
+    s3_region: str | None = Field(default=None, description="Its region; unset: `AWS_REGION`")
+    s3_access_key_id: str | None = Field(
+        default=None, description="Its key; unset: `AWS_ACCESS_KEY_ID`, or the machine's role"
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, description="Its secret; unset: `AWS_SECRET_ACCESS_KEY`, or the machine's role"
     )
     public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
         default=None, description="What clients call this service; unset: each request's own scheme and Host"
@@ -61,6 +108,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="`auto` is text on a terminal, else json"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **more: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read files where the environment has no value itself."""
+        return (*sources, more["init_settings"], more["env_settings"], _FilesSource(settings_cls))
 
 
 def read_settings() -> Settings:

@@ -16,6 +16,7 @@ from service.migrations import migrate
 from service.server import make_runner
 from service.settings import Settings
 from tests.client import Service
+from tests.s3 import seaweedfs
 
 StartService = Callable[..., Awaitable[Service]]
 
@@ -43,6 +44,13 @@ def empty_database_url(postgres_url: str) -> str:
     name = f"test{next(_numbers)}"
     _execute(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
     return f"{postgres_url} dbname={name}"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A store for all tests of this process; each keeps its files below a prefix of its own."""
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as url:
+        yield url
 
 
 def _execute(url: str, statement: str) -> None:

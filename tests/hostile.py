@@ -76,11 +76,11 @@ async def outcomes(bodies: Mapping[str, T], throw: Callable[[T], Awaitable[Outco
     return dict(task.result() for task in tasks)
 
 
-async def played(service: Service, answer: Answer) -> tuple[int, int]:
+async def played(service: Service, answer: Answer, *, may_warn: bool = False) -> tuple[int, int]:
     """Return the samples and channels that a player makes of an upload's MP3."""
     assert answer.status == 201, answer.body
     mp3 = (await service.get(answer.json["url"])).body
-    samples, channels = (await asyncio.to_thread(mp3s.decode, mp3)).shape
+    samples, channels = (await asyncio.to_thread(mp3s.decode, mp3, may_warn=may_warn)).shape
     return samples, channels
 
 

@@ -1,9 +1,10 @@
-"""Where finished MP3s are kept: the two protocols that every storage fulfils."""
+"""Where finished MP3s are kept: the protocols that every storage fulfils."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -38,8 +39,27 @@ class Draft(Protocol):
         """
 
 
+class RemoteFile(Protocol):
+    """A file that is not on this machine."""
+
+    def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """Yield its bytes from `start` up to `stop`.
+
+        Raises FileNotFoundError where there is no such file, and Unavailable; the first piece tells.
+        """
+
+
 class Storage(Protocol):
     """Keeps one immutable MP3 for each record id."""
+
+    def prepare(self) -> None:
+        """Make ready on this machine what the storage needs there. Raises OSError."""
+
+    def locate(self, record_id: UUID) -> Path | RemoteFile:
+        """Return where a record's MP3 is, or would be."""
+
+    async def check(self) -> None:
+        """Raise StorageFull or Unavailable where a file could not be kept now."""
 
     async def require_room(self) -> None:
         """Raise StorageFull where there is not enough room left to begin another upload."""
@@ -55,3 +75,17 @@ class Storage(Protocol):
 
     def entries(self) -> AsyncIterator[Entry]:
         """Yield every file in no order; files that come or go meanwhile may or may not be among them."""
+
+
+def file_name(record_id: UUID) -> str:
+    """Return the name of a record's MP3 within a storage, such as "0b/0b7c1c5e-....mp3"."""
+    return f"{record_id.hex[:2]}/{record_id}.mp3"
+
+
+def parse_file_name(name: str) -> UUID | None:
+    """Return whose MP3 has that name; None for what we would not have named so, which is none of our business."""
+    try:
+        record_id = UUID(name[len("00/") :].removesuffix(".mp3"))
+    except ValueError:
+        return None
+    return record_id if name == file_name(record_id) else None

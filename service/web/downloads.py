@@ -1,8 +1,6 @@
-"""Serves MP3s: ranges, conditions and names, on top of aiohttp's FileResponse."""
+"""Serves MP3s: conditions, ranges and names."""
 
-import asyncio
 import re
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -11,21 +9,18 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from aiohttp import ETag, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web_request import BaseRequest
-from multidict import CIMultiDict
+from aiohttp import hdrs, web
 
 from service.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
 from service.models import Record
 from service.records import find_record
 from service.web.digests import repr_digest
+from service.web.files import give_up_on_stalled_reader, local_file_response, send_remote_file
 from service.web.keys import BODY_LIMITS, DATABASE, STORAGE
 from service.web.presentation import content_disposition
 
 log = structlog.stdlib.get_logger()
 
-_CHUNK_BYTES = 256 * 1024
 _BYTE_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.IGNORECASE)
 
 
@@ -59,64 +54,17 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     if _is_known(request, record, last_modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     wanted = _wanted_range(request, record, headers)
-    path = request.app[STORAGE].path(record.id)
-    if not await asyncio.to_thread(path.is_file):
-        log.error("file_missing", record=f"{record.id.hex[:8]}...")
-        raise no_such_record()
     headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
     headers[hdrs.CONTENT_DISPOSITION] = content_disposition(record.filename)
-    _give_up_on_stalled_readers(request, request.app[BODY_LIMITS].stall_seconds)
-    return _Mp3Response(path, wanted, headers)
-
-
-def _give_up_on_stalled_readers(request: web.Request, seconds: float) -> None:
-    """Have the kernel end the connection of a client that takes nothing for so long; sendfile waits for ever."""
-    connection = request.get_extra_info("socket")
-    if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-
-
-class _Mp3Response(web.FileResponse):
-    """A FileResponse that keeps the validators it is given, and sends the range that it is given.
-
-    FileResponse makes its own validators of mtime and size, which differ from copy to copy of a file.
-    """
-
-    def __init__(self, path: Path, wanted: str | None, headers: Mapping[str, str]) -> None:
-        super().__init__(path, chunk_size=_CHUNK_BYTES, headers=headers)
-        self._wanted = wanted
-
-    @property
-    def etag(self) -> ETag | None:
-        return super().etag
-
-    @etag.setter
-    def etag(self, value: object) -> None:
-        pass
-
-    @property
-    def last_modified(self) -> datetime | None:
-        return super().last_modified
-
-    @last_modified.setter
-    def last_modified(self, value: object) -> None:
-        pass
-
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        try:
-            return await super().prepare(request.clone(headers=self._remaining_headers(request)))
-        except TimeoutError as error:  # the kernel's: the reader took nothing for too long
-            raise ConnectionResetError("the reader stalled") from error
-
-    def _remaining_headers(self, request: BaseRequest) -> CIMultiDict[str]:
-        """Return the request's headers with what is settled already left out."""
-        settled = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE)
-        headers = CIMultiDict(request.headers)
-        for name in (*settled, hdrs.IF_RANGE, hdrs.RANGE, hdrs.ACCEPT_ENCODING):
-            headers.popall(name, None)
-        if self._wanted is not None:
-            headers[hdrs.RANGE] = self._wanted
-        return headers
+    give_up_on_stalled_reader(request, request.app[BODY_LIMITS].stall_seconds)
+    file = request.app[STORAGE].locate(record.id)
+    try:
+        if isinstance(file, Path):
+            return await local_file_response(file, wanted, headers)
+        return await send_remote_file(request, file, record.size, wanted, headers)
+    except FileNotFoundError as error:
+        log.error("file_missing", record=f"{record.id.hex[:8]}...")
+        raise no_such_record() from error
 
 
 def _is_known(request: web.Request, record: Record, last_modified: datetime) -> bool:
@@ -138,7 +86,7 @@ def _is_known(request: web.Request, record: Record, last_modified: datetime) -> 
     return request.if_modified_since is not None and last_modified <= request.if_modified_since
 
 
-def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, str]) -> str | None:
+def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, str]) -> range | None:
     wanted = request.headers.getall(hdrs.RANGE, [])
     is_same_version = request.headers.get(hdrs.IF_RANGE) in {None, headers[hdrs.ETAG], headers[hdrs.LAST_MODIFIED]}
     if len(wanted) != 1 or not is_same_version or request.method != hdrs.METH_GET:
@@ -146,8 +94,8 @@ def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, st
     return byte_range(wanted[0], record.size)
 
 
-def byte_range(wanted: str, size: int) -> str | None:
-    """Return the one range that a Range header asks for, of a file with `size` bytes.
+def byte_range(wanted: str, size: int) -> range | None:
+    """Return the bytes that a Range header asks for, of a file with `size` bytes.
 
     None stands for the whole file: RFC 9110 has any other header ignored. Raises RangeNotSatisfiable.
     """
@@ -157,7 +105,9 @@ def byte_range(wanted: str, size: int) -> str | None:
     first, last = (int(number) if number is not None else None for number in found.groups())
     if first is not None and last is not None and last < first:
         return None
-    if last == 0 if first is None else first >= size:
+    if first is None:
+        first, last = size - min(last or 0, size), None
+    if first >= size:
         detail = f"This MP3 has {size} bytes. Ask for a range within them."
         raise RangeNotSatisfiable("range_not_satisfiable", detail, size=size)
-    return found.group()
+    return range(first, size if last is None else min(last + 1, size))

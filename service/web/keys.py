@@ -7,7 +7,7 @@ from service.database import Database
 from service.health import Health
 from service.ingest import Ingest
 from service.leases import Leases
-from service.storage.disk import DiskStorage
+from service.storage import Storage
 from service.web.body import BodyLimits
 
 ADMISSION = web.AppKey("admission", Admission)
@@ -17,7 +17,7 @@ HEALTH = web.AppKey("health", Health)
 INGEST = web.AppKey("ingest", Ingest)
 LEASES = web.AppKey("leases", Leases)
 PUBLIC_URL = web.AppKey("public_url", str)
-STORAGE = web.AppKey("storage", DiskStorage)
+STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 
 # What a request's log line tells, set on the way.
 OUTCOME = web.RequestKey("outcome", str)

@@ -237,7 +237,8 @@ async def wrong_about(service: Service, wav: bytes, answer: Answer) -> str | Non
         return None if expected.sound is None or expected.is_doubtful else f"{word} for {expected.sound.expected}"
     if expected.sound is None:
         return f"201 for no sound: {answer.json}"
-    heard = await played(service, answer)
+    # A mutated float may be a sample of 1e25; what LAME makes of it has the right length, and decoders complain of it.
+    heard = await played(service, answer, may_warn=is_float(wav))
     seconds = expected.sound.sample_count / expected.sound.sample_rate
     if heard == expected.sound.expected and answer.json["duration"] == pytest.approx(seconds):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -24,8 +25,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.errors import ServiceError, StorageFull, Unavailable
-from service.storage import Draft, Entry, Storage, StoredFile
+from service.storage import Draft, Entry, Storage, StoredFile, file_name
 from service.storage.disk import DiskStorage
+from service.storage.drafts import Drafts
+from service.storage.s3 import S3Storage
+from tests import s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +51,7 @@ def disk(directory: Path, *, nameless: bool) -> Kept:
     storage.prepare()
 
     def read(record_id: UUID) -> bytes | None:
-        path = storage.path(record_id)
+        path = storage.locate(record_id)
         return path.read_bytes() if path.exists() else None
 
     def leftovers() -> list[str]:
@@ -56,16 +60,29 @@ def disk(directory: Path, *, nameless: bool) -> Kept:
     return Kept(storage, read, leftovers)
 
 
-# What makes a storage in an empty directory, by name: another storage joins here.
-STORAGES: dict[str, Callable[[Path], Kept]] = {
-    "nameless_drafts": lambda directory: disk(directory, nameless=True),
-    "named_drafts": lambda directory: disk(directory, nameless=False),
-}
+def s3_storage(directory: Path, endpoint_url: str) -> Kept:
+    store = s3.location(endpoint_url, uuid4().hex).connect()
+    storage = S3Storage(store, Drafts(directory / "drafts"))
+    storage.prepare()
+
+    def read(record_id: UUID) -> bytes | None:
+        try:
+            return bytes(store.get(file_name(record_id)).bytes())
+        except FileNotFoundError:
+            return None
+
+    def leftovers() -> list[str]:
+        return [str(path) for path in (directory / "drafts").iterdir()]
+
+    return Kept(storage, read, leftovers)
 
 
-@pytest.fixture(params=STORAGES)
+@pytest.fixture(params=["nameless_drafts", "named_drafts", "s3"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
-    return STORAGES[request.param](tmp_path / "records")
+    """Every storage there is, empty: another one joins here."""
+    if request.param == "s3":
+        return s3_storage(tmp_path / "records", request.getfixturevalue("s3_endpoint_url"))
+    return disk(tmp_path / "records", nameless=request.param == "nameless_drafts")
 
 
 def write(draft: Draft, content: bytes) -> None:
@@ -93,7 +110,14 @@ async def ids(storage: Storage) -> set[UUID]:
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - their names, of which one is gone by now
+    """Return the descriptors of files: a client keeps connections open for the next request."""
+    return {name for name in os.listdir("/proc/self/fd") if _is_file(name)}  # noqa: PTH208 - one is gone by now
+
+
+def _is_file(name: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{name}").startswith("/")  # noqa: PTH115 - a name may be gone by now
+    return False
 
 
 async def assert_nothing_left(kept: Kept, record_id: UUID) -> None:
@@ -229,18 +253,19 @@ async def test_deleted_file_is_gone_and_can_be_deleted_again(kept: Kept) -> None
     assert kept.read(other) == b"other"
 
 
-async def test_kept_file_is_never_replaced(kept: Kept) -> None:
-    record_id = uuid4()
+# From here on: the disk alone.
+
+both_drafts = pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
+
+
+@both_drafts
+async def test_kept_file_is_never_replaced(tmp_path: Path, *, nameless: bool) -> None:
+    kept, record_id = disk(tmp_path, nameless=nameless), uuid4()
     await keep(kept.storage, record_id, b"first")
     with pytest.raises(Unavailable):
         await keep(kept.storage, record_id, b"second")
     assert kept.read(record_id) == b"first"
     assert kept.leftovers() == []
-
-
-# From here on: the disk alone.
-
-both_drafts = pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
 
 
 def prepared(directory: Path, *, nameless: bool = True) -> DiskStorage:
@@ -251,7 +276,7 @@ def prepared(directory: Path, *, nameless: bool = True) -> DiskStorage:
 
 def test_file_is_kept_in_the_folder_of_its_first_two_digits(tmp_path: Path) -> None:
     record_id = UUID("8CE9B845-4a4e-4e95-ac96-507f2e5840d0")
-    path = DiskStorage(tmp_path).path(record_id)
+    path = DiskStorage(tmp_path).locate(record_id)
     assert path == tmp_path / "8c" / "8ce9b845-4a4e-4e95-ac96-507f2e5840d0.mp3"
 
 
@@ -259,7 +284,7 @@ def test_file_is_kept_in_the_folder_of_its_first_two_digits(tmp_path: Path) -> N
 async def test_kept_file_is_private_and_has_one_name(tmp_path: Path, *, nameless: bool) -> None:
     storage, record_id = prepared(tmp_path, nameless=nameless), uuid4()
     await keep(storage, record_id, b"content")
-    status = storage.path(record_id).stat()
+    status = storage.locate(record_id).stat()
     assert stat.S_IMODE(status.st_mode) == 0o600
     assert status.st_nlink == 1
 
@@ -286,7 +311,7 @@ async def test_file_system_without_nameless_files_gets_named_drafts(
         write(draft, b"content")
         assert len(list((tmp_path / "drafts").iterdir())) == 1
         await draft.commit()
-    assert storage.path(record_id).read_bytes() == b"content"
+    assert storage.locate(record_id).read_bytes() == b"content"
     assert list((tmp_path / "drafts").iterdir()) == []
 
 
@@ -325,7 +350,7 @@ async def test_file_is_on_the_disk_before_it_has_a_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
 ) -> None:
     storage, record_id = prepared(tmp_path, nameless=nameless), uuid4()
-    path = storage.path(record_id)
+    path = storage.locate(record_id)
     calls = Calls.watch(monkeypatch)
     await keep(storage, record_id, b"content")
     file, folder = inode(path), inode(path.parent)
@@ -342,7 +367,7 @@ async def test_name_of_a_folder_that_another_has_made_is_on_the_disk_too(
 ) -> None:
     """The other may have been killed, or be just about to sync it."""
     storage, record_id = prepared(tmp_path, nameless=nameless), uuid4()
-    storage.path(record_id).parent.mkdir()
+    storage.locate(record_id).parent.mkdir()
     calls = Calls.watch(monkeypatch)
     await keep(storage, record_id, b"content")
     assert ("sync", inode(tmp_path)) in calls.made
@@ -454,7 +479,7 @@ async def test_read_only_disk_is_an_outage(small_disk: Path, *, nameless: bool) 
         await keep(storage, uuid4(), b"content")
     with pytest.raises(Unavailable):
         await storage.delete(record_id)
-    assert storage.path(record_id).read_bytes() == b"content"
+    assert storage.locate(record_id).read_bytes() == b"content"
 
 
 class Pause:
@@ -578,8 +603,8 @@ def test_named_draft_stays_while_its_writer_lives(tmp_path: Path) -> None:
         assert len(files(tmp_path)) == 1
         process.communicate("commit\n", timeout=SOON_SECONDS)
         assert process.returncode == 0
-    assert files(tmp_path) == [storage.path(record_id)]
-    assert storage.path(record_id).read_bytes() == b"content"
+    assert files(tmp_path) == [storage.locate(record_id)]
+    assert storage.locate(record_id).read_bytes() == b"content"
 
 
 def test_named_draft_stays_while_an_encoder_of_a_killed_service_writes_to_it(tmp_path: Path) -> None:
@@ -648,7 +673,7 @@ def test_abandoned_draft_is_opened_for_writing(tmp_path: Path, monkeypatch: pyte
 )
 async def test_file_that_is_no_records_is_no_entry(tmp_path: Path, name: str) -> None:
     storage, record_id = prepared(tmp_path), uuid4()
-    folder = storage.path(record_id).parent
+    folder = storage.locate(record_id).parent
     other_folder = f"{(int(folder.name, 16) + 1) % 256:02x}"
     names = {"id": record_id, "ID": str(record_id).upper(), "hex": record_id.hex, "other_folder": other_folder}
     folder.mkdir()

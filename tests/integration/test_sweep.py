@@ -65,7 +65,7 @@ async def insert_record(database: Database, user_id: int, record_id: UUID) -> No
 def keep_file(storage: DiskStorage, *, age_seconds: float = DAY_SECONDS) -> UUID:
     """Keep a file without a row, as a crash between the two leaves it."""
     record_id, moment = uuid4(), time.time() - age_seconds
-    path = storage.path(record_id)
+    path = storage.locate(record_id)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"mp3")
     os.utime(path, (moment, moment))
@@ -93,13 +93,13 @@ async def test_orphans_alone_are_removed(storage: DiskStorage, database: Databas
     orphans = keep_files(storage, 2)
     assert await sweep(storage, database, policy()) == SweepReport(files=22, orphans=2, removed=2)
     assert await kept(storage) == records
-    assert not any(storage.path(orphan).exists() for orphan in orphans)
+    assert not any(storage.locate(orphan).exists() for orphan in orphans)
     assert await sweep(storage, database, policy()) == SweepReport(files=20, orphans=0, removed=0)
 
 
 async def test_rows_are_left_alone_even_without_a_file(storage: DiskStorage, database: Database, user_id: int) -> None:
     (lost,) = await keep_records(storage, database, user_id, 1)
-    storage.path(lost).unlink()
+    storage.locate(lost).unlink()
     await sweep(storage, database, policy(force=True))
     assert await select_known_ids(database, [lost]) == {lost}
 
@@ -236,7 +236,7 @@ async def test_uploads_that_run_meanwhile_lose_nothing(storage: DiskStorage, dat
 
 def foreign_files(storage: DiskStorage, orphan: UUID) -> Iterable[Path]:
     """Name files that are not ours and that stand where ours do, an orphan's neighbours among them."""
-    folder = storage.path(orphan).parent
+    folder = storage.locate(orphan).parent
     root = folder.parent
     yield from (folder / "notes.txt", folder / "thesis.mp3", folder / f"{orphan}.mp3.bak", root / "README")
     yield from (root / f"{uuid4()}.mp3", root / "lost+found" / f"{uuid4()}.mp3", folder / "more" / f"{uuid4()}.mp3")
@@ -255,7 +255,7 @@ async def test_foreign_files_are_not_touched(storage: DiskStorage, database: Dat
 
 async def test_foreign_files_are_not_counted_either(storage: DiskStorage, database: Database) -> None:
     for name in ("00/8ce9b845-4a4e-4e95-ac96-507f2e5840d0.mp3", "00/{00000000-4a4e-4e95-ac96-507f2e5840d0}"):
-        path = storage.path(UUID(int=0)).parents[1] / name
+        path = storage.locate(UUID(int=0)).parents[1] / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
         os.utime(path, (0, 0))
@@ -264,13 +264,13 @@ async def test_foreign_files_are_not_counted_either(storage: DiskStorage, databa
 
 
 async def test_folder_with_the_name_of_a_file_is_no_obstacle(storage: DiskStorage, database: Database) -> None:
-    folder = storage.path(uuid4())
+    folder = storage.locate(uuid4())
     folder.mkdir(parents=True)
     os.utime(folder, (0, 0))
     orphan = keep_file(storage)
     assert (await sweep(storage, database, policy(force=True))).removed == 1
     assert folder.is_dir()
-    assert not storage.path(orphan).exists()
+    assert not storage.locate(orphan).exists()
 
 
 async def test_nothing_is_removed_when_the_database_cannot_be_asked(storage: DiskStorage, database_url: str) -> None:

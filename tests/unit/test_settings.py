@@ -67,3 +67,33 @@ def test_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1
+
+
+def test_variable_with_file_behind_its_name_names_a_file_that_holds_the_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://u:p@host/db\n")
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL_FILE", str(secret))
+    monkeypatch.setenv("WAVEPRESS_PORT_FILE", "")
+    assert (read_settings().database_url, read_settings().port) == ("postgresql://u:p@host/db", 8001)
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL", "postgresql://here/db")
+    assert read_settings().database_url == "postgresql://here/db"
+
+
+def test_file_that_cannot_be_read_is_an_error_that_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL_FILE", "/nowhere/secret")
+    with pytest.raises(InvalidSettingsError, match=r"WAVEPRESS_DATABASE_URL_FILE: .*/nowhere/secret"):
+        read_settings()
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:///prefix", "s3://b/p?x=1", "file://host/x", "http://x/y", "records"])
+def test_storage_url_that_names_no_storage_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("WAVEPRESS_STORAGE_URL", url)
+    with pytest.raises(InvalidSettingsError, match=r"WAVEPRESS_STORAGE_URL: .*s3://bucket/prefix or file:///directory"):
+        read_settings()
+
+
+def test_secret_is_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEPRESS_S3_SECRET_ACCESS_KEY", "hush")
+    assert "hush" not in f"{read_settings()} {read_settings()!r}"

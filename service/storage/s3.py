@@ -1,0 +1,223 @@
+"""Keeps MP3s in an S3-compatible store; while it is encoded, an MP3 is a draft on this machine."""
+
+import asyncio
+import contextlib
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from service.critical import to_the_end
+from service.errors import Unavailable
+from service.storage import Entry, StoredFile, file_name, parse_file_name
+from service.storage.drafts import Drafts, LocalDraft, unavailable
+
+log = structlog.stdlib.get_logger()
+
+# All parts but the last have the same size, as some stores require.
+_PART_BYTES = 8 * 2**20
+_PARTS_AT_A_TIME = 2
+# A download asks for piece after piece, so that no slow reader holds a connection to the store.
+_PIECE_BYTES = 2**20
+_CONNECT_SECONDS = 5
+# For one request, its answer's body included.
+_REQUEST_SECONDS = 20
+# The client retries what failed for sure; what timed out may have been done, so we look before we put again.
+_RETRY_PAUSES_SECONDS = (0.5, 2.0)
+_RETRIES_OF_A_REQUEST = 3
+# Nothing is ever there: a listing that costs the store little and shows whether it answers us.
+_NOTHING = "check"
+_ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """A bucket, and the prefix below which MP3s are kept in it.
+
+    What is None is left to the standard AWS variables, profiles and instance roles.
+    """
+
+    bucket: str
+    prefix: str
+    endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+
+    def connect(self) -> S3Store:
+        """Return a client; nothing is asked of the store yet."""
+        given: dict[str, Any] = {
+            "endpoint": self.endpoint_url,
+            "region": self.region,
+            "access_key_id": self.access_key_id,
+            "secret_access_key": self.secret_access_key,
+        }
+        return S3Store(
+            self.bucket,
+            prefix=self.prefix or None,
+            # The store itself refuses a body that is not what was sent.
+            checksum_algorithm="SHA256",
+            client_options={
+                "allow_http": (self.endpoint_url or "").startswith("http://"),
+                "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                "timeout": timedelta(seconds=_REQUEST_SECONDS),
+            },
+            retry_config={
+                "max_retries": _RETRIES_OF_A_REQUEST,
+                "retry_timeout": timedelta(seconds=_REQUEST_SECONDS),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=100),
+                    "max_backoff": timedelta(seconds=3),
+                    "base": 2,
+                },
+            },
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+
+class S3Storage:
+    """One object per record, named as the files of a disk."""
+
+    def __init__(self, store: S3Store, drafts: Drafts) -> None:
+        self._store = store
+        self._drafts = drafts
+
+    def prepare(self) -> None:
+        """Prepare the drafts. Raises OSError. Whether the store is there shows when it is asked."""
+        self._drafts.prepare()
+
+    def locate(self, record_id: UUID) -> "S3File":
+        """Return the object of a record's MP3, as `Storage.locate` says."""
+        return S3File(self._store, file_name(record_id))
+
+    async def require_room(self) -> None:
+        """Refuse uploads while there is too little room for drafts, as `Storage.require_room` says."""
+        await self._drafts.require_room()
+
+    async def check(self) -> None:
+        """Try a draft, and whether the bucket lets itself be listed, as `Storage.check` says."""
+        await self.require_room()
+        async with self._drafts.open():
+            pass
+        with _translated_errors():
+            await self._store.list(_NOTHING).collect_async()
+
+    @contextlib.asynccontextmanager
+    async def draft(self, record_id: UUID) -> AsyncIterator["S3Draft"]:
+        """Open a draft, as `Storage.draft` says."""
+        async with self._drafts.open() as draft:
+            yield S3Draft(self._store, file_name(record_id), draft)
+
+    async def delete(self, record_id: UUID) -> None:
+        """Remove an object, as `Storage.delete` says."""
+        with _translated_errors():
+            await self._store.delete_async(file_name(record_id))
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """Yield every MP3, as `Storage.entries` says."""
+        with _translated_errors():
+            async for page in self._store.list():
+                for found in page:
+                    if (record_id := parse_file_name(found["path"])) is not None:
+                        yield Entry(record_id, found["last_modified"])
+
+
+@dataclass(frozen=True, slots=True)
+class S3File:
+    """One object."""
+
+    store: S3Store
+    key: str
+
+    async def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """Yield bytes, as `RemoteFile.read` says."""
+        for offset in range(start, stop, _PIECE_BYTES):
+            end = min(offset + _PIECE_BYTES, stop)
+            try:
+                piece = await self.store.get_range_async(self.key, start=offset, end=end)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise _failed(error) from error
+                raise
+            except BaseError as error:
+                raise _failed(error) from error
+            if len(piece) != end - offset:
+                raise unavailable(f"an object has fewer than {end} bytes")
+            yield bytes(piece)
+
+
+class S3Draft:
+    """A draft that becomes an object when it is put there."""
+
+    def __init__(self, store: S3Store, key: str, draft: LocalDraft) -> None:
+        self._store = store
+        self._key = key
+        self._draft = draft
+
+    def fileno(self) -> int:
+        """Return the descriptor, as `Draft.fileno` says."""
+        return self._draft.descriptor
+
+    async def commit(self) -> StoredFile:
+        """Put the draft and make sure that it is there, as `Draft.commit` says."""
+        return await to_the_end(self._commit())
+
+    async def _commit(self) -> StoredFile:
+        file = await asyncio.to_thread(self._draft.measure)
+        for pause in _RETRY_PAUSES_SECONDS:
+            try:
+                return await self._put(file)
+            except (BaseError, OSError) as error:
+                log.warning("storage_retry", reason=_reason(error))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads out those who retry
+        try:
+            return await self._put(file)
+        except (BaseError, OSError) as error:
+            # Late, and after all, it may be there. Should this fail as well, the sweep finds it.
+            with contextlib.suppress(BaseError, OSError):
+                await self._store.delete_async(self._key)
+            raise _failed(error) from error
+
+    async def _put(self, file: StoredFile) -> StoredFile:
+        try:
+            await self._store.put_async(
+                self._key, self._draft.path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_A_TIME
+            )
+        except BaseError:
+            # What timed out may have been done. Nobody else puts to this key, and an object is whole or not there.
+            if await self._size() == file.size:
+                return file
+            raise
+        if (size := await self._size()) != file.size:
+            raise OSError(f"the store has {size} bytes of {file.size}")
+        return file
+
+    async def _size(self) -> int | None:
+        try:
+            return (await self._store.head_async(self._key))["size"]
+        except FileNotFoundError:
+            return None
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise _failed(error) from error
+
+
+def _failed(error: Exception) -> Unavailable:
+    return unavailable(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's first line without the whole id: knowing it is the permission to download."""
+    return _ID.sub(r"\1...", str(error).partition("\n")[0])
