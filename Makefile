@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format faults fuzz bench clean
+.PHONY: help install run test check format faults fuzz container-test bench clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make the environment in .venv
 $(INSTALLED): setup.py requirements.txt pyproject.toml
@@ -19,7 +19,7 @@ run: $(INSTALLED) ## Serve on 127.0.0.1:8001 with an embedded PostgreSQL
 	@exec $(BIN)/python -m service serve
 
 test: $(INSTALLED) ## Run every test against real PostgreSQL and real ffmpeg
-	$(BIN)/python -m pytest --numprocesses 2 -m "not long" --reruns 2 # for clocks on machines that others use too
+	$(BIN)/python -m pytest --numprocesses 2 -m "not long and not container" --reruns 2 # for clocks on machines that others use too
 
 check: $(INSTALLED) ## Lint, check the format, check the types
 	$(BIN)/ruff check .
@@ -35,6 +35,9 @@ faults: $(INSTALLED) ## Run the long forms of the fault tests
 
 fuzz: $(INSTALLED) ## Send 10,000 mutated WAVs
 	$(BIN)/python -m pytest --timeout 3600 -m long tests/faults/test_fuzz.py
+
+container-test: $(INSTALLED) ## Build the image, bring both compose files up, and test them
+	$(BIN)/python -m pytest -m container tests/containers
 
 bench: $(INSTALLED) ## Measure against bare ffmpeg run beside it
 	$(BIN)/python -m benchmarks.throughput

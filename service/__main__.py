@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C; migrates the database first")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="serve from N processes (1)")
+    command.add_argument(
+        "--no-migrate", dest="migrate", action="store_false", help="leave the schema to `wavepress migrate`"
+    )
     command.set_defaults(run=_serve)
     command = commands.add_parser("migrate", help="bring the database's schema up to date")
     command.set_defaults(run=_migrate)
@@ -98,7 +101,8 @@ def _share_metrics(arguments: argparse.Namespace) -> None:
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
     with _database_url(settings, share=False) as url:
-        migrate(url)
+        if arguments.migrate:
+            migrate(url)
         if arguments.workers > 1:
             serve_with_workers(settings, url, arguments.workers, _announce)
         else:

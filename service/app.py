@@ -38,6 +38,7 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
     app[keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
+    app[keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[keys.STORAGE] = storage = make_storage(settings)
     app[keys.ADMISSION] = Admission(max_running=settings.max_encodings, max_waiting=settings.max_waiting)
     app[keys.BODY_LIMITS] = BodyLimits(

@@ -1,6 +1,7 @@
 """The environment as frozen settings; nothing else reads it."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -29,6 +30,12 @@ def _storage_url(text: str) -> str:
     if url.scheme == "file" and not url.netloc and url.path.startswith("/"):
         return text
     raise ValueError("must be s3://bucket/prefix or file:///directory")
+
+
+def _networks(text: str) -> str:
+    for network in text.split(","):
+        ip_network(network.strip())
+    return text
 
 
 class _FilesSource(PydanticBaseSettingsSource):
@@ -80,6 +87,10 @@ class Settings(BaseSettings):
     public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
         default=None, description="What clients call this service; unset: each request's own scheme and Host"
     )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
+        default=None,
+        description="Networks of proxies whose `X-Forwarded-For` and `-Proto` are believed: `10.0.0.0/8,fd00::/8`",
+    )
     ffmpeg: FilePath | None = Field(default=None, description="ffmpeg to run; unset: the static one of imageio-ffmpeg")
     bit_rate: int = Field(
         default=128_000,
@@ -108,6 +119,11 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="`auto` is text on a terminal, else json"
     )
+
+    @property
+    def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
+        """Return `trusted_proxies` as networks."""
+        return [ip_network(network.strip()) for network in (self.trusted_proxies or "").split(",") if network.strip()]
 
     @classmethod
     def settings_customise_sources(

@@ -1,5 +1,8 @@
 """What the composition root hands to the routes."""
 
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
 from aiohttp import web
 
 from service.admission import Admission
@@ -17,6 +20,7 @@ HEALTH = web.AppKey("health", Health)
 INGEST = web.AppKey("ingest", Ingest)
 LEASES = web.AppKey("leases", Leases)
 PUBLIC_URL = web.AppKey("public_url", str)
+TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
 STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 
 # What a request's log line tells, set on the way.

@@ -11,6 +11,7 @@ from aiohttp.typedefs import LooseHeaders
 
 from service.models import Record
 from service.web.keys import PUBLIC_URL
+from service.web.proxies import client_scheme
 
 # A suffix has a letter first and no space; what follows other dots belongs to the name: "Interview 3.5".
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
@@ -31,7 +32,7 @@ def base_url(request: web.Request) -> str:
     public_url = request.app[PUBLIC_URL]
     if public_url:
         return public_url
-    return f"{request.scheme}://{request.headers.get(hdrs.HOST) or _own_address(request)}"
+    return f"{client_scheme(request)}://{request.headers.get(hdrs.HOST) or _own_address(request)}"
 
 
 def record_url(request: web.Request, record: Record) -> str:

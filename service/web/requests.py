@@ -9,6 +9,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from service import metrics
 from service.web.keys import OUTCOME, REQUEST_ID, TRANSPORT, USER_ID
+from service.web.proxies import client_address
 
 log = structlog.stdlib.get_logger()
 
@@ -48,7 +49,7 @@ class RequestLog(AbstractAccessLogger):
             bytes_in=request.content.total_bytes,
             bytes_out=_body_size(request, response),
             seconds=round(time, 4),
-            remote=request.remote,
+            remote=client_address(request),
         )
 
 

@@ -45,6 +45,7 @@ ORDER = [
     "service.web",
     "service.web.body",
     "service.web.keys",
+    "service.web.proxies",
     "service.web.requests",
     "service.web.digests",
     "service.web.auth",

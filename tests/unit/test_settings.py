@@ -38,6 +38,7 @@ def test_readme_lists_every_setting_as_it_is() -> None:
         ("STALL_SECONDS", "0"),
         ("LOG_FORMAT", "xml"),
         ("PUBLIC_URL", "example.org"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("PUBLIC_URL", "https://example.org/?x=1"),
     ],
 )
