@@ -116,7 +116,7 @@ def _watch(pid: int, tally: _Tally, until: float) -> list[_Sample]:
     told = 0
     while (now := time.perf_counter()) < until:
         samples.append(_sample(pid))
-        if now - started >= (told + 1) * _MINUTE:
+        if now - started > (told + 1) * _MINUTE - _SAMPLE_SECONDS:  # or the last minute would end untold
             told += 1
             print(_line(told, samples[-_MINUTE // _SAMPLE_SECONDS :], tally), flush=True)
         time.sleep(_SAMPLE_SECONDS)
