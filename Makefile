@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format faults fuzz container-test bench clean
+.PHONY: help install run test check format faults fuzz container-test bench load soak clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,13 @@ container-test: $(INSTALLED) ## Build the image, bring both compose files up, an
 
 bench: $(INSTALLED) ## Measure against bare ffmpeg run beside it
 	$(BIN)/python -m benchmarks.throughput
+
+load: $(INSTALLED) ## Overload the service, then send it 1,000 uploads at once
+	$(BIN)/python -m benchmarks.overload
+	$(BIN)/python -m benchmarks.crowd
+
+soak: $(INSTALLED) ## Use the service for ten minutes, and fail if its memory grows
+	$(BIN)/python -m benchmarks.soak
 
 clean: ## Remove the environment and caches; recordings stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

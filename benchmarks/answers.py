@@ -3,16 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import RawIOBase
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from urllib.parse import urlsplit
 
 from benchmarks.bench import Bench, run_at_once
 from benchmarks.client import Address, Connection, create_user, upload
+from benchmarks.latency import percentile, seconds_of
 from benchmarks.table import Row, at_least, at_most
 
 _LONG_SECONDS = 300
@@ -27,12 +27,12 @@ def measure_users(bench: Bench) -> list[Row]:
     crowd = median(_crowd_seconds(bench.service.address) for _ in range(bench.shortened(10)))
     what = f"create-user while {_UPLOADS} uploads run ({len(creates)} times, beside a bare fdatasync)"
     return [
-        Row(f"{what}: p50", f"{_percentile(creates, 50):.1f} ms", f"{_percentile(syncs, 50):.1f} ms"),
+        Row(f"{what}: p50", f"{percentile(creates, 50):.1f} ms", f"{percentile(syncs, 50):.1f} ms"),
         Row(
             f"{what}: p99",
-            f"{_percentile(creates, 99):.1f} ms",
-            f"{_percentile(syncs, 99):.1f} ms",
-            _percentile(creates, 99),
+            f"{percentile(creates, 99):.1f} ms",
+            f"{percentile(syncs, 99):.1f} ms",
+            percentile(creates, 99),
             "ms",
             at_most(20, "ms"),
         ),
@@ -77,28 +77,17 @@ def _waits_beside_uploads(bench: Bench) -> tuple[list[float], list[float]]:
         uploads = [threads.submit(upload, bench.service.address, wav) for _ in range(_UPLOADS)]
         while not any(running.done() for running in uploads):
             time.sleep(_PAUSE_SECONDS)
-            creates.append(_seconds(lambda: create_user(connection)))
-            syncs.append(_seconds(lambda: _sync(synced)))
+            creates.append(seconds_of(lambda: create_user(connection)))
+            syncs.append(seconds_of(lambda: _sync(synced)))
         for running in uploads:
             running.result()
     return creates, syncs
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _sync(file: RawIOBase) -> None:
     file.seek(0)
     file.write(bytes(8192))
     os.fdatasync(file.fileno())
-
-
-def _percentile(seconds: list[float], percent: int) -> float:
-    """Return a percentile in milliseconds."""
-    return quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1000
 
 
 def _crowd_seconds(address: Address) -> float:
@@ -112,7 +101,7 @@ def _crowd_seconds(address: Address) -> float:
             for connection in connections:
                 connection.receive()
 
-    return _seconds(create_all)
+    return seconds_of(create_all)
 
 
 def _download(connection: Connection, path: str) -> int:

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ T = TypeVar("T", bytes, int)
 
 _PACED_BYTES = 100_000
 _RECEIVE_BYTES = 256 * 1024
+_SUCCESSES = {HTTPStatus.OK, HTTPStatus.CREATED}
+# No service that works lets a client wait for so long; one that hangs must not hang the benchmark.
+_PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +29,32 @@ class Address:
     token: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of any status; `head` is its status line with its headers."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, if the answer has it."""
+        return _header(self.head, name)
+
+
 class Connection:
     """One connection to the service; requests go one after the other.
 
-    What it receives raises RuntimeError where it is neither 200 nor 201, or not whole.
+    `receive` and `receive_and_forget` raise RuntimeError where the answer is neither 200 nor 201, all of them
+    where it is not whole, and OSError where the service is silent for two minutes.
     """
 
     def __init__(self, address: Address) -> None:
         self._socket = socket.create_connection(("127.0.0.1", address.port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # By the kernel: with a time-out of Python's the descriptor would not block, and sendfile fail.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _PATIENCE_SECONDS, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE_SECONDS, 0))
         self._authorization = f"Authorization: Bearer {address.token}\r\n" if address.token else ""
 
     def __enter__(self) -> Self:
@@ -44,11 +65,12 @@ class Connection:
     ) -> None:
         self._socket.close()
 
-    def send_head(self, method: str, path: str, byte_count: int = 0) -> None:
-        """Send the request line and the headers of a request with so many bytes of body."""
+    def send_head(self, method: str, path: str, byte_count: int | None = 0, headers: Iterable[str] = ()) -> None:
+        """Send the request line and the headers of a request with so many bytes of body; None: it comes in chunks."""
+        length = "Transfer-Encoding: chunked" if byte_count is None else f"Content-Length: {byte_count}"
+        lines = "".join(f"{line}\r\n" for line in (length, *headers))
         self._socket.sendall(
-            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{self._authorization}"
-            f"Content-Length: {byte_count}\r\n\r\n".encode()
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{self._authorization}{lines}\r\n".encode()
         )
 
     def send(self, pieces: Iterable[bytes]) -> None:
@@ -65,35 +87,60 @@ class Connection:
                 size = byte_count - offset
                 if bytes_per_second:
                     time.sleep(max(0, started + offset / bytes_per_second - time.perf_counter()))
-                    size = min(size, _PACED_BYTES)
+                    size = min(size, _PACED_BYTES, int(bytes_per_second) + 1)  # a slow one sends every second
                 offset += os.sendfile(self._socket.fileno(), file.fileno(), offset, size)
 
     def receive(self) -> bytes:
         """Return the body of an answer."""
-        byte_count, body = self._receive_head()
-        while len(body) < byte_count:
-            body += _received(self._socket.recv(byte_count - len(body)))
-        return body
+        answer = self.receive_any()
+        _require_success(answer.status, answer.head + answer.body)
+        return answer.body
+
+    def receive_any(self) -> Answer:
+        """Return an answer, whatever its status is."""
+        head, body = self._receive_head()
+        missing = _byte_count(head) - len(body)
+        while missing > 0:
+            piece = _received(self._socket.recv(missing))
+            body += piece
+            missing -= len(piece)
+        return Answer(_status(head), head, body)
 
     def receive_and_forget(self) -> int:
         """Receive the body of an answer and return its length; memory stays the same at any."""
-        byte_count, body = self._receive_head()
-        missing = byte_count - len(body)
+        head, body = self._receive_head()
+        _require_success(_status(head), head + body)
+        missing = _byte_count(head) - len(body)
         buffer = memoryview(bytearray(_RECEIVE_BYTES))
         while missing > 0:
             missing -= _received(self._socket.recv_into(buffer[: min(missing, _RECEIVE_BYTES)]))
-        return byte_count
+        return _byte_count(head)
 
-    def _receive_head(self) -> tuple[int, bytes]:
-        """Return the body's length and what of it came along with the head."""
+    def _receive_head(self) -> tuple[bytes, bytes]:
+        """Return an answer's head and what of the body came along with it."""
         answer = b""
         while b"\r\n\r\n" not in answer:
             answer += _received(self._socket.recv(4096))
         head, _, body = answer.partition(b"\r\n\r\n")
-        if int(head.split(b" ", 2)[1]) not in {HTTPStatus.OK, HTTPStatus.CREATED}:
-            raise RuntimeError(f"the service answered {answer!r}")
-        length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
-        return int(length[1]) if length else 0, body
+        return head, body
+
+
+def _status(head: bytes) -> int:
+    return int(head.split(b" ", 2)[1])
+
+
+def _byte_count(head: bytes) -> int:
+    return int(_header(head, "Content-Length") or 0)
+
+
+def _header(head: bytes, name: str) -> str | None:
+    found = re.search(rf"^{name}: *([^\r\n]*)", head.decode("latin-1"), re.IGNORECASE | re.MULTILINE)
+    return found[1] if found else None
+
+
+def _require_success(status: int, answer: bytes) -> None:
+    if status not in _SUCCESSES:
+        raise RuntimeError(f"the service answered {answer!r}")
 
 
 def _received(piece: T) -> T:
@@ -125,3 +172,15 @@ def upload(address: Address, wav: Path, bytes_per_second: float = 0) -> Uploaded
         sent = time.perf_counter()
         answer = connection.receive()
         return Uploaded(time.perf_counter() - sent, answer)
+
+
+def upload_if_asked(address: Address, wav: Path) -> Answer:
+    """Upload a file as `curl -T` does: its body is sent when the service asks for it, and not where it refuses."""
+    byte_count = wav.stat().st_size
+    with Connection(address) as connection:
+        connection.send_head("PUT", f"/records/{wav.name}", byte_count, ["Expect: 100-continue"])
+        answer = connection.receive_any()
+        if answer.status == HTTPStatus.CONTINUE:
+            connection.send_file(wav, byte_count)
+            answer = connection.receive_any()
+        return answer

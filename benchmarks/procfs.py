@@ -1,4 +1,4 @@
-"""Reads of a process and its descendants what /proc knows: CPU time and memory."""
+"""Reads of a process and its descendants what /proc knows: CPU time, memory, descriptors, threads."""
 
 import contextlib
 import os
@@ -9,12 +9,14 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
+def children(pid: int) -> set[int]:
+    """Return the pids of all that live and were started by a process."""
+    return {child for child, parent in _parents().items() if parent == pid}
+
+
 def descendants(pid: int) -> set[int]:
     """Return the pids of all that live and descend from a process, itself not among them."""
-    parents: dict[int, int] = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(*_GONE):
-            parents[int(place.name)] = int(_stat(int(place.name))[1])
+    parents = _parents()
     found, newest = set[int](), {pid}
     while newest:
         newest = {child for child, parent in parents.items() if parent in newest}
@@ -54,6 +56,31 @@ def forget_peak(pid: int) -> None:
 def proportional_bytes(pid: int) -> int:
     """Return the memory that a process has now, shared pages divided among their users; 0 once it is gone."""
     return _kibibytes("Pss", _if_alive(pid, "smaps_rollup"))
+
+
+def descriptor_count(pid: int) -> int:
+    """Return how many descriptors a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def thread_count(pid: int) -> int:
+    """Return how many threads a process has; 0 once it is gone."""
+    found = re.search(r"^Threads:\s+(\d+)$", _if_alive(pid, "status"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def available_bytes() -> int:
+    """Return the memory that the machine could still give to programs."""
+    return _kibibytes("MemAvailable", Path("/proc/meminfo").read_text())
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    parents: dict[int, int] = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(*_GONE):
+            parents[int(place.name)] = int(_stat(int(place.name))[1])
+    return parents
 
 
 def _stat(pid: int) -> list[str]:

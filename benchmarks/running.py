@@ -3,13 +3,15 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import IO
 
 from benchmarks.client import Address, Connection, create_user
@@ -17,6 +19,7 @@ from benchmarks.client import Address, Connection, create_user
 _ROOT = Path(__file__).parents[1]
 # The one user of a benchmark stands for as many as there are uploads.
 _ONE_FOR_MANY = {"WAVEPRESS_MAX_UPLOADS_PER_USER": "1000"}
+_DEFAULTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,16 @@ class Running:
 
 
 @contextmanager
-def running_service(directory: Path) -> Iterator[Running]:
+def running_service(directory: Path, settings: Mapping[str, str] = _DEFAULTS) -> Iterator[Running]:
     """Run a service for the length of the block, its files below `directory` and gone at the end.
 
-    Raises RuntimeError, with what it logged, where it does not start.
+    `settings` are further variables, without their prefix. Raises RuntimeError, with what it logged, where it
+    does not start.
     """
     with TemporaryDirectory(dir=directory) as data_dir, Path(data_dir, "log").open("w+") as log:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
         environment |= {"WAVEPRESS_PORT": "0", "WAVEPRESS_DATA_DIR": data_dir} | _ONE_FOR_MANY
+        environment |= {f"WAVEPRESS_{name}": value for name, value in settings.items()}
         command = [sys.executable, "-m", "service", "serve"]
         with subprocess.Popen(
             command, env=environment, cwd=_ROOT, stdout=subprocess.PIPE, stderr=log, text=True
@@ -43,7 +48,7 @@ def running_service(directory: Path) -> Iterator[Running]:
             try:
                 assert process.stdout is not None  # noqa: S101 - opened as a pipe
                 port = _announced_port(process.stdout, log)
-                yield Running(process.pid, _address_of_new_user(port))
+                yield Running(process.pid, new_user(port))
             finally:
                 process.terminate()
 
@@ -56,6 +61,15 @@ def _announced_port(stdout: IO[str], log: IO[str]) -> int:
     return int(found[1])
 
 
-def _address_of_new_user(port: int) -> Address:
+def new_user(port: int) -> Address:
+    """Create a user of the service at that port."""
     with Connection(Address(port)) as connection:
         return Address(port, json.loads(create_user(connection))["token"])
+
+
+def raise_descriptor_limit(count: int) -> None:
+    """Allow this process, and the service that it starts, so many descriptors. Raises RuntimeError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count:
+        raise RuntimeError(f"{count} descriptors are needed and {hard} allowed: see `ulimit -Hn`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import compress
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,12 @@ class Aim:
 
 def at_most(limit: float, unit: str = "x") -> Aim:
     """Aim for no more than a limit."""
-    return Aim(f"<= {limit:g} {unit}", lambda figure: figure <= limit)
+    return Aim(f"<= {_digits(limit)} {unit}".rstrip(), lambda figure: figure <= limit)
 
 
 def at_least(limit: float, unit: str = "x") -> Aim:
     """Aim for no less than a limit."""
-    return Aim(f">= {limit:g} {unit}", lambda figure: figure >= limit)
+    return Aim(f">= {_digits(limit)} {unit}".rstrip(), lambda figure: figure >= limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +34,32 @@ class Row:
     unit: str = "x"
     aim: Aim | None = None
 
+    @property
+    def is_met(self) -> bool:
+        """Whether the figure is what it should be; a row without an aim cannot miss it."""
+        return self.aim is None or self.figure is None or self.aim.is_met_by(self.figure)
+
     def cells(self) -> tuple[str, ...]:
         """Return the row as the columns of `HEADINGS`."""
-        figure = "" if self.figure is None else f"{self.figure:.3g} {self.unit}"
+        figure = "" if self.figure is None else f"{_digits(self.figure)} {self.unit}".rstrip()
         if self.aim is None or self.figure is None:
             return self.what, self.service, self.bare, figure, "", ""
-        verdict = "met" if self.aim.is_met_by(self.figure) else "MISSED"
+        verdict = "met" if self.is_met else "MISSED"
         return self.what, self.service, self.bare, figure, self.aim.text, verdict
+
+
+def _digits(number: float) -> str:
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"  # noqa: PLR2004 - there 3g would write 1e+03
 
 
 HEADINGS = ("", "wavepress", "bare ffmpeg", "figure", "aim", "")
 
 
 def format_table(rows: Iterable[Row]) -> str:
-    """Return the rows below their headings, in columns as wide as they must be."""
-    lines = [HEADINGS, *(row.cells() for row in rows)]
+    """Return the rows below their headings, in columns as wide as they must be; without those that no row fills."""
+    cells = [row.cells() for row in rows]
+    filled = [any(column) for column in zip(*cells, strict=True)]
+    lines = [tuple(compress(line, filled)) for line in (HEADINGS, *cells)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -46,11 +46,15 @@ class Admission:
             task.uncancel()
             raise _shutting_down() from None
 
-    async def _take(self, task: asyncio.Task[object]) -> None:
+    def require_room(self) -> None:
+        """Raise Unavailable where `slot` would at this moment."""
         if not self.is_open:
             raise _shutting_down()
         if self._slots.locked() and len(self.waiting) >= self._max_waiting:
             raise Unavailable("queue_full", "All encoders are busy and the queue is full. Try again shortly.")
+
+    async def _take(self, task: asyncio.Task[object]) -> None:
+        self.require_room()
         self.waiting.add(task)
         try:
             with metrics.SLOTS_WAITING.track_inprogress():

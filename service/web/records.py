@@ -17,7 +17,7 @@ from service.web.downloads import no_such_record
 from service.web.forms import UploadBody, declared_type, open_multipart, open_raw, require_wav_type
 from service.web.keys import DATABASE, STORAGE
 from service.web.presentation import base_url, json_response, record_json, record_url
-from service.web.uploads import Taken, replay_headers, take_upload
+from service.web.uploads import Taken, replay_headers, shed_load, take_upload
 
 _PAGE = 100
 _LARGEST_PAGE = 1000
@@ -25,6 +25,7 @@ _LARGEST_PAGE = 1000
 
 async def post_record(request: web.Request) -> web.Response:
     """POST /records: a WAV as multipart/form-data or as the body itself."""
+    shed_load(request)
     user = await authenticate(request)
     is_form = request.content_type == "multipart/form-data"
     if not is_form:
@@ -40,6 +41,7 @@ async def post_record(request: web.Request) -> web.Response:
 
 async def put_record(request: web.Request) -> web.Response:
     """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it; its first bytes tell its type."""
+    shed_load(request)
     user = await authenticate(request)
     body = open_raw(request, request.match_info.get("filename", ""))
 

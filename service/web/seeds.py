@@ -17,7 +17,7 @@ from service.web.downloads import mp3_response, no_such_record
 from service.web.forms import UNTOLD_TYPES, WAV_TYPES, UploadBody, open_multipart
 from service.web.keys import DATABASE, USER_ID
 from service.web.presentation import base_url, json_response
-from service.web.uploads import replay_headers, take_upload
+from service.web.uploads import replay_headers, shed_load, take_upload
 from service.web.users import read_username
 
 
@@ -29,6 +29,7 @@ async def post_user_a(request: web.Request) -> web.Response:
 
 async def post_audiotrack(request: web.Request) -> web.Response:
     """POST /audiotrack: the fields `user_id` and `file` in either order, the token as Bearer."""
+    shed_load(request)
     if bearer_token(request) is None:
         raise Forbidden("missing_token", "Send your token in the header: Authorization: Bearer <token>.")
     user = await authenticate(request)
@@ -62,6 +63,7 @@ async def get_audiotrack(request: web.Request) -> web.StreamResponse:
 
 async def post_record_b(request: web.Request) -> web.Response:
     """POST /api_v1/records/?user_id=&user_token=: the file in the field `record`, named .wav."""
+    shed_load(request)
     user = await _user_of_query(request)
 
     async def open_body() -> UploadBody:

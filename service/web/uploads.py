@@ -16,6 +16,8 @@ from service.web.digests import DigestCheck
 from service.web.forms import UploadBody
 from service.web.keys import ADMISSION, BODY_LIMITS, INGEST, LEASES, OUTCOME, STORAGE, TRANSPORT
 
+_KEY_HEADER = "Idempotency-Key"
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -25,12 +27,23 @@ class Taken:
     is_replay: bool
 
 
+def shed_load(request: web.Request) -> None:
+    """Refuse an upload that finds the queue full before anybody is asked who it is from. Raises Unavailable.
+
+    Under overload most uploads are refused; what each would cost the database is missing from those that run. One
+    with a key may be a retry of an upload that is kept, which has its answer however full the queue is.
+    """
+    request[TRANSPORT] = _transport(request)
+    if _KEY_HEADER not in request.headers:
+        request.app[ADMISSION].require_room()
+
+
 async def take_upload(request: web.Request, user: User, open_body: Callable[[], Awaitable[UploadBody]]) -> Taken:
     """Keep the upload that `open_body` finds in the request as a record of the user's.
 
-    All that can be refused without the body is refused before `open_body` is called. Raises any ServiceError.
+    `shed_load` has been called. All that can be refused without the body is refused before `open_body` is called.
+    Raises any ServiceError.
     """
-    request[TRANSPORT] = _transport(request)
     check_headers(request, request.app[BODY_LIMITS])
     bit_rate = requested_bit_rate(request)
     upload_id = uuid4()
@@ -79,7 +92,7 @@ def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
 
     Raises Unprocessable for a key that is empty, too long or no printable ASCII.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get(_KEY_HEADER)
     if key is None:
         return None
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):

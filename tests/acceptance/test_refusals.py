@@ -175,6 +175,29 @@ async def test_past_the_queue_it_is_503_at_once_with_retry_after(start_service: 
     assert (await service.upload(account, WAV)).status == 201
 
 
+async def test_full_queue_refuses_without_asking_the_database_who_it_is(start_service: StartService) -> None:
+    service = await start_service(max_encodings=1, max_waiting=0)
+    account = await service.create_user()
+    async with running_upload(service, account), connect(service) as stranger:
+        await stranger.send(request_head(NOBODY, "raw", len(WAV), "Expect: 100-continue"))
+        answer = await stranger.answer()
+        assert (answer.status, answer.json["code"]) == (503, "queue_full")
+
+
+async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(start_service: StartService) -> None:
+    service = await start_service(max_encodings=1, max_waiting=0)
+    account = await service.create_user()
+    head = request_head(account, "raw", len(WAV), "Idempotency-Key: once")
+    async with connect(service) as client:
+        await client.send(head + WAV)
+        first = await client.answer()
+    await until_nothing_runs(service)
+    async with running_upload(service, account), connect(service) as client:
+        await client.send(head + WAV)
+        again = await client.answer()
+    assert (first.status, again.status, again.json) == (201, 200, first.json)
+
+
 async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=1)
     account = await service.create_user()
