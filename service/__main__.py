@@ -18,7 +18,7 @@ from service.embedded import EmbeddedError, postgres
 from service.errors import ServiceError
 from service.logs import configure_logs
 from service.migrations import migrate
-from service.server import serve
+from service.server import allow_many_descriptors, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.pages import curl_lines
@@ -103,6 +103,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
     with _database_url(settings, share=False) as url:
         if arguments.migrate:
             migrate(url)
+        allow_many_descriptors()
         if arguments.workers > 1:
             serve_with_workers(settings, url, arguments.workers, _announce)
         else:

@@ -11,8 +11,8 @@ from service.web.keys import TRUSTED_PROXIES
 def client_address(request: web.BaseRequest) -> str | None:
     """Return the client's address: the peer's or, behind trusted proxies, the last one that is none of theirs."""
     address = request.remote
-    if not isinstance(request, web.Request):
-        return address
+    if getattr(request, "_match_info", None) is None or not isinstance(request, web.Request):
+        return address  # what is no HTTP has got to no application
     proxies = request.app[TRUSTED_PROXIES]
     told = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
     while address is not None and told and _is_among(address, proxies):

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -217,14 +218,14 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Headers, bytes]
 
 
 @contextmanager
-def serve(data_dir: Path, **settings: object) -> Iterator[Serving]:
+def serve(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Serving]:
     """Serve for the length of the block; whatever is left of the service at its end is killed."""
     data_dir.mkdir(exist_ok=True)
     stderr = data_dir.parent / f"{uuid4()}.log"
     with (
         stderr.open("w") as log,
         subprocess.Popen(
-            [*WAVEPRESS, "serve"],
+            [*WAVEPRESS, "serve", *arguments],
             env=environment(data_dir, **settings),
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -514,3 +515,21 @@ def test_doctor_fails_with_advice(tmp_path: Path, empty_database_url: str) -> No
     assert "WAVEPRESS_DATA_DIR" in result.stdout
     assert "WAVEPRESS_PUBLIC_URL" in result.stdout
     assert "encoder: ok" in result.stdout
+
+
+def test_service_takes_as_many_descriptors_as_it_may_have(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        with serve(tmp_path) as serving:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_schema_is_left_alone_where_it_is_asked_for(tmp_path: Path) -> None:
+    with serve(tmp_path, "--no-migrate") as serving, closing(serving.connect()) as connection:
+        connection.request("GET", "/health/ready")
+        ready = json.loads(connection.getresponse().read())
+    assert "is not applied. Run: wavepress migrate" in ready["detail"]

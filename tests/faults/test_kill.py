@@ -257,7 +257,7 @@ async def test_sigterm_lets_uploads_of_each_kind_end_and_ends_those_that_outstay
             account = {"Authorization": f"Bearer {(await response.json())['token']}"}
         ending = [await started_upload(serving, account, transport, 0.5) for transport in TRANSPORTS]
         staying = [await started_upload(serving, account, transport, 0.5) for transport in TRANSPORTS]
-        assert wait_until(lambda: len([1 for pid, _ in serving.family()]) > len(ending) + len(staying))
+        assert wait_until(lambda: len(serving.encoders()) == len(ending) + len(staying))
         family = serving.family()
         serving.process.terminate()
         assert wait_until(lambda: '"stopping"' in serving.log())
