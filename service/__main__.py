@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 
-from service import metrics
+from service import __version__, metrics
 from service.app import make_storage
 from service.database import open_database
 from service.doctor import ADVICE, examine
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wavepress", description=f"{__doc__} The README lists them.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=f"wavepress {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C; migrates the database first")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="serve from N processes (1)")
@@ -159,7 +160,7 @@ def _database_url(settings: Settings, *, share: bool) -> Iterator[str]:
 def _announce(url: str) -> None:
     print(  # noqa: T201 - what a person at the terminal waits for
         f"wavepress serves on {url}. Try it in another terminal, in the same folder:\n\n"
-        f"{curl_lines(url, 'examples/talk.wav')}\n\nCtrl-C stops it.",
+        f"{curl_lines(url, 'examples/talk.wav')}\n\nThe whole API, to read and to try: {url}/docs\nCtrl-C stops it.",
         flush=True,
     )
 

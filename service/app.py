@@ -11,7 +11,7 @@ from aiohttp import web
 
 from service import __version__, metrics
 from service.admission import Admission
-from service.database import open_database
+from service.database import Database, open_database
 from service.encoder import Encoder
 from service.ffmpeg_command import bundled_ffmpeg
 from service.health import Health, database_check, encoder_check
@@ -22,7 +22,8 @@ from service.settings import Settings
 from service.storage import Storage
 from service.storage.disk import DiskStorage
 from service.storage.drafts import Drafts
-from service.storage.s3 import S3Location, S3Storage
+from service.storage.s3 import S3Storage
+from service.storage.s3_location import S3Location
 from service.web import keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
@@ -54,22 +55,8 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
             await asyncio.to_thread(storage.prepare)
             async with open_database(database_url, _DATABASE_CONNECTIONS) as database:
                 app[keys.DATABASE] = database
-                app[keys.INGEST] = Ingest(
-                    encoder=encoder,
-                    storage=storage,
-                    database=database,
-                    user_limits=_user_limits(settings),
-                    default_bit_rate=settings.bit_rate,
-                    max_upload_bytes=settings.max_upload_bytes,
-                    max_duration_seconds=settings.max_duration_seconds,
-                )
-                app[keys.HEALTH] = Health(
-                    {
-                        "database": database_check(database),
-                        "storage": storage.check,
-                        "encoder": encoder_check(encoder, storage),
-                    }
-                )
+                app[keys.INGEST] = _make_ingest(settings, encoder, storage, database)
+                app[keys.HEALTH] = _make_health(encoder, storage, database)
                 app[keys.LEASES] = leases = Leases(database, _user_limits(settings))
                 async with _in_background(leases.renew_for_ever()):
                     yield
@@ -84,6 +71,28 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
     app.on_response_prepare.append(_hide_server)
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
+
+
+def _make_ingest(settings: Settings, encoder: Encoder, storage: Storage, database: Database) -> Ingest:
+    return Ingest(
+        encoder=encoder,
+        storage=storage,
+        database=database,
+        user_limits=_user_limits(settings),
+        default_bit_rate=settings.bit_rate,
+        max_upload_bytes=settings.max_upload_bytes,
+        max_duration_seconds=settings.max_duration_seconds,
+    )
+
+
+def _make_health(encoder: Encoder, storage: Storage, database: Database) -> Health:
+    return Health(
+        {
+            "database": database_check(database),
+            "storage": storage.check,
+            "encoder": encoder_check(encoder, storage),
+        }
+    )
 
 
 def make_storage(settings: Settings) -> Storage:

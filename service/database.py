@@ -127,6 +127,9 @@ def _translated_errors(query: str) -> Iterator[None]:
         yield
     except psycopg2.IntegrityError as error:
         raise ConstraintViolated(str(error)) from error
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
+        log.error("database_not_migrated", query=query, reason=str(error).strip())
+        raise Unavailable("database_unavailable", "The schema is not up to date. Run: wavepress migrate") from error
     except (psycopg2.Error, OSError, AssertionError) as error:
         raise _unavailable(query, str(error).strip() or type(error).__name__) from error
     except RuntimeError as error:

@@ -21,6 +21,7 @@ SOCKET = ".s.PGSQL.5432"
 MAX_SOCKET_PATH_BYTES = 107
 CREATE = b"CREATE DATABASE wavepress"
 SETTINGS = {"shared_buffers": "32MB", "io_method": "sync", "log_checkpoints": "off"}
+STOP_IT = "Stop the wavepress that it belongs to with Ctrl-C, or set WAVEPRESS_DATA_DIR to another directory"
 ELSE = "or set WAVEPRESS_DATABASE_URL to use a PostgreSQL of yours"
 
 
@@ -37,10 +38,9 @@ class _Server(NamedTuple):
 def postgres(directory: Path, *, share: bool = False, options: Mapping[str, str] | None = None) -> Iterator[str]:
     """Run a PostgreSQL on `directory` for the length of the block and yield its DSN.
 
-    The database is made first if `directory` does not exist or is empty. A server already alive
-    there is used and left alone if `share`, else it has `HANDOVER_SECONDS` to go. `options` are
-    further server settings. Enter from the main thread: the server shuts down by itself when the
-    thread that started it dies, by whatever cause. Raises `EmbeddedError`.
+    The database is made first if `directory` does not exist or is empty. A server already alive there is used and
+    left alone if `share`, else it has `HANDOVER_SECONDS` to go. `options` are further server settings. Enter from the
+    main thread: the server shuts down by itself when the thread that started it dies. Raises `EmbeddedError`.
     """
     with ExitStack() as stack:
         try:
@@ -76,7 +76,7 @@ def _claim(lock: int, directory: Path, *, share: bool) -> _Server | None:
             return server
         if time.monotonic() > deadline:
             user = f"PostgreSQL, process {server.pid}" if server else "another wavepress"
-            raise EmbeddedError(f"{directory} is in use by {user}: stop that {ELSE}.")
+            raise EmbeddedError(f"{directory} is in use by {user}. {STOP_IT}, {ELSE}.")
         time.sleep(0.01)
 
 

@@ -25,7 +25,11 @@ def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
         cache_logger_on_first_use=True,
     )
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+            )
+        ]
         if is_text
         else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )

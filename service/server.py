@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 from collections.abc import Callable
@@ -44,7 +45,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     try:
         if settings.metrics_port is not None:
             start_metrics(settings.host, settings.metrics_port)
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        await _listen(runner, settings.host, settings.port)
         host, port = runner.addresses[0][:2]
         announce(f"http://{address(host, port)}")
         log.info("serving", host=host, port=port)
@@ -53,6 +54,15 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     finally:
         await runner.cleanup()
         log.info("stopped")
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        # The error itself names the numbers of things, and not what to do.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(f"Cannot listen on {address(host, port)}: {reason}. Set WAVEPRESS_PORT to another.") from error
 
 
 def make_runner(app: web.Application) -> web.AppRunner:

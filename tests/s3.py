@@ -20,7 +20,7 @@ import obstore
 from aiohttp import ClientSession, DummyCookieJar, web
 from aiohttp.test_utils import unused_port
 
-from service.storage.s3 import S3Location
+from service.storage.s3_location import S3Location
 
 BUCKET = "recordings"
 _KEY, _SECRET = "wavepress", "not-much-of-a-secret"

@@ -26,6 +26,8 @@ class DiskStorage:
 
     def prepare(self) -> None:
         """Make the folders and clear away abandoned drafts. Raises OSError."""
+        # For this user alone: who can list ids can download.
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._drafts.prepare()
 
     def locate(self, record_id: UUID) -> Path:

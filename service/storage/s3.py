@@ -6,8 +6,6 @@ import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -26,60 +24,11 @@ _PART_BYTES = 8 * 2**20
 _PARTS_AT_A_TIME = 2
 # A download asks for piece after piece, so that no slow reader holds a connection to the store.
 _PIECE_BYTES = 2**20
-_CONNECT_SECONDS = 5
-# For one request, its answer's body included.
-_REQUEST_SECONDS = 20
 # The client retries what failed for sure; what timed out may have been done, so we look before we put again.
 _RETRY_PAUSES_SECONDS = (0.5, 2.0)
-_RETRIES_OF_A_REQUEST = 3
 # Nothing is ever there: a listing that costs the store little and shows whether it answers us.
 _NOTHING = "check"
 _ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
-@dataclass(frozen=True, slots=True)
-class S3Location:
-    """A bucket, and the prefix below which MP3s are kept in it.
-
-    What is None is left to the standard AWS variables, profiles and instance roles.
-    """
-
-    bucket: str
-    prefix: str
-    endpoint_url: str | None = None
-    region: str | None = None
-    access_key_id: str | None = None
-    secret_access_key: str | None = None
-
-    def connect(self) -> S3Store:
-        """Return a client; nothing is asked of the store yet."""
-        given: dict[str, Any] = {
-            "endpoint": self.endpoint_url,
-            "region": self.region,
-            "access_key_id": self.access_key_id,
-            "secret_access_key": self.secret_access_key,
-        }
-        return S3Store(
-            self.bucket,
-            prefix=self.prefix or None,
-            # The store itself refuses a body that is not what was sent.
-            checksum_algorithm="SHA256",
-            client_options={
-                "allow_http": (self.endpoint_url or "").startswith("http://"),
-                "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                "timeout": timedelta(seconds=_REQUEST_SECONDS),
-            },
-            retry_config={
-                "max_retries": _RETRIES_OF_A_REQUEST,
-                "retry_timeout": timedelta(seconds=_REQUEST_SECONDS),
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=3),
-                    "base": 2,
-                },
-            },
-            **{name: value for name, value in given.items() if value is not None},
-        )
 
 
 class S3Storage:

@@ -9,6 +9,7 @@ _FRONT_PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>wavepress</title>
+<link rel="icon" type="image/png" href="docs/favicon-32x32.png">
 <style>
   body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
   pre { background: #8882; padding: 1rem; overflow-x: auto; border-radius: .4rem; }
@@ -26,7 +27,7 @@ def curl_lines(url: str, wav: str = "talk.wav") -> str:
     return (
         f'TOKEN=$(curl -fsS {url}/users -d username=ann | sed \'s/.*"token": "\\([^"]*\\)".*/\\1/\')\n'
         f'URL=$(curl -fsST {wav} -H "Authorization: Bearer $TOKEN" -H "Accept: text/plain" {url}/records/)\n'
-        f'curl -fsSo talk.mp3 "$URL"'
+        f'curl -fsSo talk.mp3 "$URL" && ls -l talk.mp3'
     )
 
 

@@ -40,16 +40,16 @@ class RequestLog(AbstractAccessLogger):
             return
         log.info(
             "request",
-            request_id=request_id(request),
             method=request.method,
             route=route,
             status=response.status,
-            outcome=request.get(OUTCOME),
-            user_id=request.get(USER_ID),
+            seconds=round(time, 4),
+            outcome=request.get(OUTCOME, "ok"),
+            **({"user_id": request[USER_ID]} if USER_ID in request else {}),
             bytes_in=request.content.total_bytes,
             bytes_out=_body_size(request, response),
-            seconds=round(time, 4),
             remote=client_address(request),
+            request_id=request_id(request),
         )
 
 

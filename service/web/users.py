@@ -62,14 +62,18 @@ async def read_username(request: web.Request) -> str:
     username: object
     if request.content_type == "multipart/form-data":
         username = (await read_form(request)).get("username")
-    elif request.content_type == "application/x-www-form-urlencoded":
-        form = parse_qs((await _read_small_body(request)).decode("utf-8", "replace"))
-        username = form.get("username", [None])[0]
     else:
-        username = _json_username(await _read_small_body(request))
+        body = await _read_small_body(request)
+        is_form = request.content_type == "application/x-www-form-urlencoded"
+        # curl -d declares JSON as a form, too.
+        username = _form_username(body) if is_form and not body.lstrip().startswith(b"{") else _json_username(body)
     if not isinstance(username, str):
-        raise Unprocessable("invalid_username", 'Send a name, such as {"username": "ann"}.')
+        raise Unprocessable("invalid_username", 'Send a name as username, such as {"username": "ann"}.')
     return username
+
+
+def _form_username(body: bytes) -> object:
+    return parse_qs(body.decode("utf-8", "replace")).get("username", [None])[0]
 
 
 def _json_username(body: bytes) -> object:

@@ -10,6 +10,7 @@ from aiohttp import ClientPayloadError
 
 from service.database import open_database
 from service.storage import s3 as s3_module
+from service.storage import s3_location
 from service.sweep import SweepPolicy, sweep
 from service.web.keys import STORAGE
 from tests import s3, wavs
@@ -24,7 +25,7 @@ SHORT_WAV = wavs.wav(wavs.chirp(4410, 44100, 1), sample_rate=44100, channels=1)
 
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_module, "_REQUEST_SECONDS", 4)
+    monkeypatch.setattr(s3_location, "_REQUEST_SECONDS", 4)
     monkeypatch.setattr(s3_module, "_RETRY_PAUSES_SECONDS", (0.01,))
 
 

@@ -86,3 +86,10 @@ async def test_seed_b_creates_a_user_from_the_query(service: Service, path: str)
     assert answer.status == 201
     assert set(answer.json) == {"id", "username", "token"}
     assert answer.json["username"] == "admin"
+
+
+async def test_json_that_is_declared_as_a_form_is_understood(service: Service) -> None:
+    """What `curl -d '{...}'` sends."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await service.post("/users", data=b'{"username": "ann"}', headers=headers)
+    assert (answer.status, answer.json["username"]) == (201, "ann")

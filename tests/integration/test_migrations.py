@@ -149,13 +149,14 @@ def test_rows_survive_a_migration_that_has_nothing_to_do(empty_database_url: str
     assert query(empty_database_url, "SELECT username FROM users") == [("ann",)]
 
 
-def test_eight_processes_at_once_migrate_once(make_empty_database: Callable[[], str]) -> None:
-    urls = [make_empty_database() for _ in range(3)]
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+def test_eight_processes_at_once_migrate_once(make_empty_database: Callable[[], str], rounds: int) -> None:
+    urls = [make_empty_database() for _ in range(rounds)]
     with python(EIGHT_PROCESSES, *urls) as processes:
-        output, _ = processes.communicate(timeout=50)
+        output, _ = processes.communicate(timeout=50 * rounds)
     assert processes.returncode == 0, output
     reports = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
-    assert len(reports) == 3 * 8
+    assert len(reports) == rounds * 8
     for url in urls:
         applied = [names for reported, names in reports if reported == url]
         assert sorted(applied, key=len) == [[]] * 7 + [MIGRATIONS]

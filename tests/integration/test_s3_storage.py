@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from service.errors import Unavailable
-from service.storage import StoredFile, file_name
+from service.storage import StoredFile, file_name, s3_location
 from service.storage import s3 as s3_module
 from service.storage.drafts import Drafts
 from service.storage.s3 import S3Storage
@@ -24,7 +24,7 @@ LONG_CONTENT = os.urandom(11_000_000)  # three parts
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time-outs and pauses that a test can wait for."""
-    monkeypatch.setattr(s3_module, "_REQUEST_SECONDS", 4)
+    monkeypatch.setattr(s3_location, "_REQUEST_SECONDS", 4)
     monkeypatch.setattr(s3_module, "_PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(s3_module, "_RETRY_PAUSES_SECONDS", (0.01, 0.01))
 

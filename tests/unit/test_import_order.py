@@ -30,6 +30,7 @@ ORDER = [
     "service.storage",
     "service.storage.drafts",
     "service.storage.disk",
+    "service.storage.s3_location",
     "service.storage.s3",
     "service.aiopg_guards",
     "service.database",
