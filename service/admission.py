@@ -18,12 +18,13 @@ class Admission:
     def __init__(self, *, max_running: int, max_waiting: int) -> None:
         metrics.SLOTS_LIMIT.set(max_running)
         self._slots = asyncio.Semaphore(max_running)
-        self._max_waiting = max_waiting
+        self._places = max_running + max_waiting
         self.is_open = True
         self._nothing_runs = asyncio.Event()
         self._nothing_runs.set()
         self.running: set[asyncio.Task[object]] = set()
         self.waiting: set[asyncio.Task[object]] = set()
+        self._arriving: set[asyncio.Task[object]] = set()
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -46,15 +47,23 @@ class Admission:
             task.uncancel()
             raise _shutting_down() from None
 
-    def require_room(self) -> None:
-        """Raise Unavailable where `slot` would at this moment."""
+    def arrive(self) -> None:
+        """Keep a place for this task until it takes its slot, or ends. Raises Unavailable where there is none."""
+        self._require_place()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    def _require_place(self) -> None:
         if not self.is_open:
             raise _shutting_down()
-        if self._slots.locked() and len(self.waiting) >= self._max_waiting:
+        if len(self.running) + len(self.waiting) + len(self._arriving) >= self._places:
             raise Unavailable("queue_full", "All encoders are busy and the queue is full. Try again shortly.")
 
     async def _take(self, task: asyncio.Task[object]) -> None:
-        self.require_room()
+        self._arriving.discard(task)
+        self._require_place()
         self.waiting.add(task)
         try:
             with metrics.SLOTS_WAITING.track_inprogress():

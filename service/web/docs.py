@@ -31,9 +31,10 @@ _PAGE = """<!doctype html>
 </html>
 """
 _HEADERS = {
-    # data: are the icons in Swagger UI's own style sheet; its player loads MP3s by their address.
+    # data: are the icons in Swagger UI's own style sheet, blob: the images that it was answered; its player loads MP3s
+    # by their address.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
         "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",

@@ -12,7 +12,7 @@ _FRONT_PAGE = """<!doctype html>
 <link rel="icon" type="image/png" href="docs/favicon-32x32.png">
 <style>
   body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
-  pre { background: #8882; padding: 1rem; overflow-x: auto; border-radius: .4rem; }
+  pre { background: #8882; padding: 1rem; white-space: pre-wrap; overflow-wrap: anywhere; border-radius: .4rem; }
 </style>
 <h1>wavepress</h1>
 <p>Send a WAV, get an MP3 back: encoded while it arrives, ready when its last byte does.</p>

@@ -35,7 +35,7 @@ def shed_load(request: web.Request) -> None:
     """
     request[TRANSPORT] = _transport(request)
     if _KEY_HEADER not in request.headers:
-        request.app[ADMISSION].require_room()
+        request.app[ADMISSION].arrive()
 
 
 async def take_upload(request: web.Request, user: User, open_body: Callable[[], Awaitable[UploadBody]]) -> Taken:

@@ -170,7 +170,7 @@ async def test_no_slot_is_lost_however_uploads_come_and_go(seed: int) -> None:
             upload = source.choice(uploads[-7:])
             upload.end.set() if action == "end" else upload.task.cancel()
         assert len(admission.running) <= 3
-        assert len(admission.waiting) <= 4
+        assert len(admission.running) + len(admission.waiting) <= 3 + 4  # one of them may be about to run
     for upload in uploads:
         upload.end.set()
     outcomes = await asyncio.gather(*(upload.task for upload in uploads), return_exceptions=True)
@@ -318,3 +318,24 @@ async def test_one_who_is_drained_twice_may_clean_up() -> None:
     await admission.drain(0)
     assert await code_of_refusal(task) == "shutting_down"
     assert clean == ["clean"]
+
+
+async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -> None:
+    admission = Admission(max_running=1, max_waiting=0)
+    is_known = asyncio.Event()
+
+    async def arrive(*, stays: bool) -> str:
+        admission.arrive()
+        await is_known.wait()
+        if not stays:
+            return "gone"
+        async with admission.slot():
+            return "done"
+
+    gone = asyncio.create_task(arrive(stays=False))
+    await settle()
+    assert await code_of_refusal(asyncio.create_task(arrive(stays=True))) == "queue_full"
+    is_known.set()
+    assert await gone == "gone"
+    assert await asyncio.create_task(arrive(stays=True)) == "done"
+    await assert_all_free(admission, 1)
