@@ -15,7 +15,7 @@ from obstore.store import S3Store
 from service.critical import to_the_end
 from service.errors import Unavailable
 from service.storage import Entry, StoredFile, file_name, parse_file_name
-from service.storage.drafts import Drafts, LocalDraft, unavailable
+from service.storage.drafts import Drafts, LocalDraft, translated_errors, unavailable
 
 log = structlog.stdlib.get_logger()
 
@@ -119,7 +119,8 @@ class S3Draft:
         return await to_the_end(self._commit())
 
     async def _commit(self) -> StoredFile:
-        file = await asyncio.to_thread(self._draft.measure)
+        with translated_errors():
+            file = await asyncio.to_thread(self._draft.measure)
         for pause in _RETRY_PAUSES_SECONDS:
             try:
                 return await self._put(file)
