@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def children(pid: int) -> set[int]:
@@ -26,26 +25,23 @@ def descendants(pid: int) -> set[int]:
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process, its living descendants and all of theirs that are reaped."""
-    total = 0
-    for member in {pid} | descendants(pid):
-        with contextlib.suppress(*_GONE):
-            total += sum(int(ticks) for ticks in _stat(member)[11:15])
-    return total / _TICKS_PER_SECOND
+    ticks = sum(int(field) for member in {pid} | descendants(pid) for field in stat(member)[11:15])
+    return ticks / _TICKS_PER_SECOND
 
 
 def encoders(pid: int) -> set[int]:
     """Return the pids of the ffmpegs below a process."""
-    return {child for child in descendants(pid) if "libmp3lame" in _if_alive(child, "cmdline")}
+    return {child for child in descendants(pid) if "libmp3lame" in read(child, "cmdline")}
 
 
 def resident_bytes(pid: int) -> int:
     """Return the memory that a process has now, shared pages counted whole; 0 once it is gone."""
-    return _kibibytes("VmRSS", _if_alive(pid, "status"))
+    return _kibibytes("VmRSS", read(pid, "status"))
 
 
 def peak_resident_bytes(pid: int) -> int:
     """Return the most that `resident_bytes` was since the start or `forget_peak`; 0 once it is gone."""
-    return _kibibytes("VmHWM", _if_alive(pid, "status"))
+    return _kibibytes("VmHWM", read(pid, "status"))
 
 
 def forget_peak(pid: int) -> None:
@@ -55,7 +51,7 @@ def forget_peak(pid: int) -> None:
 
 def proportional_bytes(pid: int) -> int:
     """Return the memory that a process has now, shared pages divided among their users; 0 once it is gone."""
-    return _kibibytes("Pss", _if_alive(pid, "smaps_rollup"))
+    return _kibibytes("Pss", read(pid, "smaps_rollup"))
 
 
 def descriptor_count(pid: int) -> int:
@@ -65,7 +61,7 @@ def descriptor_count(pid: int) -> int:
 
 def thread_count(pid: int) -> int:
     """Return how many threads a process has; 0 once it is gone."""
-    found = re.search(r"^Threads:\s+(\d+)$", _if_alive(pid, "status"), re.MULTILINE)
+    found = re.search(r"^Threads:\s+(\d+)$", read(pid, "status"), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
@@ -74,24 +70,22 @@ def available_bytes() -> int:
     return _kibibytes("MemAvailable", Path("/proc/meminfo").read_text())
 
 
-def _parents() -> dict[int, int]:
-    """Return the parent of every process."""
-    parents: dict[int, int] = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(*_GONE):
-            parents[int(place.name)] = int(_stat(int(place.name))[1])
-    return parents
+def stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on, which is the third; none once it is gone."""
+    return read(pid, "stat").rpartition(")")[2].split()
 
 
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on, which is the third."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _if_alive(pid: int, name: str) -> str:
-    with contextlib.suppress(*_GONE):
+def read(pid: int, name: str) -> str:
+    """Return a file of those that tell of a process; nothing once it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/{name}").read_text()
     return ""
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    stats = {int(place.name): stat(int(place.name)) for place in Path("/proc").glob("[0-9]*")}
+    return {pid: int(fields[1]) for pid, fields in stats.items() if fields}
 
 
 def _kibibytes(field: str, text: str) -> int:

@@ -1,11 +1,9 @@
 """What must hold after every fault: nothing lost, nothing left behind, nobody blamed for what a client did."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
-from pathlib import Path
 from uuid import UUID
 
 import psycopg2
@@ -15,6 +13,8 @@ import structlog
 from service.web.keys import ADMISSION, DATABASE, LEASES
 from tests import wavs
 from tests.client import Service
+from tests.procfs import children, descriptors
+from tests.waiting import until
 
 GOOD_WAV = wavs.wav(wavs.chirp(4410, 44100, 1), sample_rate=44100, channels=1)
 _PATIENCE_SECONDS = 10.0
@@ -30,12 +30,12 @@ async def invariants_hold(
     logged, and no traceback in any case.
     """
     await _settled(lambda: not service.app[ADMISSION].running)
-    children, descriptors = _children(), _descriptors()
+    children_before, descriptors_before = children(), descriptors()
     with structlog.testing.capture_logs() as events, caplog.at_level(logging.WARNING):
         yield
         await _settled(lambda: not service.app[ADMISSION].running and not service.app[ADMISSION].waiting)
-        await _settled(lambda: _children() == children)
-        await _settled(lambda: _descriptors() <= descriptors)
+        await _settled(lambda: children() == children_before)
+        await _settled(lambda: len(descriptors()) <= len(descriptors_before))
     _check_logs(events, caplog, errors_logged=errors_logged)
     assert _drafts(service) == []
     _check_rows_and_files(service)
@@ -45,41 +45,13 @@ async def invariants_hold(
 
 
 async def _settled(condition: Callable[[], bool]) -> None:
-    """Wait for what the service does in the background; the assertion tells which condition never came true."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            while not condition():  # noqa: ASYNC110 - processes and descriptors tell nobody when they go
-                await asyncio.sleep(0.01)
-    assert condition(), (_children(), [_target(fd) for fd in _open()])
-
-
-def _children() -> set[str]:
-    return {pid for task in Path("/proc/self/task").iterdir() for pid in _children_of(task)}
-
-
-def _children_of(task: Path) -> list[str]:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end while we look
-        return (task / "children").read_text().split()
-    return []
-
-
-def _descriptors() -> int:
-    return len(_open())
-
-
-def _open() -> list[Path]:
-    return list(Path("/proc/self/fd").iterdir())
-
-
-def _target(descriptor: Path) -> str:
-    with contextlib.suppress(OSError):
-        return str(descriptor.readlink())
-    return ""
+    """Wait for what the service does in the background."""
+    await until(condition, _PATIENCE_SECONDS, explain=lambda: (children(), descriptors()))
 
 
 def _drafts(service: Service) -> list[str]:
     folder = service.data_dir / "records" / "drafts"
-    open_ones = [target for fd in _open() if (target := _target(fd)).startswith(str(folder))]
+    open_ones = [target for _, target in descriptors() if target.startswith(str(folder))]
     return open_ones + [str(path) for path in folder.glob("*")]
 
 

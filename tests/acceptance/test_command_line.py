@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,8 +24,11 @@ import numpy as np
 import psycopg2
 import pytest
 
+from benchmarks.procfs import encoders, read
 from service.embedded import postgres
 from tests.mp3s import decode
+from tests.procfs import Process, family, still_running
+from tests.waiting import wait_until
 from tests.wavs import wav
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +36,6 @@ WAVEPRESS = [sys.executable, "-m", "service"]
 RATE = 44_100
 USES_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
-Process = tuple[int, str]
 Headers = dict[str, str]
 
 
@@ -42,43 +44,6 @@ def noise(seconds: float = 12) -> bytes:
     """Return a WAV; half of its default length is enough for ffmpeg to have written some of the MP3."""
     samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), 2))
     return wav(samples, sample_rate=RATE, channels=2)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(met)
-
-
-def stat_of(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on; a process that is gone is dead."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ["X"] + ["0"] * 30
-
-
-def alive(processes: set[Process]) -> set[Process]:
-    """Return those that still run: the same pid with the same time of birth, and no zombie."""
-    stats = {(pid, born): stat_of(pid) for pid, born in processes}
-    return {process for process, stat in stats.items() if stat[0] not in "ZX" and stat[19] == process[1]}
-
-
-def family(pid: int) -> set[Process]:
-    """Return a process and all that descend from it."""
-    stats = {int(place.name): stat_of(int(place.name)) for place in Path("/proc").glob("[0-9]*")}
-    found, newest = {pid}, {pid}
-    while newest:
-        newest = {child for child, stat in stats.items() if int(stat[1]) in newest} - found
-        found |= newest
-    return {(member, stats[member][19]) for member in found if member in stats}
-
-
-def command_of(pid: int) -> str:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    return ""
 
 
 def environment(data_dir: Path, **settings: object) -> dict[str, str]:
@@ -134,8 +99,7 @@ class Serving:
 
     def encoders(self) -> list[int]:
         """Return the ffmpegs that run and have written sound."""
-        found = [pid for pid, _ in self.family() if "libmp3lame" in command_of(pid)]
-        return [pid for pid in found if self._draft_size(pid) > 0]
+        return [pid for pid in encoders(self.process.pid) if self._draft_size(pid) > 0]
 
     def _draft_size(self, pid: int) -> int:
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -249,7 +213,7 @@ def half_upload(serving: Serving, user: Headers, wav_file: bytes) -> Iterator[Ha
     """Send half of a WAV and wait until some of it is encoded."""
     encoder_count = len(serving.encoders())
     with closing(HalfUpload(serving, user, wav_file)) as upload:
-        assert wait_until(lambda: len(serving.encoders()) > encoder_count), serving.log()
+        wait_until(lambda: len(serving.encoders()) > encoder_count, explain=serving.log)
         yield upload
 
 
@@ -281,11 +245,11 @@ def test_signal_stops_it_in_good_order_and_its_data_is_there_again(tmp_path: Pat
         user = first.create_user()
         kept = first.upload(user, noise(seconds=1))
         started = first.family()
-        assert any("postgres" in command_of(pid) for pid, _ in started)
+        assert any("postgres" in read(pid, "cmdline") for pid, _ in started)
         # As a terminal does it: Ctrl-C is for the whole group.
         os.killpg(first.process.pid, number) if number == signal.SIGINT else first.process.send_signal(number)
         assert first.process.wait(20) == 0, first.log()
-        assert not alive(started)
+        assert not still_running(started)
         assert "Traceback" not in first.log()
     with serve(tmp_path / "data") as second:
         assert second.has(kept)
@@ -305,10 +269,10 @@ def test_killed_amid_uploads_it_leaves_nothing_running_and_nothing_false(tmp_pat
         user = first.create_user()
         uploads = [threads.submit(upload_until_it_dies, first, user, kept) for _ in range(3)]
         with half_upload(first, user, noise()), half_upload(first, user, noise()):
-            assert wait_until(lambda: len(kept) > 5), first.log()
+            wait_until(lambda: len(kept) > 5, explain=first.log)
             started = first.family()
             first.process.kill()
-            assert wait_until(lambda: not alive(started), seconds=5), alive(started)
+            wait_until(lambda: not still_running(started), seconds=5, explain=lambda: still_running(started))
     for upload in uploads:
         upload.result()
     with serve(tmp_path / "data") as second:
@@ -325,7 +289,7 @@ def test_sigterm_refuses_new_uploads_and_lets_the_running_one_end(tmp_path: Path
         started = first.family()
         with half_upload(first, user, noise()) as running:
             first.process.terminate()
-            assert wait_until(lambda: '"stopping"' in first.log())
+            wait_until(lambda: '"stopping"' in first.log())
             status, headers, body = first.request("PUT", "/records/late.wav", noise(seconds=0.1), user)
             assert (status, headers["Connection"], json.loads(body)["code"]) == (503, "close", "shutting_down")
             assert int(headers["Retry-After"]) > 0
@@ -333,7 +297,7 @@ def test_sigterm_refuses_new_uploads_and_lets_the_running_one_end(tmp_path: Path
             status, _, body = running.answer()
         assert status == 201
         assert first.process.wait(10) == 0
-        assert not alive(started)
+        assert not still_running(started)
     kept = Kept.of(body)
     with serve(tmp_path / "data") as second:
         assert second.has(kept)
@@ -346,13 +310,13 @@ def test_second_signal_ends_a_running_upload_at_once(tmp_path: Path, number: sig
         with half_upload(serving, serving.create_user(), noise()) as running:
             started = serving.family()
             serving.process.send_signal(number)
-            assert wait_until(lambda: '"stopping"' in serving.log())
+            wait_until(lambda: '"stopping"' in serving.log())
             assert serving.encoders()
             serving.process.send_signal(number)
             status, headers, body = running.answer()
         assert (status, headers["Connection"], json.loads(body)["code"]) == (503, "close", "shutting_down")
         assert serving.process.wait(10) == 0
-        assert not alive(started)
+        assert not still_running(started)
         assert not serving.files()
         assert "Traceback" not in serving.log()
 
@@ -406,11 +370,11 @@ def test_interrupt_amid_the_first_start_leaves_no_process_and_no_traceback(tmp_p
     with subprocess.Popen(
         [*WAVEPRESS, "serve"], env=environment(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
-        assert wait_until((tmp_path / "postgres.draft" / "PG_VERSION").exists)
+        wait_until((tmp_path / "postgres.draft" / "PG_VERSION").exists)
         started = family(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=20)
-    assert wait_until(lambda: not alive(started), seconds=5)
+    wait_until(lambda: not still_running(started), seconds=5)
     assert b"Traceback" not in stderr
 
 
@@ -419,14 +383,14 @@ def test_migrate_says_what_it_did_and_leaves_no_process(tmp_path: Path) -> None:
     assert (first.returncode, second.returncode) == (0, 0)
     assert re.fullmatch(r"Applied: 0001_\w+(, \d{4}_\w+)+\n", first.stdout)
     assert second.stdout == "The schema is up to date.\n"
-    assert not [place for place in Path("/proc").glob("[0-9]*") if str(tmp_path) in command_of(int(place.name))]
+    assert not [place for place in Path("/proc").glob("[0-9]*") if str(tmp_path) in read(int(place.name), "cmdline")]
 
 
 def test_migrate_beside_a_running_service_leaves_it_running(serving: Serving) -> None:
     before = serving.family()
     assert run(serving.data_dir, "migrate").stdout == "The schema is up to date.\n"
     assert serving.create_user()
-    assert alive(before) >= {process for process in before if "postgres" in command_of(process[0])}
+    assert still_running(before) >= {process for process in before if "postgres" in read(process[0], "cmdline")}
 
 
 def make_orphan(data_dir: Path, age_seconds: float = 7200) -> Path:

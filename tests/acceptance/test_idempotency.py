@@ -13,6 +13,7 @@ from tests.client import Account, Answer, Service
 from tests.conftest import StartService
 from tests.invariants import GOOD_WAV, invariants_hold
 from tests.raw import connect, request_head
+from tests.waiting import until
 
 OTHER_WAV = wavs.wav(wavs.chirp(5000, 44100, 1), sample_rate=44100, channels=1)
 
@@ -70,8 +71,7 @@ async def test_while_the_first_runs_it_is_409_with_retry_after(service: Service,
         await client.send(
             request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
         )
-        while not service.app[ADMISSION].running:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        await until(lambda: service.app[ADMISSION].running)
         answer = await put(service, account)
         assert (answer.status, answer.json["code"]) == (409, "upload_running")
         assert 0 < int(answer.headers["Retry-After"]) <= 30
@@ -117,8 +117,7 @@ async def test_upload_that_lost_its_key_keeps_nothing(service: Service, account:
         await client.send(
             request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
         )
-        while not service.app[ADMISSION].running:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        await until(lambda: service.app[ADMISSION].running)
         execute(service, "UPDATE idempotency_keys SET expires_at = now()")
         assert (await put(service, account)).status == 201
         await client.send(GOOD_WAV[2000:])

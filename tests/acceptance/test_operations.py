@@ -12,6 +12,7 @@ from service.web.keys import ADMISSION
 from tests.client import TRANSPORTS, Account, Service, Transport
 from tests.conftest import StartService
 from tests.invariants import GOOD_WAV
+from tests.waiting import until
 
 REQUIRED_METRICS = {
     *("wavepress_requests", "wavepress_uploads", "wavepress_received_bytes", "wavepress_sent_bytes"),
@@ -171,6 +172,5 @@ async def test_download_is_logged_with_what_was_sent(service: Service, account: 
     record = (await service.upload(account, GOOD_WAV)).json
     with structlog.testing.capture_logs() as events:
         await service.get(record["url"])
-        while not events:  # noqa: ASYNC110 - the line follows the last byte
-            await asyncio.sleep(0.01)
+        await until(lambda: events)  # the line follows the last byte
     assert events[0]["bytes_out"] == record["size"]

@@ -11,6 +11,7 @@ from tests import wavs
 from tests.client import TRANSPORTS, Account, Service, Transport
 from tests.conftest import StartService
 from tests.raw import RawClient, connect, framed, request_head
+from tests.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
@@ -27,16 +28,12 @@ async def running_upload(service: Service, account: Account) -> AsyncIterator[Ra
     before = len(service.app[ADMISSION].running)
     async with connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV)) + WAV[:200_000])
-        async with asyncio.timeout(10):
-            while len(service.app[ADMISSION].running) == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: len(service.app[ADMISSION].running) > before)
         yield client
 
 
 async def until_nothing_runs(service: Service) -> None:
-    async with asyncio.timeout(5):
-        while service.app[ADMISSION].running:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await until(lambda: not service.app[ADMISSION].running, seconds=5)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -203,8 +200,7 @@ async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: St
     account = await service.create_user()
     async with running_upload(service, account) as first:
         waiting = asyncio.create_task(service.upload(account, WAV))
-        while not service.app[ADMISSION].waiting:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        await until(lambda: service.app[ADMISSION].waiting)
         await first.send(WAV[200_000:])
         assert (await first.answer()).status == 201
         assert (await waiting).status == 201
@@ -340,9 +336,7 @@ async def test_hung_up_upload_leaves_nothing_behind(
 ) -> None:
     async with connect(service) as client:
         await client.send(request_head(account, transport, len(WAV)) + framed(WAV, transport)[:500_000])
-        admission = service.app[ADMISSION]
-        while not admission.running:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        await until(lambda: service.app[ADMISSION].running)
         if ending == "RST":
             client.reset()
     await until_nothing_runs(service)

@@ -1,6 +1,5 @@
 """Two replicas over one database and one store: clients cannot tell which of them answers."""
 
-import asyncio
 from uuid import uuid4
 
 import pytest
@@ -11,6 +10,7 @@ from tests.client import Account, Service
 from tests.conftest import StartService
 from tests.invariants import GOOD_WAV
 from tests.raw import connect, framed, request_head
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -22,12 +22,6 @@ async def replicas(s3_endpoint_url: str, start_service: StartService) -> tuple[S
 @pytest.fixture
 async def account(replicas: tuple[Service, Service]) -> Account:
     return await replicas[0].create_user()
-
-
-async def until_running(service: Service) -> None:
-    async with asyncio.timeout(10):
-        while not service.app[ADMISSION].running:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def test_what_one_takes_the_other_serves_and_what_one_deletes_the_other_has_not(
@@ -54,7 +48,7 @@ async def test_key_that_one_has_taken_is_the_others_too(replicas: tuple[Service,
     body = framed(GOOD_WAV, "raw")
     async with connect(one) as client:
         await client.send(request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: a") + body[:100])
-        await until_running(one)
+        await until(lambda: one.app[ADMISSION].running)
         headers = account.headers | {"Idempotency-Key": "a"}
         running = await other.put("/records/", data=GOOD_WAV, headers=headers)
         assert (running.status, running.json["code"]) == (409, "upload_running")
@@ -71,7 +65,7 @@ async def test_users_limits_count_what_runs_and_is_kept_on_both(
     body = framed(GOOD_WAV, "raw")
     async with connect(one) as client:
         await client.send(request_head(account, "raw", len(GOOD_WAV)) + body[:100])
-        await until_running(one)
+        await until(lambda: one.app[ADMISSION].running)
         refused = await other.upload(account, GOOD_WAV)
         assert (refused.status, refused.json["code"]) == (429, "too_many_uploads")
         await client.send(body[100:])
@@ -87,5 +81,5 @@ async def test_reader_on_one_sees_nothing_of_what_the_other_is_encoding(
     one, other = replicas
     async with connect(one) as client:
         await client.send(request_head(account, "raw", len(GOOD_WAV)) + framed(GOOD_WAV, "raw")[:100])
-        await until_running(one)
+        await until(lambda: one.app[ADMISSION].running)
         assert (await other.get("/records", headers=account.headers)).json["records"] == []

@@ -1,11 +1,10 @@
 """Uploading: every transport, every kind of WAV, and an MP3 that is right to the sample."""
 
 import asyncio
-import contextlib
 import hashlib
+import os
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,8 @@ import pytest
 from service.web.keys import ADMISSION
 from tests import mp3s, wavs
 from tests.client import TRANSPORTS, Account, Answer, Service, Transport, in_pieces
+from tests.procfs import descriptors
+from tests.waiting import until
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000, 37800, 8001)
 
@@ -262,9 +263,7 @@ async def test_mp3_grows_while_the_client_is_still_sending(service: Service, acc
     upload = asyncio.create_task(service.put("/records/", data=body(), headers=account.headers))
     await half_sent.wait()
     expected = 20 / 2 * 128000 / 8 * 0.8  # all but what is in the pipes
-    async with asyncio.timeout(20):
-        while draft_size() < expected:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # the kernel tells nobody of a file's growth
+    await until(lambda: draft_size() >= expected)
     assert not service.files()
     go_on.set()
     assert (await upload).status == 201
@@ -273,12 +272,8 @@ async def test_mp3_grows_while_the_client_is_still_sending(service: Service, acc
 
 def draft_size() -> int:
     """Return the size of the largest nameless file that this process has open."""
-    sizes = [0]
-    for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if re.search(r"/records/drafts/#\d+ \(deleted\)$", str(link.readlink())):
-                sizes.append(link.stat().st_size)
-    return max(sizes)
+    drafts = [number for number, target in descriptors() if re.search(r"/records/drafts/#\d+ \(deleted\)$", target)]
+    return max((os.fstat(draft).st_size for draft in drafts), default=0)
 
 
 async def test_uploads_at_once_do_not_mix(service: Service, account: Account) -> None:

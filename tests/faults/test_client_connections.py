@@ -11,9 +11,10 @@ from service.web.keys import ADMISSION
 from tests import wavs
 from tests.client import TRANSPORTS, Account, Service, Transport
 from tests.conftest import StartService
-from tests.faults.test_client_faults import until
-from tests.invariants import _descriptors, _query, invariants_hold
+from tests.invariants import _query, invariants_hold
+from tests.procfs import descriptors
 from tests.raw import RawClient, connect, framed, request_head
+from tests.waiting import until
 
 KEEPALIVE_SECONDS = 4.0
 STALL_SECONDS = 2.0
@@ -52,7 +53,7 @@ async def test_half_open_connections_are_closed_at_the_limit_and_harm_nobody(
     monkeypatch.setattr("service.server._KEEPALIVE_SECONDS", KEEPALIVE_SECONDS)
     service = await start_service()
     async with invariants_hold(service, caplog):
-        before = _descriptors()
+        before = len(descriptors())
         silent: list[asyncio.Task[float]] = []
         for number in range(500):
             beginning = b"" if number % 2 else b"PUT /records/ HTTP/1.1\r\nHost: x\r\nX-Slow: "
@@ -60,7 +61,7 @@ async def test_half_open_connections_are_closed_at_the_limit_and_harm_nobody(
             silent.append(asyncio.create_task(closing))
             if number % 25 == 24:
                 await asyncio.sleep(0.01)
-        await until(lambda: _descriptors() >= before + 1000)
+        await until(lambda: len(descriptors()) >= before + 1000)
         # The best of three: what other programs of this machine do is no fault of these connections.
         best = [await p99_of_others(service) for _ in range(3)]
         assert not any(task.done() for task in silent)
@@ -128,10 +129,11 @@ async def test_reader_that_stops_is_cut_off_at_the_stall_limit(
     path = await keep_large_mp3(service)
     async with invariants_hold(service, caplog):
         await asyncio.sleep(0.2)  # until the upload's connection is closed at both ends
-        before = _descriptors()
+        before = len(descriptors())
         async with stopped_download(service, path) as client:
-            assert _descriptors() > before + 1
-            await until(lambda: _descriptors() <= before + 1, seconds=4 * STALL_SECONDS)  # the client's own is left
+            assert len(descriptors()) > before + 1
+            # The client's own is left.
+            await until(lambda: len(descriptors()) <= before + 1, seconds=4 * STALL_SECONDS)
             with contextlib.suppress(ConnectionError):
                 assert len(await client.reader.read()) < 7_900_000
 
@@ -280,7 +282,7 @@ async def test_broken_chunks_are_400_and_leave_nothing(
         assert await answers_to(service, request_head(account, "chunked", 0) + chunk + SMUGGLED) == [400]
         async with connect(service) as client:
             await client.send(begun)
-            await until(lambda: bool(service.app[ADMISSION].running))
+            await until(lambda: service.app[ADMISSION].running)
             await client.send(chunk + SMUGGLED)
             answer = await client.answer()
             assert (answer.status, answer.json["code"]) == (400, "malformed_body")

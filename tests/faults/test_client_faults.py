@@ -1,7 +1,6 @@
 """Clients that leave, stall or trickle: each is told so where it can be, and nothing of them stays."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 import structlog
@@ -10,8 +9,10 @@ from service.web.keys import ADMISSION
 from tests import wavs
 from tests.client import TRANSPORTS, Account, Service, Transport
 from tests.conftest import StartService
-from tests.invariants import _children, invariants_hold
+from tests.invariants import invariants_hold
+from tests.procfs import children
 from tests.raw import MULTIPART_TAIL, RawAnswer, RawClient, connect, framed, request_head
+from tests.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 SHORT_WAV = wavs.wav(wavs.chirp(25_000, 44100, 1), sample_rate=44100, channels=1)
@@ -23,13 +24,6 @@ STALL_SECONDS = 2.0
 @pytest.fixture
 async def account(service: Service) -> Account:
     return await service.create_user()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for what the service does in its own time."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - processes and log lines tell nobody when they come and go
-            await asyncio.sleep(0.005)
 
 
 def logged_requests() -> list[structlog.typing.EventDict]:
@@ -49,11 +43,11 @@ def cut(transport: Transport, point: str) -> bytes:
 async def send_part(client: RawClient, service: Service, head: bytes, body: bytes) -> None:
     """Send an upload's beginning and wait until the service has made of it what can be made of it."""
     client.writer.transport.set_write_buffer_limits(0)
-    before = _children()
+    before = children()
     await client.send(head + body)
-    await until(lambda: bool(service.app[ADMISSION].running))
+    await until(lambda: service.app[ADMISSION].running)
     if len(body) > 100_000:
-        await until(lambda: _children() > before)
+        await until(lambda: children() > before)
     await asyncio.sleep(0.05)
 
 
@@ -76,18 +70,18 @@ async def test_client_that_leaves_before_the_end_leaves_nothing_behind(
     for point in POINTS:
         async with invariants_hold(service, caplog):
             await leave_early(service, account, transport, point, ending)
-            await until(lambda: bool(logged_requests()), seconds=2)
+            await until(logged_requests, seconds=2)
             (line,) = logged_requests()
             assert (line["status"], line["log_level"]) == (499, "info"), point
 
 
 async def leave_early(service: Service, account: Account, transport: Transport, point: str, ending: str) -> None:
     """Leave in the middle of an upload; its encoder is dead within a second, and no file is kept."""
-    children, files = _children(), service.files()
+    before, files = children(), service.files()
     async with connect(service) as client:
         await send_part(client, service, request_head(account, transport, len(WAV)), cut(transport, point))
         await leave(client, ending)
-        await until(lambda: _children() == children, seconds=1)
+        await until(lambda: children() == before, seconds=1)
     assert service.files() == files, point
 
 

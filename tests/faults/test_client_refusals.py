@@ -13,9 +13,11 @@ from service.web.keys import ADMISSION, STORAGE
 from tests import wavs
 from tests.client import TRANSPORTS, Account, Service, Transport
 from tests.conftest import StartService
-from tests.faults.test_client_faults import logged_requests, until
-from tests.invariants import GOOD_WAV, _children, invariants_hold
+from tests.faults.test_client_faults import logged_requests
+from tests.invariants import GOOD_WAV, invariants_hold
+from tests.procfs import children
 from tests.raw import MULTIPART_TAIL, RawClient, connect, framed, request_head
+from tests.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
@@ -53,7 +55,7 @@ async def running_upload(service: Service, account: Account) -> AsyncIterator[Ra
     """An upload that has its slots and goes on until the block ends."""
     async with connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV)) + WAV[:200_000])
-        await until(lambda: bool(service.app[ADMISSION].running))
+        await until(lambda: service.app[ADMISSION].running)
         await asyncio.sleep(0.1)  # the user's slot is taken after the service's
         yield client
 
@@ -123,16 +125,16 @@ async def test_counted_size_past_the_limit_ends_the_encoder_at_that_byte(
     endless = wavs.header(0, sample_rate=8000, channels=1, data_size=0xFFFFFFFF) + bytes(499_957)
     head = request_head(account, transport, len(endless))
     body = framed(endless, transport).removesuffix(MULTIPART_TAIL).removesuffix(b"\r\n0\r\n\r\n")
-    children = _children()
+    before = children()
     async with invariants_hold(service, caplog), connect(service) as client:
         await client.send(head + body[:-1])  # all that the service takes
-        await until(lambda: _children() > children)
+        await until(lambda: children() > before)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.reader.read(1), timeout=0.3)
         await client.send(body[-1:] + (MULTIPART_TAIL if transport == "multipart" else b""))
         answer = await client.answer()
         assert (answer.status, answer.json["code"], answer.json["offset"]) == (413, "too_large", 500_000)
-        await until(lambda: _children() == children, seconds=1)
+        await until(lambda: children() == before, seconds=1)
         assert not service.files()
 
 

@@ -22,13 +22,16 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from benchmarks.procfs import encoders
 from service.migrations import migrate
 from service.sweep import SweepPolicy, sweep
 from service.web.keys import DATABASE, STORAGE
 from tests import wavs
 from tests.client import TRANSPORTS, Account, Answer, Service, Transport
 from tests.invariants import GOOD_WAV, invariants_hold
+from tests.procfs import children
 from tests.raw import RawClient, connect, framed, request_head
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -88,7 +91,7 @@ class Server:
         postmaster = int((self._directory / "postmaster.pid").read_text().split()[0])
         # The postmaster first, that it cannot start others; whoever it starts with it is stopped as well.
         os.kill(postmaster, signal.SIGSTOP)
-        processes = [postmaster, *children_of(postmaster)]
+        processes = [postmaster, *children(postmaster)]
         signal_all(processes, signal.SIGSTOP)
         try:
             yield
@@ -117,10 +120,6 @@ class Server:
         with self._keeper:
             assert self._keeper.stdin is not None
             self._keeper.stdin.close()
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def signal_all(processes: list[int], number: signal.Signals) -> None:
@@ -158,7 +157,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.database._QUERY_SECONDS", 1.0)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until_told(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - a database tells nobody that it is back
             await asyncio.sleep(0.02)
@@ -176,15 +175,12 @@ async def recovered(service: Service, seconds: float = SOON_SECONDS) -> None:
         accounts.append(Account(answer.json["id"], answer.json["token"]))
         return True
 
-    await until(answers, seconds)
+    await until_told(answers, seconds)
     assert (await service.upload(accounts[0], GOOD_WAV)).status == 201
 
 
 async def leases_run_out(server: Server) -> None:
-    async def none_left() -> bool:
-        return server.ask("SELECT 1 FROM upload_slots") == []
-
-    await until(none_left, 5 * LEASE_SECONDS)
+    await until(lambda: server.ask("SELECT 1 FROM upload_slots") == [], 5 * LEASE_SECONDS)
 
 
 def assert_unavailable(answer: Answer) -> None:
@@ -248,25 +244,17 @@ def ask(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[t
 async def half_upload(
     service: Service, account: Account, transport: Transport = "raw", *headers: str
 ) -> AsyncIterator[tuple[RawClient, bytes]]:
-    """Send half of the account's only upload and wait until it has its lease; yields the client and the other half."""
-
-    async def has_lease() -> bool:
-        return ask(service.database_url, "SELECT 1 FROM upload_slots WHERE user_id = %s", (account.id,)) != []
-
+    """Send half of the only upload and wait until it, having its lease, is encoded; yields the client and the rest."""
     body = framed(TALK, transport)
     async with connect(service) as client:
         await client.send(request_head(account, transport, len(TALK), *headers) + body[: len(body) // 2])
-        await until(has_lease)
+        await until(lambda: encoders(os.getpid()))
         yield client, body[len(body) // 2 :]
 
 
 async def until_kept(service: Service, count: int = 1) -> None:
     """Wait until an upload's file is there, and with it the attempt at its row."""
-
-    async def is_there() -> bool:
-        return len(service.files()) == count
-
-    await until(is_there)
+    await until(lambda: len(service.files()) == count)
 
 
 async def restarts_under_load(server: Server, service: Service, number: signal.Signals, times: int) -> Load:
@@ -566,7 +554,7 @@ async def test_slot_and_key_of_an_upload_that_ended_without_the_database_are_fre
                 await client.send(request_head(account, "raw", len(TALK), "Idempotency-Key: a") + framed(TALK, "raw"))
                 return (await client.answer()).status == 201
 
-        await until(may_retry, SOON_SECONDS)
+        await until_told(may_retry, SOON_SECONDS)
 
 
 class LossyNetwork:
@@ -600,9 +588,7 @@ class LossyNetwork:
         self._listener.close()
         for writer in self._writers:
             writer.transport.abort()
-        async with asyncio.timeout(5):
-            while self._writers:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: not self._writers)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_unix_connection(self._far)

@@ -19,6 +19,7 @@ from tests.client import TRANSPORTS, Account, Answer, Service, Transport
 from tests.invariants import GOOD_WAV, invariants_hold
 from tests.mp3s import decode
 from tests.raw import RawClient, connect, framed, request_head
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -109,9 +110,7 @@ async def half_upload(
     before = len(service.app[ADMISSION].running)
     async with connect(service) as client:
         await client.send(request_head(account, transport, len(wav)) + body[: len(body) // 2])
-        async with asyncio.timeout(10):
-            while len(service.app[ADMISSION].running) == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: len(service.app[ADMISSION].running) > before)
         yield client, body[len(body) // 2 :]
 
 

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 
 from tests import wavs
-from tests.acceptance.test_command_line import Serving, alive, run, serve, wait_until
+from tests.acceptance.test_command_line import Serving, run, serve
 from tests.client import TRANSPORTS, Transport
 from tests.mp3s import decode, info_header
+from tests.procfs import still_running
 from tests.raw import framed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -199,7 +201,7 @@ async def live_and_die(data_dir: Path, promises: Promises, seed: int) -> None:
             family |= serving.family()
             await asyncio.sleep(0.05)
         await started
-        assert wait_until(lambda: not alive(family), seconds=5), alive(family)
+        await until(lambda: not still_running(family), seconds=5, explain=lambda: still_running(family))
         assert "Traceback" not in serving.log(), serving.log()
 
 
@@ -257,10 +259,10 @@ async def test_sigterm_lets_uploads_of_each_kind_end_and_ends_those_that_outstay
             account = {"Authorization": f"Bearer {(await response.json())['token']}"}
         ending = [await started_upload(serving, account, transport, 0.5) for transport in TRANSPORTS]
         staying = [await started_upload(serving, account, transport, 0.5) for transport in TRANSPORTS]
-        assert wait_until(lambda: len(serving.encoders()) == len(ending) + len(staying))
+        await until(lambda: len(serving.encoders()) == len(ending) + len(staying), explain=serving.log)
         family = serving.family()
         serving.process.terminate()
-        assert wait_until(lambda: '"stopping"' in serving.log())
+        await until(lambda: '"stopping"' in serving.log())
         for _, writer, rest in ending:
             writer.write(rest)
         answers = [await answer_of(reader) for reader, _, _ in ending]
@@ -271,7 +273,7 @@ async def test_sigterm_lets_uploads_of_each_kind_end_and_ends_those_that_outstay
             assert "connection: close" in head
             assert "retry-after:" in head
         assert await asyncio.to_thread(serving.process.wait, 10) == 0
-        assert not alive(family)
+        assert not still_running(family)
         assert "Traceback" not in serving.log()
         for _, writer, _ in ending + staying:
             writer.close()

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from benchmarks import procfs
 from service.ffmpeg_command import bundled_ffmpeg
 from tests import wavs
 from tests.client import TRANSPORTS, Account, Service, Transport
 from tests.invariants import invariants_hold
+from tests.procfs import executable_of
 from tests.raw import RawAnswer, RawClient, connect, framed, request_head
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,32 +97,14 @@ async def fault(start_service: StartService, tmp_path: Path) -> Fault:
 
 
 def encoders() -> list[int]:
-    """Return this process's children that encode."""
-    children = [
-        int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
-    ]
-    return [pid for pid in children if b"libmp3lame" in command_of(pid) and b"ffmpeg-" in executable_of(pid)]
-
-
-def command_of(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def executable_of(pid: int) -> bytes:
-    """Return the path of the program itself, which before its exec is still prlimit or a shell."""
-    with contextlib.suppress(OSError):
-        return os.fsencode(Path(f"/proc/{pid}/exe").readlink())
-    return b""
+    """Return the ffmpegs below this process; one that is not yet, but still prlimit or a shell, is none."""
+    return [pid for pid in procfs.encoders(os.getpid()) if "ffmpeg-" in executable_of(pid)]
 
 
 async def the_encoder() -> int:
     """Wait for the one encoder that runs."""
-    async with asyncio.timeout(10):
-        while len(found := encoders()) != 1:  # noqa: ASYNC110 - a process tells nobody that it is there
-            await asyncio.sleep(0.005)
-    return found[0]
+    await until(lambda: len(encoders()) == 1)
+    return encoders()[0]
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +175,7 @@ async def test_stopped_ffmpeg_is_ended_by_the_watchdog(
         async with asyncio.timeout(10):
             assert_refused(await answer_to(client, rest), "encoder_failed")
         assert STALL_SECONDS * 0.9 <= clock() - stopped <= STALL_SECONDS * 2 + 1
-        assert not command_of(pid)
+        assert not procfs.read(pid, "cmdline")
 
 
 async def test_stopped_ffmpeg_harms_no_other_upload(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,8 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from service.database import ConstraintViolated, Database, open_database
 from service.errors import Unavailable
+from tests.procfs import descriptors
+from tests.waiting import until, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -81,8 +83,7 @@ def break_connections(url: str, count: int = CONNECTIONS) -> None:
     """Have the server end so many of the pool's connections, while nothing else of this process runs."""
     broken = random.Random(count).sample(sorted(connections(url)), count)
     query(url, "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (broken,))
-    while connections(url).intersection(broken):
-        time.sleep(0.005)
+    wait_until(lambda: not connections(url).intersection(broken))
 
 
 async def assert_usable(database: Database) -> None:
@@ -145,8 +146,7 @@ class Network:
         self._audible.set()
         for writer in self._writers:
             writer.transport.abort()
-        while self._writers:  # noqa: ASYNC110 - until each has been told
-            await asyncio.sleep(0.001)
+        await until(lambda: not self._writers)
 
     def forget(self) -> None:
         """Know none of today's connections from now on, as a server or a firewall that was started anew does.
@@ -193,12 +193,12 @@ async def test_rows_come_back_as_python_values(database: Database) -> None:
 
 
 async def test_pool_is_full_from_the_start_and_empty_after_the_end(pool_url: str) -> None:
-    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = descriptors()
     async with open_database(pool_url, CONNECTIONS) as database:
         assert len(connections(pool_url)) == CONNECTIONS
         await assert_usable(database)
         assert len(connections(pool_url)) == CONNECTIONS
-    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+    assert descriptors() - before == set()
 
 
 @pytest.mark.parametrize(
@@ -272,11 +272,7 @@ async def test_statement_cancelled_by_an_operator_is_an_outage(database: Databas
 async def asking_task(database: Database, url: str) -> asyncio.Task[Any]:
     """Return a task that waits for the server, which has its statement by now."""
     asking = asyncio.create_task(database.fetch_all("SELECT pg_sleep(60)", {}))
-    async with asyncio.timeout(5):
-        while not query(  # noqa: ASYNC110 - servers set no events
-            url, "SELECT 1 FROM pg_stat_activity WHERE starts_with(query, 'SELECT pg_sleep')"
-        ):
-            await asyncio.sleep(0.005)
+    await until(lambda: query(url, "SELECT 1 FROM pg_stat_activity WHERE starts_with(query, 'SELECT pg_sleep')"))
     return asking
 
 

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,11 @@ import pytest
 
 from service import embedded
 from service.embedded import EmbeddedError, postgres
+from tests.procfs import running
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 FAST = {"fsync": "off"}
 SERVER_UID = os.geteuid() or 65534
@@ -54,24 +55,6 @@ def processes(dsn: str) -> set[int]:
     postmaster = query(dsn, "SELECT pg_read_file('postmaster.pid')")[0][0].split()[0]
     children = query(dsn, "SELECT pid FROM pg_stat_activity WHERE backend_type <> 'client backend'")
     return {int(postmaster), *(pid for (pid,) in children)}
-
-
-def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if state(pid) not in "ZX"}  # a container's init may reap nothing
-
-
-def state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return "X"
-
-
-def wait_until(condition: Callable[[], object], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return bool(met)
 
 
 def refusal(directory: Path) -> str:
@@ -117,8 +100,8 @@ def test_first_start_makes_a_database_that_answers(directory: Path) -> None:
 def test_end_of_the_block_leaves_no_process(directory: Path) -> None:
     with postgres(directory, options=FAST) as dsn:
         started = processes(dsn)
-        assert len(alive(started)) > 3
-    assert not alive(started)
+        assert len(running(started)) > 3
+    assert not running(started)
 
 
 def test_rows_survive_a_restart(directory: Path) -> None:
@@ -150,7 +133,7 @@ def test_share_uses_the_running_server_and_leaves_it_running(directory: Path) ->
 def test_share_alone_starts_and_stops(directory: Path) -> None:
     with postgres(directory, share=True, options=FAST) as dsn:
         started = processes(dsn)
-    assert not alive(started)
+    assert not running(started)
 
 
 def test_sharers_that_start_together_get_one_server(directory: Path) -> None:
@@ -180,7 +163,7 @@ def test_killed_service_leaves_no_process(directory: Path) -> None:
     with spawn(directory) as service:
         started = processes(dsn_of(service))
         service.kill()
-        assert wait_until(lambda: not alive(started), seconds=5)
+        wait_until(lambda: not running(started), seconds=5)
 
 
 def test_service_that_replaces_a_killed_one_takes_over(directory: Path) -> None:
@@ -190,7 +173,7 @@ def test_service_that_replaces_a_killed_one_takes_over(directory: Path) -> None:
         started = processes(old_dsn)
         service.kill()
         with postgres(directory, options=FAST) as dsn:
-            assert not alive(started)
+            assert not running(started)
             assert query(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
@@ -215,7 +198,7 @@ def test_terminal_interrupt_passes_the_server_by(directory: Path) -> None:
 def test_first_start_killed_halfway_is_begun_anew(directory: Path, moment: str) -> None:
     draft = Path(f"{directory}.draft")
     with spawn(directory) as service:
-        assert wait_until(lambda: any(draft.glob(moment)) or directory.exists(), seconds=20)
+        wait_until(lambda: any(draft.glob(moment)) or directory.exists())
         service.kill()
     with postgres(directory, options=FAST) as dsn:
         assert query(dsn, "SELECT current_database()") == [("wavepress",)]
@@ -237,7 +220,7 @@ def bystander() -> Iterator[int]:
     """Run a process of the server's user that is no PostgreSQL."""
     become = ["setpriv", f"--reuid={SERVER_UID}", "--clear-groups"] if os.geteuid() == 0 else []
     with subprocess.Popen([*become, "sleep", "60"]) as process:
-        assert wait_until(lambda: Path(f"/proc/{process.pid}").stat().st_uid == SERVER_UID, seconds=5)
+        wait_until(lambda: Path(f"/proc/{process.pid}").stat().st_uid == SERVER_UID)
         try:
             yield process.pid
         finally:

@@ -19,6 +19,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 import service
 from service.errors import Unavailable
 from service.migrations import migrate, roll_back
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,13 +97,6 @@ def tables(url: str) -> set[str]:
     return {name for (name,) in rows if "yoyo" not in name}
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SOON_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def waiting(url: str) -> list[tuple[Any, ...]]:
     """Return the server's processes in that database that wait for a lock of whatever kind."""
     return query(
@@ -124,7 +118,7 @@ def killed_in_mid_migration(url: str) -> Iterator[None]:
     with connected(url) as holder:
         holder.execute("CREATE TABLE users (id bigint)")  # not committed: nobody else can make one or see this
         with python(ONE_PROCESS, url) as migrator:
-            until(lambda: waiting(url))
+            wait_until(lambda: waiting(url))
             migrator.kill()
             migrator.wait()
         yield
@@ -193,7 +187,7 @@ def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) ->
     with ExitStack() as stack:
         with killed_in_mid_migration(empty_database_url):
             next_one = stack.enter_context(python(ONE_PROCESS, empty_database_url))
-            until(lambda: len(waiting(empty_database_url)) == 2)
+            wait_until(lambda: len(waiting(empty_database_url)) == 2)
         assert next_one.wait(SOON_SECONDS) == 0
     assert tables(empty_database_url) >= SOME_TABLES
     assert migrate(empty_database_url) == []
@@ -218,7 +212,7 @@ def test_lock_row_of_a_killed_process_is_no_obstacle(empty_database_url: str) ->
 def test_migration_that_runs_elsewhere_is_not_waited_for_for_ever(empty_database_url: str) -> None:
     with python(ONE_PROCESS, empty_database_url) as other, connected(empty_database_url) as holder:
         holder.execute("CREATE TABLE users (id bigint)")
-        until(lambda: waiting(empty_database_url))
+        wait_until(lambda: waiting(empty_database_url))
         with python(IMPATIENT_PROCESS, empty_database_url) as impatient:
             output, _ = impatient.communicate(timeout=SOON_SECONDS)
         assert impatient.returncode != 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import hashlib
@@ -14,7 +13,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +28,8 @@ from service.storage.disk import DiskStorage
 from service.storage.drafts import Drafts
 from service.storage.s3 import S3Storage
 from tests import s3
+from tests.procfs import descriptors
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,15 +109,9 @@ async def ids(storage: Storage) -> set[UUID]:
     return {entry.id for entry in await entries(storage)}
 
 
-def descriptors() -> set[str]:
+def file_descriptors() -> set[int]:
     """Return the descriptors of files: a client keeps connections open for the next request."""
-    return {name for name in os.listdir("/proc/self/fd") if _is_file(name)}  # noqa: PTH208 - one is gone by now
-
-
-def _is_file(name: str) -> bool:
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/self/fd/{name}").startswith("/")  # noqa: PTH115 - a name may be gone by now
-    return False
+    return {number for number, target in descriptors() if target.startswith("/")}
 
 
 async def assert_nothing_left(kept: Kept, record_id: UUID) -> None:
@@ -129,12 +123,12 @@ async def assert_nothing_left(kept: Kept, record_id: UUID) -> None:
 @pytest.mark.parametrize("size", [1, 9, 70_000, 3_000_001])
 async def test_commit_keeps_exactly_what_was_written(kept: Kept, size: int) -> None:
     record_id, content = uuid4(), os.urandom(size)
-    before = descriptors()
+    before = file_descriptors()
     file = await keep(kept.storage, record_id, content)
     assert file == StoredFile(size=size, sha256=hashlib.sha256(content).hexdigest())
     assert kept.read(record_id) == content
     assert kept.leftovers() == []
-    assert descriptors() == before
+    assert file_descriptors() == before
 
 
 async def test_draft_is_seen_by_nobody_until_it_is_committed(kept: Kept) -> None:
@@ -156,15 +150,15 @@ async def test_drafts_descriptor_can_be_read_and_sought_in(kept: Kept) -> None:
 
 
 async def test_draft_that_is_not_committed_leaves_nothing(kept: Kept) -> None:
-    record_id, before = uuid4(), descriptors()
+    record_id, before = uuid4(), file_descriptors()
     async with kept.storage.draft(record_id) as draft:
         write(draft, bytes(100_000))
     await assert_nothing_left(kept, record_id)
-    assert descriptors() == before
+    assert file_descriptors() == before
 
 
 async def test_draft_left_by_an_exception_leaves_nothing(kept: Kept) -> None:
-    record_id, before = uuid4(), descriptors()
+    record_id, before = uuid4(), file_descriptors()
 
     async def fail() -> None:
         async with kept.storage.draft(record_id) as draft:
@@ -174,11 +168,11 @@ async def test_draft_left_by_an_exception_leaves_nothing(kept: Kept) -> None:
     with pytest.raises(ZeroDivisionError):
         await fail()
     await assert_nothing_left(kept, record_id)
-    assert descriptors() == before
+    assert file_descriptors() == before
 
 
 async def test_draft_left_by_a_cancellation_leaves_nothing(kept: Kept) -> None:
-    record_id, before = uuid4(), descriptors()
+    record_id, before = uuid4(), file_descriptors()
     written = asyncio.Event()
 
     async def wait() -> None:
@@ -193,7 +187,7 @@ async def test_draft_left_by_a_cancellation_leaves_nothing(kept: Kept) -> None:
     with pytest.raises(asyncio.CancelledError):
         await writing
     await assert_nothing_left(kept, record_id)
-    assert descriptors() == before
+    assert file_descriptors() == before
 
 
 async def test_exception_after_the_commit_leaves_the_file(kept: Kept) -> None:
@@ -394,17 +388,17 @@ async def test_commit_that_fails_leaves_nothing(
     number: int,
     error: type[ServiceError],
 ) -> None:
-    kept, record_id, before = disk(tmp_path, nameless=nameless), uuid4(), descriptors()
+    kept, record_id, before = disk(tmp_path, nameless=nameless), uuid4(), file_descriptors()
     Calls.watch(monkeypatch, failures={call: number})
     with pytest.raises(error):
         await keep(kept.storage, record_id, b"content")
     await assert_nothing_left(kept, record_id)
-    assert descriptors() == before
+    assert file_descriptors() == before
 
 
 @both_drafts
 async def test_directory_that_vanished_is_an_outage(tmp_path: Path, *, nameless: bool) -> None:
-    storage, record_id, before = prepared(tmp_path / "records", nameless=nameless), uuid4(), descriptors()
+    storage, record_id, before = prepared(tmp_path / "records", nameless=nameless), uuid4(), file_descriptors()
     async with storage.draft(record_id) as draft:
         write(draft, b"content")
         shutil.rmtree(tmp_path / "records")
@@ -415,7 +409,7 @@ async def test_directory_that_vanished_is_an_outage(tmp_path: Path, *, nameless:
     with pytest.raises(Unavailable):
         await storage.require_room()
     await storage.delete(record_id)
-    assert descriptors() == before
+    assert file_descriptors() == before
 
 
 @pytest.mark.parametrize("min_free_bytes", [0, 1, 2**62])
@@ -532,7 +526,7 @@ async def test_cancellation_while_a_draft_is_opened_leaves_nothing(
     kept, record_id = disk(tmp_path, nameless=nameless), uuid4()
     await keep(kept.storage, uuid4(), b"warms up")
     opening = Pause(os.open, lambda path, *_: "drafts" in str(path))
-    before = descriptors()
+    before = file_descriptors()
     monkeypatch.setattr("os.open", opening)
     keeping = asyncio.create_task(keep(kept.storage, record_id, b"content"))
     await asyncio.to_thread(opening.has_begun.wait)
@@ -543,7 +537,7 @@ async def test_cancellation_while_a_draft_is_opened_leaves_nothing(
     await asyncio.sleep(0.1)
     assert isinstance(result, asyncio.CancelledError)
     assert kept.leftovers() == []
-    assert descriptors() == before
+    assert file_descriptors() == before
 
 
 WRITER = """
@@ -617,9 +611,7 @@ def test_named_draft_stays_while_an_encoder_of_a_killed_service_writes_to_it(tmp
     prepared(tmp_path)
     assert files(tmp_path) == [draft]
     os.kill(encoder, signal.SIGKILL)
-    deadline = time.monotonic() + SOON_SECONDS
-    while holders(draft) and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: not holders(draft))
     prepared(tmp_path)
     assert files(tmp_path) == []
 

@@ -1,0 +1,24 @@
+"""Waiting for what tells nobody when it happens: other processes, descriptors, log lines."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+
+async def until(condition: Callable[[], object], seconds: float = 30, explain: Callable[[], object] = str) -> None:
+    """Wait until the condition holds; fails with the explanation if that takes longer."""
+    for _ in _tries(condition, seconds, explain):
+        await asyncio.sleep(0.005)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30, explain: Callable[[], object] = str) -> None:
+    """Do as `until` does, and let nothing else of this process's loop run meanwhile."""
+    for _ in _tries(condition, seconds, explain):
+        time.sleep(0.005)
+
+
+def _tries(condition: Callable[[], object], seconds: float, explain: Callable[[], object]) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"It did not happen within {seconds} s. {explain()}"
+        yield
