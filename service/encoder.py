@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import structlog
 from service import metrics, mp3
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
 from service.ffmpeg_command import encode_command
+from service.ffmpeg_process import FfmpegProcess
 from service.mp3 import IncompleteMp3Error, Mp3Format
 from service.wav_header import WavHeader
 
@@ -20,9 +20,6 @@ log = structlog.stdlib.get_logger()
 # Silence behind resampled sound lets the resampler's tail out; the Info header cuts it off again.
 _FLUSH_SAMPLES = 64
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
-# ffmpeg's last words are kept, a flood of them is not.
-_STDERR_BYTES = 4096
-_NICENESS = 10
 # LAME ends like this, by version, on samples that are no numbers or far too large: by an assertion, by ffmpeg's
 # AVERROR_BUG, or by a made-up ENOMEM.
 _UNENCODABLE = {-signal.SIGABRT, 190, 244}
@@ -52,22 +49,15 @@ class Encoder:
         cannot be started.
         """
         try:
-            process = await asyncio.create_subprocess_exec(
-                *encode_command(self.ffmpeg, source, target, self.max_duration_seconds),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=stdout,
-                stderr=asyncio.subprocess.PIPE,
-                env={},
-                process_group=0,  # not a session: Linux would share the CPU out by sessions, and niceness be in vain
+            process = await FfmpegProcess.start(
+                encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
             )
         except OSError as error:
             raise _not_started(str(error)) from error
-        _yield_to_service(process.pid)
-        encoding = Encoding(process, source, target, stdout, self.stall_seconds)
         try:
-            yield encoding
+            yield Encoding(process, source, target, stdout, self.stall_seconds)
         finally:
-            await encoding.kill()
+            await process.kill()
 
 
 class Encoding:
@@ -75,22 +65,17 @@ class Encoding:
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: FfmpegProcess,
         source: WavHeader,
         target: Mp3Format,
         stdout: int,
         stall_seconds: float,
     ) -> None:
-        assert process.stdin is not None  # noqa: S101 - opened as pipes
-        assert process.stderr is not None  # noqa: S101
         self._process = process
-        self._stdin = process.stdin
         self._source = source
         self._target = target
         self._stdout = stdout
         self._stall_seconds = stall_seconds
-        self._last_words = b""
-        self._listener = asyncio.create_task(self._listen(process.stderr))
 
     async def write(self, samples: bytes) -> None:
         """Hand samples on and wait until ffmpeg keeps up: this wait is the backpressure on the client.
@@ -99,9 +84,8 @@ class Encoding:
         """
         try:
             async with asyncio.timeout(self._stall_seconds):
-                self._stdin.write(samples)
-                await self._stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
+                await self._process.write(samples)
+        except ConnectionError as error:
             raise self._failure(await self._exit_status()) from error
         except TimeoutError as error:
             raise self._stuck() from error
@@ -115,7 +99,7 @@ class Encoding:
         if self._is_resampled:
             flush = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
             await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * flush))
-        self._stdin.close()
+        self._process.end_input()
         status = await self._exit_status()
         if status != 0:
             raise self._failure(status)
@@ -123,17 +107,6 @@ class Encoding:
             mp3.seal(self._stdout, self._target, *self._expected(sample_count))
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(status, str(error)) from error
-
-    async def kill(self) -> None:
-        """Kill the process group and reap it: SIGKILL, because ffmpeg that waits for input heeds nothing less."""
-        if self._process.returncode is None:  # once it is reaped, its number may be anybody's
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
-        await self._listener
-        self._stdin.close()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # asyncio complains of what nobody awaits
-            await self._stdin.wait_closed()
 
     @property
     def _is_resampled(self) -> bool:
@@ -149,21 +122,15 @@ class Encoding:
         encoded = range(heard + _FLUSH_SAMPLES - 2, heard + _FLUSH_SAMPLES + 3)
         return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
 
-    async def _listen(self, stderr: asyncio.StreamReader) -> None:
-        while words := await stderr.read(_STDERR_BYTES):
-            self._last_words = (self._last_words + words)[-_STDERR_BYTES:]
-
     async def _exit_status(self) -> int:
         try:
             async with asyncio.timeout(self._stall_seconds):
-                status = await self._process.wait()
+                return await self._process.wait()
         except TimeoutError as error:
             raise self._stuck() from error
-        await self._listener
-        return status
 
     def _failure(self, status: int, reason: str = "") -> ServiceError:
-        words = self._last_words.decode(errors="replace")
+        words = self._process.last_words
         if "No space left on device" in words or "Disk quota exceeded" in words:
             metrics.ENCODER_FAILURES.labels("storage_full").inc()
             return StorageFull("storage_full", "There is no room for this recording now. Try again later.")
@@ -187,9 +154,3 @@ def _not_started(reason: str) -> Unavailable:
     metrics.ENCODER_FAILURES.labels("not_started").inc()
     log.error("encoder_not_started", reason=reason)
     return Unavailable("encoder_unavailable", "The encoder cannot be started. Try again later.")
-
-
-def _yield_to_service(pid: int) -> None:
-    """Let the service's own answers go before encoding; best effort, for it is about fairness alone."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)

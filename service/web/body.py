@@ -42,8 +42,8 @@ class Body:
         self.allowance = limits.max_upload_bytes + 2 * ENVELOPE_BYTES
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives."""
-        while piece := await self.read(PIECE_BYTES):
+        """Yield the body as it arrives: what is here, however much, for to cut it would be to copy it."""
+        while piece := await self._guarded(self._content.readany()):
             yield piece
 
     async def read(self, size: int) -> bytes:

@@ -25,6 +25,7 @@ ORDER = [
     "service.wav",
     "service.mp3",
     "service.ffmpeg_command",
+    "service.ffmpeg_process",
     "service.encoder",
     "service.admission",
     "service.storage",
