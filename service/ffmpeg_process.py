@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Self
 
 _NICENESS = 10
-# What the kernel holds of the samples; it gives as much of this as it allows.
-_STDIN_BYTES = 256 * 1024
 # ffmpeg's last words are kept, a flood of them is not.
 _STDERR_BYTES = 4096
 
@@ -85,7 +83,6 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
     """
     ours, its = socket.socketpair()
     ours.settimeout(0)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STDIN_BYTES)
     return ours, its
 
 

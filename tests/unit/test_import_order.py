@@ -74,7 +74,7 @@ ORDER = [
 
 WEB = {module for module in ORDER if module.startswith("service.web")}
 DATABASE = {"service.aiopg_guards", "service.database", "service.migrations", "service.embedded"}
-PROCESSES = {"service.encoder", "service.embedded"}
+PROCESSES = {"service.ffmpeg_process", "service.embedded"}
 
 # Who may name what: a library, or one of its names.
 ROOMS: dict[str, set[str]] = {
