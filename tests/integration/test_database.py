@@ -12,6 +12,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -36,8 +37,8 @@ INSERT_RECORD_OF_NOBODY = """
 
 @pytest.fixture
 def pool_url(database_url: str) -> str:
-    """The database under a name that tells the pool's connections from all others."""
-    url: str = make_dsn(database_url, application_name="pool")
+    """The database under a name that tells this test's pool from all other connections."""
+    url: str = make_dsn(database_url, application_name=f"pool {uuid4()}")
     return url
 
 
@@ -76,7 +77,8 @@ def query(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list
 
 def connections(url: str) -> set[int]:
     """Return the process of each of the pool's connections."""
-    return {pid for (pid,) in query(url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'pool'")}
+    name = parse_dsn(url)["application_name"]
+    return {pid for (pid,) in query(url, "SELECT pid FROM pg_stat_activity WHERE application_name = %s", (name,))}
 
 
 def break_connections(url: str, count: int = CONNECTIONS) -> None:
