@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 # Read, not imported: the build has none of our dependencies, and not even this folder on its path.
@@ -36,7 +36,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=["service", "service.storage", "service.web"],
+    packages=find_packages(include=["service", "service.*"]),
     package_data={
         "service": ["py.typed", "sql/migrations/*.sql", "sql/queries/*.sql"],
         "service.web": ["openapi.json", "swagger_ui/*"],

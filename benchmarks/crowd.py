@@ -12,12 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import procfs
 from benchmarks.client import Address, Uploaded, upload
 from benchmarks.latency import probing
 from benchmarks.running import Running, new_user, raise_descriptor_limit, running_service
 from benchmarks.sounds import make_wav
 from benchmarks.table import Row, at_least, at_most, format_table
+from tests.support import procfs
 
 _UPLOADS = 1000
 _QUICK_UPLOADS = 200

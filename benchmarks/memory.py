@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import bare, procfs
+from benchmarks import bare
 from benchmarks.bench import Bench, run_at_once
 from benchmarks.client import Connection, upload
 from benchmarks.sounds import BYTES_PER_SECOND, stream_wav, wav_byte_count
 from benchmarks.table import Row, at_most
-from service.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpeg_command import bundled_ffmpeg
+from tests.support import procfs
 
 _SMALL_SECONDS = 28  # 5 MB
 _LARGE_SECONDS = 3000  # 529 MB

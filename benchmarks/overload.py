@@ -16,10 +16,10 @@ from pathlib import Path
 
 from benchmarks.client import Address, upload_if_asked
 from benchmarks.latency import Latencies, latency_row, probing
-from benchmarks.procfs import cpu_seconds
 from benchmarks.running import Running, running_service
 from benchmarks.sounds import make_wav
 from benchmarks.table import Row, at_least, at_most, format_table
+from tests.support.procfs import cpu_seconds
 
 # Twice the cores of a small machine: the encoders alone are its limit, and whatever refusals cost is missing from
 # the goodput. As many may wait as may run, so a slot never stands empty; the other 32 of 40 clients are refused.

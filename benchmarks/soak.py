@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import procfs
 from benchmarks.running import Running, running_service
 from benchmarks.sounds import make_wav
 from benchmarks.table import Row, at_most, format_table
 from benchmarks.visitor import Visitor
+from tests.support import procfs
 
 _VISITORS = 6
 # Of each visitor: all of them together are a load that two cores bear with ease.

@@ -11,9 +11,9 @@ from benchmarks import bare
 from benchmarks.bench import Bench, run_at_once
 from benchmarks.client import upload
 from benchmarks.measure import Comparison, Sample, compare
-from benchmarks.procfs import cpu_seconds
 from benchmarks.table import Aim, Row, at_least, at_most
-from service.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpeg_command import bundled_ffmpeg
+from tests.support.procfs import cpu_seconds
 
 _LONG_SECONDS = 300
 _SHORT_SECONDS = 3

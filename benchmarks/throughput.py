@@ -18,7 +18,7 @@ from benchmarks.memory import measure_live_uploads, measure_sizes
 from benchmarks.running import running_service
 from benchmarks.speed import measure_long, measure_many, measure_paced, measure_parallel, measure_short
 from benchmarks.table import Row, format_table
-from service.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpeg_command import bundled_ffmpeg
 
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "short": measure_short,

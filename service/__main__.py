@@ -12,16 +12,16 @@ from datetime import timedelta
 
 from service import __version__, metrics
 from service.app import make_storage
-from service.database import open_database
+from service.database.embedded import EmbeddedError, postgres
+from service.database.migrations import migrate
+from service.database.pool import open_database
 from service.doctor import ADVICE, examine
-from service.embedded import EmbeddedError, postgres
 from service.errors import ServiceError
 from service.logs import configure_logs
-from service.migrations import migrate
 from service.server import allow_many_descriptors, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
-from service.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
-from service.web.pages import curl_lines
+from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
+from service.web.routes.front_page import curl_lines
 from service.workers import serve_with_workers
 
 

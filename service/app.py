@@ -10,24 +10,24 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from service import __version__, metrics
-from service.admission import Admission
-from service.database import Database, open_database
-from service.encoder import Encoder
-from service.ffmpeg_command import bundled_ffmpeg
+from service.audio.encoder import Encoder
+from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.database.pool import Database, open_database
 from service.health import Health, database_check, encoder_check
-from service.ingest import Ingest
-from service.leases import Leases
 from service.models import UserLimits
 from service.settings import Settings
 from service.storage import Storage
 from service.storage.disk import DiskStorage
-from service.storage.drafts import Drafts
+from service.storage.draft_files import Drafts
 from service.storage.s3 import S3Storage
 from service.storage.s3_location import S3Location
-from service.web import keys
+from service.uploads.admission import Admission
+from service.uploads.ingest import Ingest
+from service.uploads.leases import Leases
+from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
-from service.web.routes import add_routes
+from service.web.routes.table import add_routes
 
 _DATABASE_CONNECTIONS = 10
 # Threads wait for disks: to sync drafts, to open downloads.
@@ -38,11 +38,11 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
     """Build the application; the database at `database_url` is migrated already."""
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
-    app[keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
-    app[keys.TRUSTED_PROXIES] = settings.trusted_networks
-    app[keys.STORAGE] = storage = make_storage(settings)
-    app[keys.ADMISSION] = Admission(max_running=settings.max_encodings, max_waiting=settings.max_waiting)
-    app[keys.BODY_LIMITS] = BodyLimits(
+    app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
+    app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
+    app[app_keys.STORAGE] = storage = make_storage(settings)
+    app[app_keys.ADMISSION] = Admission(max_running=settings.max_encodings, max_waiting=settings.max_waiting)
+    app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
         stall_seconds=settings.stall_seconds,
         min_bytes_per_second=settings.min_bytes_per_second,
@@ -54,17 +54,17 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
             async with open_database(database_url, _DATABASE_CONNECTIONS) as database:
-                app[keys.DATABASE] = database
-                app[keys.INGEST] = _make_ingest(settings, encoder, storage, database)
-                app[keys.HEALTH] = _make_health(encoder, storage, database)
-                app[keys.LEASES] = leases = Leases(database, _user_limits(settings))
+                app[app_keys.DATABASE] = database
+                app[app_keys.INGEST] = _make_ingest(settings, encoder, storage, database)
+                app[app_keys.HEALTH] = _make_health(encoder, storage, database)
+                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings))
                 async with _in_background(leases.renew_for_ever()):
                     yield
                 await leases.give_back_owed()
 
     async def drain(app: web.Application) -> None:
-        app[keys.ADMISSION].close()
-        await app[keys.ADMISSION].drain(settings.shutdown_seconds)
+        app[app_keys.ADMISSION].close()
+        await app[app_keys.ADMISSION].drain(settings.shutdown_seconds)
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from service.app import make_encoder, make_storage
-from service.database import open_database
+from service.database.pool import open_database
 from service.errors import ServiceError
 from service.health import Check, database_check, encoder_check
 from service.settings import Settings

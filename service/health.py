@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from service import mp3
-from service.database import Database, read_query
-from service.encoder import Encoder
+from service.audio import mp3
+from service.audio.encoder import Encoder
+from service.audio.mp3 import Mp3Format
+from service.audio.wav_header import WavHeader
+from service.database.migrations import newest_migration
+from service.database.pool import Database, read_query
 from service.errors import ServiceError
-from service.migrations import newest_migration
-from service.mp3 import Mp3Format
 from service.storage import Storage
-from service.wav_header import WavHeader
 
 _SELECT_MIGRATION = read_query("select_migration")
 # Probes come every second or so from more than one side; asking the database each time would be load.

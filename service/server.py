@@ -12,14 +12,14 @@ import structlog
 from aiohttp import web
 
 from service import metrics
-from service.admission import Admission
 from service.app import create_app
 from service.settings import Settings
-from service.web import keys
+from service.uploads.admission import Admission
+from service.web import app_keys
 from service.web.body import PIECE_BYTES
+from service.web.malformed_http import Runner
 from service.web.presentation import address
-from service.web.protocol import Runner
-from service.web.requests import RequestLog
+from service.web.request_log import RequestLog
 
 log = structlog.stdlib.get_logger()
 
@@ -50,7 +50,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
         announce(f"http://{address(host, port)}")
         log.info("serving", host=host, port=port)
         await stop.wait()
-        await _drain(app[keys.ADMISSION], settings.shutdown_seconds, stop)
+        await _drain(app[app_keys.ADMISSION], settings.shutdown_seconds, stop)
     finally:
         await runner.cleanup()
         log.info("stopped")

@@ -11,12 +11,12 @@ from aiohttp import TCPConnector, web
 from aiohttp.test_utils import BaseTestServer, TestClient
 
 from service.app import create_app
-from service.embedded import postgres
-from service.migrations import migrate
+from service.database.embedded import postgres
+from service.database.migrations import migrate
 from service.server import make_runner
 from service.settings import Settings
-from tests.client import Service
-from tests.s3 import seaweedfs
+from tests.support.client import Service
+from tests.support.s3 import seaweedfs
 
 StartService = Callable[..., Awaitable[Service]]
 

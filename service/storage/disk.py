@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from service.critical import to_the_end
+from service.cancellation import to_the_end
 from service.storage import Entry, StoredFile, file_name, parse_file_name
-from service.storage.drafts import Drafts, LocalDraft, translated_errors
+from service.storage.draft_files import Drafts, LocalDraft, translated_errors
 
 
 class DiskStorage:

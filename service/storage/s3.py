@@ -12,10 +12,10 @@ import structlog
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from service.critical import to_the_end
+from service.cancellation import to_the_end
 from service.errors import Unavailable
 from service.storage import Entry, StoredFile, file_name, parse_file_name
-from service.storage.drafts import Drafts, LocalDraft, translated_errors, unavailable
+from service.storage.draft_files import Drafts, LocalDraft, translated_errors, unavailable
 
 log = structlog.stdlib.get_logger()
 

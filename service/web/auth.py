@@ -2,10 +2,10 @@
 
 from aiohttp import hdrs, web
 
+from service.database.users import find_user_by_token
 from service.errors import NotAuthenticated
 from service.models import User
-from service.users import find_user_by_token
-from service.web.keys import DATABASE, USER_ID
+from service.web.app_keys import DATABASE, USER_ID
 
 
 def bearer_token(request: web.Request) -> str | None:

@@ -8,9 +8,9 @@ from aiohttp import hdrs, web
 
 from service import errors
 from service.errors import ServiceError
-from service.web.keys import ADMISSION, OUTCOME
+from service.web.app_keys import ADMISSION, OUTCOME
 from service.web.presentation import json_response
-from service.web.requests import REQUEST_ID_HEADER, request_id
+from service.web.request_log import REQUEST_ID_HEADER, request_id
 
 log = structlog.stdlib.get_logger()
 

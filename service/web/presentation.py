@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import LooseHeaders
 
 from service.models import Record
-from service.web.keys import PUBLIC_URL
+from service.web.app_keys import PUBLIC_URL
 from service.web.proxies import client_scheme
 
 # A suffix has a letter first and no space; what follows other dots belongs to the name: "Interview 3.5".

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiohttp import web
 
-from service.web.keys import TRUSTED_PROXIES
+from service.web.app_keys import TRUSTED_PROXIES
 
 
 def client_address(request: web.BaseRequest) -> str | None:

@@ -24,12 +24,11 @@ import numpy as np
 import psycopg2
 import pytest
 
-from benchmarks.procfs import encoders, read
-from service.embedded import postgres
-from tests.mp3s import decode
-from tests.procfs import Process, family, still_running
-from tests.waiting import wait_until
-from tests.wavs import wav
+from service.database.embedded import postgres
+from tests.support.mp3s import decode
+from tests.support.procfs import Process, encoders, family, read, still_running
+from tests.support.waiting import wait_until
+from tests.support.wavs import wav
 
 ROOT = Path(__file__).parents[2]
 WAVEPRESS = [sys.executable, "-m", "service"]

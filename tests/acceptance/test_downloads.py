@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.web.keys import STORAGE
-from tests import s3, wavs
-from tests.client import Account, Service
+from service.web.app_keys import STORAGE
 from tests.conftest import StartService
+from tests.support import s3, wavs
+from tests.support.client import Account, Service
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 WAV = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)

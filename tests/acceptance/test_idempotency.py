@@ -6,14 +6,14 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from service import leases
-from service.web.keys import ADMISSION
-from tests import wavs
-from tests.client import Account, Answer, Service
+from service.uploads import leases
+from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
-from tests.invariants import GOOD_WAV, invariants_hold
-from tests.raw import connect, request_head
-from tests.waiting import until
+from tests.support import wavs
+from tests.support.client import Account, Answer, Service
+from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.raw import connect, request_head
+from tests.support.waiting import until
 
 OTHER_WAV = wavs.wav(wavs.chirp(5000, 44100, 1), sample_rate=44100, channels=1)
 

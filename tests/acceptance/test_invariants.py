@@ -7,8 +7,8 @@ import pytest
 
 # The damage is done inside of what is expected to raise.
 # ruff: noqa: PT012
-from tests.client import Service
-from tests.invariants import GOOD_WAV, invariants_hold
+from tests.support.client import Service
+from tests.support.invariants import GOOD_WAV, invariants_hold
 
 
 async def test_invariants_hold_after_a_good_upload(service: Service, caplog: pytest.LogCaptureFixture) -> None:
@@ -34,7 +34,7 @@ async def test_invariants_see_a_row_without_a_file(service: Service, caplog: pyt
 async def test_invariants_see_a_descriptor_left_open(
     service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.invariants._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("tests.support.invariants._PATIENCE_SECONDS", 0.1)
     descriptor = -1
     with pytest.raises(AssertionError):
         async with invariants_hold(service, caplog):

@@ -32,10 +32,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service import __version__
-from service.web.docs import openapi_document
-from tests import wavs
-from tests.client import Service
+from service.web.routes.docs import openapi_document
 from tests.conftest import StartService
+from tests.support import wavs
+from tests.support.client import Service
 
 ROOT = Path(__file__).parents[2]
 WAV = wavs.wav(wavs.chirp(800, 8000, 1), sample_rate=8000, channels=1)

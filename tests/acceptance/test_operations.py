@@ -8,11 +8,11 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.web.keys import ADMISSION
-from tests.client import TRANSPORTS, Account, Service, Transport
+from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
-from tests.invariants import GOOD_WAV
-from tests.waiting import until
+from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.invariants import GOOD_WAV
+from tests.support.waiting import until
 
 REQUIRED_METRICS = {
     *("wavepress_requests", "wavepress_uploads", "wavepress_received_bytes", "wavepress_sent_bytes"),

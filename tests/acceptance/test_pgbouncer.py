@@ -14,8 +14,8 @@ import pytest
 from aiohttp.test_utils import unused_port
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from tests.client import TRANSPORTS, Service
-from tests.invariants import GOOD_WAV, invariants_hold
+from tests.support.client import TRANSPORTS, Service
+from tests.support.invariants import GOOD_WAV, invariants_hold
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

@@ -7,9 +7,9 @@ from io import BytesIO
 import pytest
 from aiohttp import FormData
 
-from tests.client import Account, Service
 from tests.conftest import StartService
-from tests.invariants import GOOD_WAV, invariants_hold
+from tests.support.client import Account, Service
+from tests.support.invariants import GOOD_WAV, invariants_hold
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.web.keys import ADMISSION
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Service, Transport
+from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
-from tests.raw import RawClient, connect, framed, request_head
-from tests.waiting import until
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")

@@ -4,13 +4,13 @@ from uuid import uuid4
 
 import pytest
 
-from service.web.keys import ADMISSION
-from tests import s3
-from tests.client import Account, Service
+from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
-from tests.invariants import GOOD_WAV
-from tests.raw import connect, framed, request_head
-from tests.waiting import until
+from tests.support import s3
+from tests.support.client import Account, Service
+from tests.support.invariants import GOOD_WAV
+from tests.support.raw import connect, framed, request_head
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
 
-from service.migrations import migrate
-from tests.client import Service
-from tests.invariants import GOOD_WAV
+from service.database.migrations import migrate
+from tests.support.client import Service
+from tests.support.invariants import GOOD_WAV
 
 ROLE = "rows_alone"
 

@@ -8,15 +8,15 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import ClientPayloadError
 
-from service.database import open_database
+from service.database.pool import open_database
 from service.storage import s3 as s3_module
 from service.storage import s3_location
-from service.sweep import SweepPolicy, sweep
-from service.web.keys import STORAGE
-from tests import s3, wavs
-from tests.client import Account, Service
+from service.uploads.sweep import SweepPolicy, sweep
+from service.web.app_keys import STORAGE
 from tests.conftest import StartService
-from tests.s3 import FaultyStore
+from tests.support import s3, wavs
+from tests.support.client import Account, Service
+from tests.support.s3 import FaultyStore
 
 # An MP3 of three pieces.
 WAV = wavs.wav(wavs.chirp(150 * 44100, 44100, 1), sample_rate=44100, channels=1)

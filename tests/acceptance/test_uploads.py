@@ -11,11 +11,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from service.web.keys import ADMISSION
-from tests import mp3s, wavs
-from tests.client import TRANSPORTS, Account, Answer, Service, Transport, in_pieces
-from tests.procfs import descriptors
-from tests.waiting import until
+from service.web.app_keys import ADMISSION
+from tests.support import mp3s, wavs
+from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport, in_pieces
+from tests.support.procfs import descriptors
+from tests.support.waiting import until
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000, 37800, 8001)
 

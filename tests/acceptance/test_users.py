@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg2
 import pytest
 
-from tests.client import Service
+from tests.support.client import Service
 
 
 async def test_json_body_creates_a_user_with_a_uuid_token(service: Service) -> None:

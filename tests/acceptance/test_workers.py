@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.invariants import GOOD_WAV
+from tests.support.invariants import GOOD_WAV
 
 ROOT = Path(__file__).parents[2]
 

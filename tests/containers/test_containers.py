@@ -19,7 +19,7 @@ import pytest
 import requests
 import trustme
 
-from tests import wavs
+from tests.support import wavs
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 import pytest
 
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Answer, Service, Transport
-from tests.hostile import RATE, REFUSED, SOUND, TAKEN, Refused, Taken, floats, mono, outcomes, played
-from tests.invariants import invariants_hold
-from tests.raw import MULTIPART_HEAD, MULTIPART_TAIL, RawAnswer, connect, framed
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.support.hostile import RATE, REFUSED, SOUND, TAKEN, Refused, Taken, floats, mono, outcomes, played
+from tests.support.invariants import invariants_hold
+from tests.support.raw import MULTIPART_HEAD, MULTIPART_TAIL, RawAnswer, connect, framed
 
 T = TypeVar("T")
 

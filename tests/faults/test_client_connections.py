@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.web.keys import ADMISSION
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Service, Transport
+from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
-from tests.invariants import _query, invariants_hold
-from tests.procfs import descriptors
-from tests.raw import RawClient, connect, framed, request_head
-from tests.waiting import until
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.invariants import _query, invariants_hold
+from tests.support.procfs import descriptors
+from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.waiting import until
 
 KEEPALIVE_SECONDS = 4.0
 STALL_SECONDS = 2.0

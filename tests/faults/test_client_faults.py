@@ -5,14 +5,14 @@ import asyncio
 import pytest
 import structlog
 
-from service.web.keys import ADMISSION
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Service, Transport
+from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
-from tests.invariants import invariants_hold
-from tests.procfs import children
-from tests.raw import MULTIPART_TAIL, RawAnswer, RawClient, connect, framed, request_head
-from tests.waiting import until
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.invariants import invariants_hold
+from tests.support.procfs import children
+from tests.support.raw import MULTIPART_TAIL, RawAnswer, RawClient, connect, framed, request_head
+from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 SHORT_WAV = wavs.wav(wavs.chirp(25_000, 44100, 1), sample_rate=44100, channels=1)

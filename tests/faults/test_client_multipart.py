@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import wavs
-from tests.client import Account, Service
 from tests.conftest import StartService
-from tests.invariants import GOOD_WAV, invariants_hold
-from tests.raw import MULTIPART_HEAD, RawAnswer, connect, framed
+from tests.support import wavs
+from tests.support.client import Account, Service
+from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.raw import MULTIPART_HEAD, RawAnswer, connect, framed
 
 PIECE = 64 * 1024
 FRAMINGS = ("Content-Length", "chunked")

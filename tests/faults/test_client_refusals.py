@@ -9,15 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from service.web.keys import ADMISSION, STORAGE
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Service, Transport
+from service.web.app_keys import ADMISSION, STORAGE
 from tests.conftest import StartService
 from tests.faults.test_client_faults import logged_requests
-from tests.invariants import GOOD_WAV, invariants_hold
-from tests.procfs import children
-from tests.raw import MULTIPART_TAIL, RawClient, connect, framed, request_head
-from tests.waiting import until
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.procfs import children
+from tests.support.raw import MULTIPART_TAIL, RawClient, connect, framed, request_head
+from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")

@@ -22,16 +22,15 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from benchmarks.procfs import encoders
-from service.migrations import migrate
-from service.sweep import SweepPolicy, sweep
-from service.web.keys import DATABASE, STORAGE
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Answer, Service, Transport
-from tests.invariants import GOOD_WAV, invariants_hold
-from tests.procfs import children
-from tests.raw import RawClient, connect, framed, request_head
-from tests.waiting import until
+from service.database.migrations import migrate
+from service.uploads.sweep import SweepPolicy, sweep
+from service.web.app_keys import DATABASE, STORAGE
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.procfs import children, encoders
+from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -49,7 +48,7 @@ RESTARTS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], id
 KEEPER = """
 import os, sys, time
 from pathlib import Path
-from service.embedded import postgres
+from service.database.embedded import postgres
 directory, command = Path(sys.argv[1]), "run"
 while command:
     with postgres(directory, options={"fsync": "off"}) as url:
@@ -148,13 +147,13 @@ def database_url(server: Server) -> str:
 @pytest.fixture
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a lost database leaves leased is free within a second or so, not a minute."""
-    monkeypatch.setattr("service.leases.LEASE_SECONDS", LEASE_SECONDS)
+    monkeypatch.setattr("service.uploads.leases.LEASE_SECONDS", LEASE_SECONDS)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A query has a second."""
-    monkeypatch.setattr("service.database._QUERY_SECONDS", 1.0)
+    monkeypatch.setattr("service.database.pool._QUERY_SECONDS", 1.0)
 
 
 async def until_told(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:

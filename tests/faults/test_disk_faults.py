@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.sweep import SweepPolicy, sweep
-from service.web.keys import ADMISSION, DATABASE, STORAGE
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Answer, Service, Transport
-from tests.invariants import GOOD_WAV, invariants_hold
-from tests.mp3s import decode
-from tests.raw import RawClient, connect, framed, request_head
-from tests.waiting import until
+from service.uploads.sweep import SweepPolicy, sweep
+from service.web.app_keys import ADMISSION, DATABASE, STORAGE
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.mp3s import decode
+from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Answer, Service
-from tests.hostile import Taken, outcomes, played
-from tests.invariants import invariants_hold
-from tests.raw import MULTIPART_HEAD, MULTIPART_TAIL, connect
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Account, Answer, Service
+from tests.support.hostile import Taken, outcomes, played
+from tests.support.invariants import invariants_hold
+from tests.support.raw import MULTIPART_HEAD, MULTIPART_TAIL, connect
 
 MUTANTS_IN_A_BATCH = 125
 BATCHES_IN_MAKE_TEST = 4  # 500 mutants

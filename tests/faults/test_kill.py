@@ -16,13 +16,13 @@ import aiohttp
 import numpy as np
 import pytest
 
-from tests import wavs
 from tests.acceptance.test_command_line import Serving, run, serve
-from tests.client import TRANSPORTS, Transport
-from tests.mp3s import decode, info_header
-from tests.procfs import still_running
-from tests.raw import framed
-from tests.waiting import until
+from tests.support import wavs
+from tests.support.client import TRANSPORTS, Transport
+from tests.support.mp3s import decode, info_header
+from tests.support.procfs import still_running
+from tests.support.raw import framed
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

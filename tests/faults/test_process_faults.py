@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from benchmarks import procfs
-from service.ffmpeg_command import bundled_ffmpeg
-from tests import wavs
-from tests.client import TRANSPORTS, Account, Service, Transport
-from tests.invariants import invariants_hold
-from tests.procfs import executable_of
-from tests.raw import RawAnswer, RawClient, connect, framed, request_head
-from tests.waiting import until
+from service.audio.ffmpeg_command import bundled_ffmpeg
+from tests.support import procfs, wavs
+from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.invariants import invariants_hold
+from tests.support.procfs import executable_of
+from tests.support.raw import RawAnswer, RawClient, connect, framed, request_head
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.conftest import StartService
 
-FAKE = Path(__file__).parents[1] / "fakes" / "ffmpeg"
+FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
 TALK = wavs.wav(wavs.chirp(44_100 * 5, 44_100, 2), sample_rate=44_100, channels=2)
 # All of it fits into the pipe to ffmpeg, so that nobody notices before its end that ffmpeg is gone.
 TINY = wavs.wav(wavs.chirp(4_410, 44_100, 1), sample_rate=44_100, channels=1)
@@ -48,7 +47,7 @@ class SwappedFfmpeg:
         self.runs(f'exec "{self._directory}/real" "$@"')
 
     def misbehaves(self, behaviour: str) -> None:
-        """Behave as tests/fakes/ffmpeg does under that name."""
+        """Behave as tests/support/fakes/ffmpeg does under that name."""
         (self._directory / behaviour).symlink_to(FAKE)
         self.runs(f'exec "{self._directory}/{behaviour}" "$@"')
 

@@ -18,10 +18,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from service.database import ConstraintViolated, Database, open_database
+from service.database.pool import ConstraintViolated, Database, open_database
 from service.errors import Unavailable
-from tests.procfs import descriptors
-from tests.waiting import until, wait_until
+from tests.support.procfs import descriptors
+from tests.support.waiting import until, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -62,7 +62,7 @@ async def assert_found_again(database: Database) -> None:
 def impatience() -> Iterator[None]:
     """Give the database a tenth of the usual time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.database._QUERY_SECONDS", 0.5)
+        patch.setattr("service.database.pool._QUERY_SECONDS", 0.5)
         yield
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 
-from service import embedded
-from service.embedded import EmbeddedError, postgres
-from tests.procfs import running
-from tests.waiting import wait_until
+from service.database import embedded
+from service.database.embedded import EmbeddedError, postgres
+from tests.support.procfs import running
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ SERVER_UID = os.geteuid() or 65534
 SERVICE = """
 import sys
 from pathlib import Path
-from service.embedded import postgres
+from service.database.embedded import postgres
 
 with postgres(Path(sys.argv[1]), share="share" in sys.argv, options={"fsync": "off"}) as dsn:
     print(dsn, flush=True)

@@ -19,24 +19,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from benchmarks.procfs import read, stat
-from service import ffmpeg_command, mp3
-from service.encoder import Encoder
+from service.audio import ffmpeg_command, mp3
+from service.audio.encoder import Encoder
+from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.mp3 import Mp3Format
+from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
-from service.ffmpeg_command import bundled_ffmpeg
-from service.mp3 import Mp3Format
-from service.wav import WavReader
-from tests.mp3s import assert_sounds_like, info_header
-from tests.procfs import children, descriptors, executable_of, running
-from tests.waiting import until
-from tests.wavs import CHANNEL_MASKS, F32, F64, S16, SampleFormat, chirp, wav
+from tests.support.mp3s import assert_sounds_like, info_header
+from tests.support.procfs import children, descriptors, executable_of, read, running, stat
+from tests.support.waiting import until
+from tests.support.wavs import CHANNEL_MASKS, F32, F64, S16, SampleFormat, chirp, wav
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from service.wav_header import WavHeader
+    from service.audio.wav_header import WavHeader
 
-FAKE = Path(__file__).parents[1] / "fakes" / "ffmpeg"
+FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
 # The one that is used unless told otherwise, and Debian's, which is four years older.
 FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
 every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
@@ -317,9 +316,9 @@ async def test_whole_process_group_is_killed(draft: int, tmp_path: Path) -> None
 
 SERVICE = """
 import asyncio, os, sys
-from service.encoder import Encoder
-from service.mp3 import Mp3Format
-from service.wav_header import WavHeader
+from service.audio.encoder import Encoder
+from service.audio.mp3 import Mp3Format
+from service.audio.wav_header import WavHeader
 
 async def main():
     source = WavHeader("s16le", 44_100, 2, 0, 4, 44, None, True)

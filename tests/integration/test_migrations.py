@@ -17,9 +17,9 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 import service
+from service.database.migrations import migrate, roll_back
 from service.errors import Unavailable
-from service.migrations import migrate, roll_back
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ SOON_SECONDS = 30.0
 # Forked from one process that has imported everything, they start within a millisecond of each other.
 EIGHT_PROCESSES = """
 import json, os, sys
-from service.migrations import migrate
+from service.database.migrations import migrate
 
 for url in sys.argv[1:]:
     pids = []
@@ -47,10 +47,10 @@ for url in sys.argv[1:]:
         _, status = os.waitpid(pid, 0)
         assert status == 0
 """
-ONE_PROCESS = "import sys; from service.migrations import migrate; migrate(sys.argv[1])"
+ONE_PROCESS = "import sys; from service.database.migrations import migrate; migrate(sys.argv[1])"
 IMPATIENT_PROCESS = """
 import sys
-from service import migrations
+from service.database.pool import migrations
 
 migrations._LOCK_SECONDS = 1
 migrations.migrate(sys.argv[1])
@@ -60,7 +60,7 @@ migrations.migrate(sys.argv[1])
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Should a lock be stuck, a test fails: no signal reaches it while it waits for ten minutes."""
-    monkeypatch.setattr("service.migrations._LOCK_SECONDS", 20)
+    monkeypatch.setattr("service.database.migrations._LOCK_SECONDS", 20)
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def test_directory_without_migrations_is_an_error(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr("service.migrations._DIRECTORY", tmp_path / name)
+    monkeypatch.setattr("service.database.migrations._DIRECTORY", tmp_path / name)
     with pytest.raises(FileNotFoundError, match=name):
         migrate(database_url)
 
@@ -235,7 +235,7 @@ def test_migration_that_fails_is_an_error_and_leaves_nothing(
     empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("service.migrations._DIRECTORY", tmp_path)
+        patch.setattr("service.database.migrations._DIRECTORY", tmp_path)
         (tmp_path / "0001_fail.sql").write_text(statement)
         with pytest.raises(Unavailable, match="cannot be migrated"):
             migrate(empty_database_url)

@@ -12,10 +12,10 @@ from aiohttp import web
 from service.errors import Unavailable
 from service.storage import StoredFile, file_name, s3_location
 from service.storage import s3 as s3_module
-from service.storage.drafts import Drafts
+from service.storage.draft_files import Drafts
 from service.storage.s3 import S3Storage
-from tests import s3
-from tests.s3 import FaultyStore
+from tests.support import s3
+from tests.support.s3 import FaultyStore
 
 CONTENT = os.urandom(100_000)
 LONG_CONTENT = os.urandom(11_000_000)  # three parts

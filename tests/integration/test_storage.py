@@ -25,11 +25,11 @@ import pytest
 from service.errors import ServiceError, StorageFull, Unavailable
 from service.storage import Draft, Entry, Storage, StoredFile, file_name
 from service.storage.disk import DiskStorage
-from service.storage.drafts import Drafts
+from service.storage.draft_files import Drafts
 from service.storage.s3 import S3Storage
-from tests import s3
-from tests.procfs import descriptors
-from tests.waiting import wait_until
+from tests.support import s3
+from tests.support.procfs import descriptors
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

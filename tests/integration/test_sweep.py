@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from service.database import Database, open_database
+from service.database.pool import Database, open_database
+from service.database.records import select_known_ids
 from service.errors import Unavailable
-from service.records import select_known_ids
 from service.storage.disk import DiskStorage
-from service.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
+from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -200,7 +200,7 @@ async def test_empty_storage_is_no_trouble(storage: DiskStorage, database: Datab
 async def test_batches_leave_nobody_out(
     storage: DiskStorage, database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr("service.sweep._BATCH", batch)
+    monkeypatch.setattr("service.uploads.sweep._BATCH", batch)
     records = await keep_records(storage, database, user_id, 7)
     keep_files(storage, 7)
     assert await sweep(storage, database, policy(force=True)) == SweepReport(files=14, orphans=7, removed=7)

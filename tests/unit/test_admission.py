@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from service.admission import Admission
 from service.errors import Unavailable
+from service.uploads.admission import Admission
 
 
 class Upload:

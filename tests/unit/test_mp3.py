@@ -9,7 +9,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from service.mp3 import (
+from service.audio.mp3 import (
     IncompleteMp3Error,
     Mp3Format,
     audio_byte_count,
@@ -19,8 +19,8 @@ from service.mp3 import (
     resampled_count,
     seal,
 )
-from tests.mp3s import MP3_RATES, decode, info_header
-from tests.wavs import S16, chirp
+from tests.support.mp3s import MP3_RATES, decode, info_header
+from tests.support.wavs import S16, chirp
 
 STEREO = Mp3Format(sample_rate=44_100, channels=2, bit_rate=128_000)
 SAMPLE_COUNT = 5_000

@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.errors import ServiceError
+from service.web.app_keys import BODY_LIMITS
 from service.web.body import PIECE_BYTES, BodyLimits
-from service.web.forms import open_multipart, read_form
-from service.web.keys import BODY_LIMITS
+from service.web.upload_body import open_multipart, read_form
 
 # Of parts' headers that are no good aiohttp warns; that the service is deaf to it is tested at the end.
 pytestmark = [

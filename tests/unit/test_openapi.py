@@ -12,14 +12,15 @@ import openapi_spec_validator
 import pytest
 
 import service
-from service import errors, mp3
+from service import errors
 from service.app import create_app
+from service.audio import mp3
+from service.database.users import LONGEST_USERNAME
 from service.errors import ServiceError
-from service.idempotency import LONGEST_KEY
+from service.names import LONGEST_FILENAME
 from service.settings import Settings
-from service.text import LONGEST_FILENAME
-from service.users import LONGEST_USERNAME
-from service.web.docs import openapi_document
+from service.uploads.idempotency import LONGEST_KEY
+from service.web.routes.docs import openapi_document
 
 PACKAGE = Path(service.__file__).parent
 DOCUMENT = json.loads(openapi_document("https://wavepress.example/api"))
@@ -172,7 +173,7 @@ def raised() -> set[Refusal]:
 def written() -> set[str]:
     """Return the codes that the routes give without a ServiceError: the second argument of `problem`, and hints."""
     found = set()
-    for source in (PACKAGE / "web").glob("*.py"):
+    for source in (PACKAGE / "web").rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and called(node) == "problem":
                 found.add(node.args[1])

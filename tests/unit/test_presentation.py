@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.models import Record
-from service.web.keys import PUBLIC_URL
+from service.web.app_keys import PUBLIC_URL
 from service.web.presentation import base_url, content_disposition, record_json, record_url
 
 RECORD = Record(

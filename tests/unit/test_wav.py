@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.audio.wav import WavReader
+from service.audio.wav_header import MAX_HEADER_BYTES, WavHeader
 from service.errors import ServiceError, Unprocessable, UnsupportedMedia
-from service.wav import WavReader
-from service.wav_header import MAX_HEADER_BYTES, WavHeader
-from tests.wavs import (
+from tests.support.wavs import (
     ALAW,
     CHANNEL_MASKS,
     EXTENSIBLE_TAG,

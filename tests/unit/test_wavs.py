@@ -10,7 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from tests.mp3s import (
+from tests.support.mp3s import (
     Comparison,
     accepted_sample_counts,
     assert_sounds_like,
@@ -21,7 +21,7 @@ from tests.mp3s import (
     output_rate,
     resample,
 )
-from tests.wavs import (
+from tests.support.wavs import (
     ALAW,
     F32,
     F64,

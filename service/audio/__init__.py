@@ -1,0 +1,1 @@
+"""What is known of sound: WAV in, MP3 out, and the ffmpeg between them."""

@@ -1,0 +1,157 @@
+"""Runs ffmpeg: samples in at its stdin, a complete and checked MP3 in the file that is its stdout."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import structlog
+
+from service import metrics
+from service.audio import mp3
+from service.audio.ffmpeg_command import encode_command
+from service.audio.ffmpeg_process import FfmpegProcess
+from service.audio.mp3 import IncompleteMp3Error, Mp3Format
+from service.audio.wav_header import WavHeader
+from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
+
+log = structlog.stdlib.get_logger()
+
+# Silence behind resampled sound lets the resampler's tail out; the Info header cuts it off again.
+_FLUSH_SAMPLES = 64
+_SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
+# LAME ends like this, by version, on samples that are no numbers or far too large: by an assertion, by ffmpeg's
+# AVERROR_BUG, or by a made-up ENOMEM.
+_UNENCODABLE = {-signal.SIGABRT, 190, 244}
+# Its words tell such an end from that of an ffmpeg that really is out of memory.
+_ABOUT_SAMPLES = ("libmp3lame", "psymodel")
+# What prlimit and setpriv exit with where the program to go on with cannot be run, or is not there.
+_NOT_STARTED = {126, 127}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """How to encode: the ffmpeg to run and the bounds within which it runs.
+
+    `max_duration_seconds` bounds the sound, the CPU time and the MP3's size. An ffmpeg that takes no input, or
+    does not end after it, for `stall_seconds` is given up.
+    """
+
+    ffmpeg: str
+    max_duration_seconds: int
+    stall_seconds: float
+
+    @contextlib.asynccontextmanager
+    async def open(self, source: WavHeader, target: Mp3Format, stdout: int) -> AsyncIterator["Encoding"]:
+        """Start one ffmpeg that writes to the descriptor `stdout` and never leave it running.
+
+        However the block is left, its process group is killed and reaped. Raises Unavailable where ffmpeg
+        cannot be started.
+        """
+        try:
+            process = await FfmpegProcess.start(
+                encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
+            )
+        except OSError as error:
+            raise _not_started(str(error)) from error
+        try:
+            yield Encoding(process, source, target, stdout, self.stall_seconds)
+        finally:
+            await process.kill()
+
+
+class Encoding:
+    """One ffmpeg run."""
+
+    def __init__(
+        self,
+        process: FfmpegProcess,
+        source: WavHeader,
+        target: Mp3Format,
+        stdout: int,
+        stall_seconds: float,
+    ) -> None:
+        self._process = process
+        self._source = source
+        self._target = target
+        self._stdout = stdout
+        self._stall_seconds = stall_seconds
+
+    async def write(self, samples: bytes) -> None:
+        """Hand samples on and wait until ffmpeg keeps up: this wait is the backpressure on the client.
+
+        Raises as `finish` does where ffmpeg has ended or is stuck.
+        """
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await self._process.write(samples)
+        except ConnectionError as error:
+            raise self._failure(await self._exit_status()) from error
+        except TimeoutError as error:
+            raise self._stuck() from error
+
+    async def finish(self, sample_count: int) -> None:
+        """End the input, wait for ffmpeg, and make sure that the MP3 has exactly so many samples.
+
+        Raises Unprocessable for samples that cannot be encoded, StorageFull where the disk is, and Unavailable
+        where the encoder failed: killed, stuck, or its MP3 is not what the samples must give.
+        """
+        if self._is_resampled:
+            flush = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
+            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * flush))
+        self._process.end_input()
+        status = await self._exit_status()
+        if status != 0:
+            raise self._failure(status)
+        try:
+            mp3.seal(self._stdout, self._target, *self._expected(sample_count))
+        except (IncompleteMp3Error, OSError) as error:
+            raise self._failure(status, str(error)) from error
+
+    @property
+    def _is_resampled(self) -> bool:
+        return self._source.sample_rate != self._target.sample_rate
+
+    def _expected(self, sample_count: int) -> tuple[int, list[int]]:
+        """Return the samples that must be heard and the frame counts that are right for them."""
+        rate = self._target.sample_rate
+        if not self._is_resampled:
+            return sample_count, [mp3.frame_count(sample_count, rate)]
+        heard = mp3.resampled_count(sample_count, self._source.sample_rate)
+        # ffmpeg's resampler rounds either way.
+        encoded = range(heard + _FLUSH_SAMPLES - 2, heard + _FLUSH_SAMPLES + 3)
+        return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
+
+    async def _exit_status(self) -> int:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                return await self._process.wait()
+        except TimeoutError as error:
+            raise self._stuck() from error
+
+    def _failure(self, status: int, reason: str = "") -> ServiceError:
+        words = self._process.last_words
+        if "No space left on device" in words or "Disk quota exceeded" in words:
+            metrics.ENCODER_FAILURES.labels("storage_full").inc()
+            return StorageFull("storage_full", "There is no room for this recording now. Try again later.")
+        is_about_samples = any(name in words for name in _ABOUT_SAMPLES)
+        if status in _UNENCODABLE and is_about_samples and self._source.codec.startswith("f"):
+            metrics.ENCODER_FAILURES.labels("unencodable_audio").inc()
+            return Unprocessable("unencodable_audio", "A sample is not a number, infinite or far out of range.")
+        if status in _NOT_STARTED:
+            return _not_started(words.strip())
+        metrics.ENCODER_FAILURES.labels("failed").inc()
+        log.error("encoder_failed", status=status, reason=reason, last_words=words)
+        return Unavailable("encoder_failed", "The encoder failed on this upload. Try again.")
+
+    def _stuck(self) -> ServiceError:
+        metrics.ENCODER_FAILURES.labels("stuck").inc()
+        log.error("encoder_stuck", pid=self._process.pid, seconds=self._stall_seconds)
+        return Unavailable("encoder_failed", "The encoder stopped on this upload. Try again.")
+
+
+def _not_started(reason: str) -> Unavailable:
+    metrics.ENCODER_FAILURES.labels("not_started").inc()
+    log.error("encoder_not_started", reason=reason)
+    return Unavailable("encoder_unavailable", "The encoder cannot be started. Try again later.")

@@ -1,0 +1,128 @@
+"""Splits a WAV that arrives in pieces into its header and its samples.
+
+Only the samples go on to the encoder, so no chunk that a stranger wrote is parsed by anything but us.
+"""
+
+from service.audio.wav_header import WavHeader, parse_header
+from service.errors import Unprocessable
+
+# A RIFF file's 32-bit sizes cannot describe more than this, so a longer body means that they wrapped.
+MAX_RIFF_BYTES = 2**32 + 8
+
+
+class WavReader:
+    """Splits a WAV that arrives in pieces into its header and its samples.
+
+    Memory stays at a few bytes whatever the pieces' and chunks' sizes: unknown chunks are skipped, not kept.
+    """
+
+    def __init__(self) -> None:
+        self.header: WavHeader | None = None
+        self.byte_count = 0
+        self.data_byte_count = 0
+        self._parser = parse_header()
+        self._wanted = next(self._parser)
+        self._pending = bytearray()
+        self._partial = b""
+        self._tail = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take the body's next piece and return the samples that are complete with it.
+
+        Raises UnsupportedMedia for what is no WAV and Unprocessable for a WAV that we refuse, each as soon as
+        the bytes that show it are here.
+        """
+        self.byte_count += len(piece)
+        if self.header is None:
+            piece = self._feed_header(piece)
+        if self.header is None:
+            return b""
+        if self.header.data_size is not None:
+            piece = self._cut(piece, self.header.data_size)
+            if self.header.is_riff and self.byte_count > MAX_RIFF_BYTES:
+                raise Unprocessable(
+                    "size_wrapped",
+                    "This WAV is over 4 GiB, more than its 32-bit sizes can say. Send it as RF64.",
+                    offset=self.byte_count,
+                )
+        self.data_byte_count += len(piece)
+        return self._whole_samples(piece, self.header.block_align)
+
+    def finish(self) -> int:
+        """Take the end of the body and return the number of samples per channel.
+
+        Raises Unprocessable where samples are missing that the header declares, or where there are none.
+        """
+        if self.byte_count == 0:
+            raise Unprocessable("empty", "The body has no bytes. Send a WAV.", offset=0)
+        if self.header is None:
+            raise Unprocessable(
+                "truncated",
+                "The body ends inside the WAV's header. Send the whole file.",
+                offset=self.byte_count,
+            )
+        declared = self.header.data_size
+        if declared is not None and self.data_byte_count < declared:
+            raise Unprocessable(
+                "truncated",
+                f"The WAV declares {declared} bytes of samples and only {self.data_byte_count} arrived. "
+                "Send the whole file.",
+                offset=self.byte_count,
+            )
+        sample_count = self.data_byte_count // self.header.block_align
+        if sample_count == 0:
+            raise Unprocessable("empty", "The WAV has a header and no samples.", offset=self.byte_count)
+        return sample_count
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say what was odd about a finished WAV and did not stop us."""
+        found = []
+        if self.header is not None and (rest := self.data_byte_count % self.header.block_align):
+            found.append(f"The last {rest} bytes are less than one sample and were left out.")
+        if len(self._tail) == _TAIL_BYTES and not _is_chunk_id(self._tail[-4:]) and not _is_chunk_id(self._tail[:4]):
+            found.append("Bytes after the declared samples that are no chunk were ignored.")
+        return tuple(found)
+
+    def _feed_header(self, piece: bytes) -> bytes:
+        self._pending += piece
+        while True:
+            if self._wanted < 0:  # a skip: forget what is here of it
+                skipped = min(-self._wanted, len(self._pending))
+                del self._pending[:skipped]
+                self._wanted += skipped
+            if self._wanted < 0 or len(self._pending) < self._wanted:
+                return b""
+            taken = bytes(self._pending[: self._wanted])
+            del self._pending[: self._wanted]
+            try:
+                self._wanted = self._parser.send(taken)
+            except StopIteration as parsed:
+                self.header = parsed.value
+                rest, self._pending = bytes(self._pending), bytearray()
+                return rest
+
+    def _whole_samples(self, piece: bytes, block_align: int) -> bytes:
+        if self._partial:
+            piece = self._partial + piece
+        rest = len(piece) % block_align
+        if not rest:
+            self._partial = b""
+            return piece
+        self._partial = piece[-rest:]
+        return piece[:-rest]
+
+    def _cut(self, piece: bytes, data_size: int) -> bytes:
+        room = data_size - self.data_byte_count
+        if len(piece) <= room:
+            return piece
+        if len(self._tail) < _TAIL_BYTES:
+            self._tail = (self._tail + piece[room : room + _TAIL_BYTES])[:_TAIL_BYTES]
+        return piece[:room]
+
+
+# A chunk's name starts right after the samples or, writers differ, after a pad byte.
+_TAIL_BYTES = 5
+
+
+def _is_chunk_id(name: bytes) -> bool:
+    return all(0x20 <= byte < 0x7F for byte in name)  # noqa: PLR2004 - printable ASCII

@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, the schema, and one typed function for each SQL statement."""

@@ -1,0 +1,91 @@
+"""Records: one typed function per statement."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from service.database.pool import Database, Row, read_query
+from service.models import Record, User, UserLimits
+
+_INSERT = read_query("insert_record")
+_SELECT_BY_ID = read_query("select_record_by_id")
+_SELECT_BY_USER = read_query("select_records_by_user")
+_DELETE = read_query("delete_record")
+_SELECT_KNOWN_IDS = read_query("select_known_record_ids")
+
+
+# For this long after its upload a key answers with the record.
+IDEMPOTENCY_KEY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a user's list of records; it stays valid when its record is deleted."""
+
+    created_at: datetime
+    id: UUID
+
+
+class Insertion(NamedTuple):
+    """Whether a record is kept and, where it is not, what was missing: if neither is, it was room."""
+
+    is_kept: bool
+    has_owner: bool
+    has_key: bool
+
+
+async def insert_record(
+    database: Database, record: Record, idempotency_key: str | None, limits: UserLimits
+) -> Insertion:
+    """Keep a record whose MP3 is in the storage already; a second call with the same id changes nothing.
+
+    It is not kept where the user is gone or holds all that it may, or where the key has passed to another upload.
+    Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
+    """
+    parameters = asdict(record) | {
+        "warnings": list(record.warnings),
+        "idempotency_key": idempotency_key,
+        "key_seconds": IDEMPOTENCY_KEY_SECONDS,
+        "max_records": limits.max_records,
+        "max_bytes": limits.max_bytes,
+    }
+    [row] = await database.fetch_all(_INSERT, parameters)
+    insertion = Insertion(*row)
+    if not insertion.is_kept and await find_record(database, record.id) is not None:
+        # An earlier run, whose answer was lost, was still under way when this one began.
+        return insertion._replace(is_kept=True)
+    return insertion
+
+
+async def select_records(database: Database, user: User, limit: int, after: Position | None) -> list[Record]:
+    """Return up to `limit` of a user's records, newest first, from behind `after` on."""
+    parameters = {
+        "user_id": user.id,
+        "limit": limit,
+        "after_created_at": after.created_at if after else None,
+        "after_id": after.id if after else None,
+    }
+    return [_record(row) for row in await database.fetch_all(_SELECT_BY_USER, parameters)]
+
+
+async def delete_record(database: Database, record: Record) -> None:
+    """Delete a record, if it is still there; its file is."""
+    # Whether it was there remains unsaid: a deletion whose answer was lost is run again, and finds nothing then.
+    await database.fetch_all(_DELETE, {"id": record.id})
+
+
+async def find_record(database: Database, record_id: UUID) -> Record | None:
+    """Return the record of that id, if there is one."""
+    row = await database.fetch_one(_SELECT_BY_ID, {"id": record_id})
+    return _record(row) if row else None
+
+
+async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the ids that have a record."""
+    return {row[0] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
+
+
+def _record(row: Row) -> Record:
+    return Record(*row[:9], warnings=tuple(row[9]), created_at=row[10])  # type: ignore[misc] # a row is of Any

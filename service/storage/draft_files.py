@@ -1,0 +1,133 @@
+"""Files that are being written and that nobody can see: in every storage an MP3 begins as one, on this machine."""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+
+from service.cancellation import to_the_end
+from service.errors import StorageFull, Unavailable
+from service.storage import StoredFile
+
+log = structlog.stdlib.get_logger()
+
+_SUFFIX = ".mp3"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDraft:
+    """An open draft; `name` is None for a nameless one."""
+
+    descriptor: int
+    name: Path | None
+
+    @property
+    def path(self) -> Path:
+        """Where it can be opened and linked from while it is open."""
+        return self.name or Path(f"/proc/self/fd/{self.descriptor}")
+
+    def measure(self) -> StoredFile:
+        """Read it from its begin and return its size and its sha256; this takes a while. Raises OSError."""
+        with os.fdopen(self.descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return StoredFile(size=os.fstat(self.descriptor).st_size, sha256=sha256)
+
+    def discard(self) -> None:
+        """Close it and take away its name. Raises OSError."""
+        os.close(self.descriptor)
+        if self.name is not None:
+            self.name.unlink(missing_ok=True)
+
+
+class Drafts:
+    """A directory of drafts.
+
+    `nameless` drafts (O_TMPFILE) vanish with the process that writes them. NFS and some other file systems
+    have none; there, and with `nameless=False`, drafts are named and locked, and `prepare` removes those whose
+    writer died.
+    """
+
+    def __init__(self, directory: Path, *, min_free_bytes: int = 0, nameless: bool = True) -> None:
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._nameless = nameless
+
+    def prepare(self) -> None:
+        """Make the directory and clear away abandoned drafts. Raises OSError."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for draft in self._directory.iterdir():
+            _remove_if_abandoned(draft)
+
+    async def require_room(self) -> None:
+        """Raise StorageFull while less than `min_free_bytes` are free, and Unavailable where there is no disk."""
+        with translated_errors():
+            state = await asyncio.to_thread(os.statvfs, self._directory)
+            if state.f_bavail * state.f_frsize < self._min_free_bytes:
+                raise OSError(errno.ENOSPC, "less than the reserve is free")
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[LocalDraft]:
+        """Open a draft for the length of the block. Raises StorageFull and Unavailable."""
+        with translated_errors():
+            draft = await self._open()
+        try:
+            yield draft
+        finally:
+            draft.discard()
+
+    async def _open(self) -> LocalDraft:
+        opening = asyncio.create_task(asyncio.to_thread(self._open_now))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                (await to_the_end(opening)).discard()  # the thread does not know that nobody wants it any more
+            raise
+
+    def _open_now(self) -> LocalDraft:
+        if self._nameless:
+            try:
+                return LocalDraft(os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None)
+            except OSError as error:
+                if error.errno not in _NO_NAMELESS_FILES:
+                    raise
+        name = self._directory / f"{uuid4()}{_SUFFIX}"
+        descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return LocalDraft(descriptor, name)
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the disk's errors into StorageFull and Unavailable, and log the latter."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("storage_full", "There is no room for this recording now. Try again later.") from error
+        raise unavailable(str(error)) from error
+
+
+def unavailable(reason: str) -> Unavailable:
+    """Log why a storage does not work, and return the refusal, which does not tell."""
+    log.error("storage_failed", reason=reason)
+    return Unavailable("storage_unavailable", "Recordings cannot be kept or read now. Try again later.")
+
+
+def _remove_if_abandoned(draft: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):  # removed by another just now; being written
+        with draft.open("r+b") as file:  # NFS locks only what is open for writing
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
+        log.info("abandoned_draft_removed", draft=draft.name)

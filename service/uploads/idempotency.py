@@ -1,0 +1,65 @@
+"""Safe retries: one key, one record, however often and through whichever replica it is sent."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from service.database.pool import Database, read_query
+from service.database.records import find_record
+from service.errors import NotFound, Unprocessable
+from service.models import Record, User
+from service.uploads.ingest import upload_running
+from service.uploads.leases import LEASE_SECONDS, Leases
+
+log = structlog.stdlib.get_logger()
+
+_INSERT = read_query("insert_idempotency_key")
+_SELECT = read_query("select_idempotency_key")
+
+LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentUpload:
+    """A key as a client sent it with an upload; `fingerprint` is a hash of what makes it that upload."""
+
+    key: str
+    fingerprint: bytes
+
+
+async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentUpload) -> Record | None:
+    """Take the key for an upload, or return the record that it made already.
+
+    If the upload ends without a record the key is free again; if this process is killed it is so when the lease
+    runs out. Raises Conflict while another upload has the key, NotFound where its record has been deleted, and
+    Unprocessable where the key came with another upload.
+    """
+    parameters = {
+        "user_id": user.id,
+        "key": upload.key,
+        "upload_id": upload_id,
+        "fingerprint": upload.fingerprint,
+        "lease_seconds": LEASE_SECONDS,
+    }
+    leases.hold(upload_id)
+    if await leases.database.fetch_one(_INSERT, parameters) is not None:
+        return None
+    return await _find_replay(leases.database, user, upload)
+
+
+async def _find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record:
+    row = await database.fetch_one(_SELECT, {"user_id": user.id, "key": upload.key})
+    if row is None:  # freed a moment ago: the retry that this asks for will get it
+        raise upload_running()
+    upload_id, fingerprint, is_done = row
+    if bytes(fingerprint) != upload.fingerprint:
+        raise Unprocessable(
+            "idempotency_key_reused", "This Idempotency-Key came with another upload. Use a new key for a new upload."
+        )
+    if not is_done:
+        raise upload_running()
+    record = await find_record(database, upload_id)
+    if record is None:
+        raise NotFound("record_not_found", "The record of this Idempotency-Key has been deleted.")
+    return record

@@ -1,0 +1,30 @@
+"""What the composition root hands to the routes."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+from aiohttp import web
+
+from service.database.pool import Database
+from service.health import Health
+from service.storage import Storage
+from service.uploads.admission import Admission
+from service.uploads.ingest import Ingest
+from service.uploads.leases import Leases
+from service.web.body import BodyLimits
+
+ADMISSION = web.AppKey("admission", Admission)
+BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
+DATABASE = web.AppKey("database", Database)
+HEALTH = web.AppKey("health", Health)
+INGEST = web.AppKey("ingest", Ingest)
+LEASES = web.AppKey("leases", Leases)
+PUBLIC_URL = web.AppKey("public_url", str)
+TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
+STORAGE: web.AppKey[Storage] = web.AppKey("storage")
+
+# What a request's log line tells, set on the way.
+OUTCOME = web.RequestKey("outcome", str)
+REQUEST_ID = web.RequestKey("request_id", str)
+TRANSPORT = web.RequestKey("transport", str)
+USER_ID = web.RequestKey("user_id", int)

@@ -1,0 +1,79 @@
+"""Each request's id, its one log line and its metrics."""
+
+import re
+from uuid import uuid4
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractAccessLogger
+
+from service import metrics
+from service.web.app_keys import OUTCOME, REQUEST_ID, TRANSPORT, USER_ID
+from service.web.proxies import client_address
+
+log = structlog.stdlib.get_logger()
+
+REQUEST_ID_HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics"}
+
+
+def request_id(request: web.BaseRequest) -> str:
+    """Return the id that the client or a proxy gave the request, else a new one; it stays the request's."""
+    if REQUEST_ID not in request:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    return request[REQUEST_ID]
+
+
+class RequestLog(AbstractAccessLogger):
+    """Logs and counts each request when its answer has been sent, by the route's pattern.
+
+    A download's path is a permission and a query may hold a token: neither is logged.
+    """
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Take a request that has been answered in `time` seconds."""
+        route = _route(request)
+        _measure(request, response, route)
+        if route in _QUIET_ROUTES and response.status < 500:  # noqa: PLR2004 - server errors
+            return
+        log.info(
+            "request",
+            method=request.method,
+            route=route,
+            status=response.status,
+            seconds=round(time, 4),
+            outcome=request.get(OUTCOME, "ok"),
+            **({"user_id": request[USER_ID]} if USER_ID in request else {}),
+            bytes_in=request.content.total_bytes,
+            bytes_out=_body_size(request, response),
+            remote=client_address(request),
+            request_id=request_id(request),
+        )
+
+
+def _route(request: web.BaseRequest) -> str:
+    """Return the pattern of the request's route; what is no HTTP has none."""
+    match = getattr(request, "_match_info", None)  # the public property asserts that there is one
+    resource = match.route.resource if match is not None else None
+    return resource.canonical if resource is not None else "none"
+
+
+def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str) -> None:
+    method = request.method if request.method in _METHODS else "other"
+    metrics.REQUESTS.labels(method, route, response.status).inc()
+    metrics.RECEIVED_BYTES.inc(request.content.total_bytes)
+    metrics.SENT_BYTES.inc(_body_size(request, response))
+    if TRANSPORT in request:
+        metrics.UPLOADS.labels(request.get(OUTCOME, "created"), request[TRANSPORT]).inc()
+    if isinstance(response, web.FileResponse):
+        metrics.DOWNLOADS.labels(response.status).inc()
+
+
+def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
+    # Not response.body_length: that counts the headers, and nothing of what sendfile sends.
+    return 0 if request.method == hdrs.METH_HEAD else response.content_length or 0
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}

@@ -1,0 +1,77 @@
+"""The API's own description: the OpenAPI document, and Swagger UI to read it and try it."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from service import __version__
+from service.web.presentation import base_url
+
+_FOLDER = Path(__file__).parents[1]
+_ASSETS = {
+    "favicon-32x32.png": "image/png",
+    "start.js": "text/javascript; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
+}
+# Relative addresses, so that the page works behind a proxy that serves us below a path.
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>wavepress: API</title>
+<link rel="icon" type="image/png" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<div id="swagger-ui"></div>
+<noscript>This page needs JavaScript; <a href="openapi.json">openapi.json</a> does not.</noscript>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</html>
+"""
+_HEADERS = {
+    # data: are the icons in Swagger UI's own style sheet, blob: the images that it was answered; its player loads MP3s
+    # by their address.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def _read_document() -> bytes:
+    """Return the document without its servers, which each request names, and without the brace at its end."""
+    document = json.loads((_FOLDER / "openapi.json").read_text(encoding="utf-8"))
+    document["info"]["version"] = __version__
+    return json.dumps(document).encode().removesuffix(b"}")
+
+
+_OPEN_DOCUMENT = _read_document()
+
+
+def openapi_document(url: str) -> bytes:
+    """Return the OpenAPI document of a service that its clients call `url`."""
+    return b'%s, "servers": %s}\n' % (_OPEN_DOCUMENT, json.dumps([{"url": url}]).encode())
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """GET /openapi.json: the document, for this version and at the address it was asked for."""
+    return web.Response(body=openapi_document(base_url(request)), content_type="application/json")
+
+
+async def swagger_ui(_request: web.Request) -> web.Response:
+    """GET /docs: Swagger UI, all of it from here."""
+    return web.Response(text=_PAGE, content_type="text/html", headers=_HEADERS)
+
+
+async def swagger_asset(request: web.Request) -> web.Response:
+    """GET /docs/{asset}: one of the files that the page is made of."""
+    content_type = _ASSETS.get(request.match_info["asset"])
+    if content_type is None:
+        raise web.HTTPNotFound
+    headers = _HEADERS | {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "public, max-age=3600"}
+    path = _FOLDER / "swagger_ui" / request.match_info["asset"]
+    return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)

@@ -1,0 +1,113 @@
+"""Serves MP3s: conditions, ranges and names."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+from aiohttp import hdrs, web
+
+from service.database.records import find_record
+from service.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
+from service.models import Record
+from service.web.app_keys import BODY_LIMITS, DATABASE, STORAGE
+from service.web.digests import repr_digest
+from service.web.presentation import content_disposition
+from service.web.sending import give_up_on_stalled_reader, local_file_response, send_remote_file
+
+log = structlog.stdlib.get_logger()
+
+_BYTE_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.IGNORECASE)
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """GET /records/{id}.mp3: whoever knows the unguessable address may have the MP3."""
+    record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
+    if record is None:
+        raise no_such_record()
+    return await mp3_response(request, record)
+
+
+def no_such_record() -> NotFound:
+    """Return the refusal for a record that is not there, or not the caller's."""
+    return NotFound("record_not_found", "There is no such record.")
+
+
+async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
+    """Answer with the record's MP3, as much of it as the request's conditions and range ask for.
+
+    Raises PreconditionFailed, RangeNotSatisfiable, and NotFound where the storage has lost the file.
+    """
+    last_modified = record.created_at.replace(microsecond=0)
+    headers = {
+        hdrs.ETAG: f'"{record.sha256}"',
+        hdrs.LAST_MODIFIED: format_datetime(last_modified.astimezone(UTC), usegmt=True),
+        "Repr-Digest": repr_digest(record.sha256),
+        hdrs.CACHE_CONTROL: "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    if _is_known(request, record, last_modified):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    wanted = _wanted_range(request, record, headers)
+    headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
+    headers[hdrs.CONTENT_DISPOSITION] = content_disposition(record.filename)
+    give_up_on_stalled_reader(request, request.app[BODY_LIMITS].stall_seconds)
+    file = request.app[STORAGE].locate(record.id)
+    try:
+        if isinstance(file, Path):
+            return await local_file_response(file, wanted, headers)
+        return await send_remote_file(request, file, record.size, wanted, headers)
+    except FileNotFoundError as error:
+        log.error("file_missing", record=f"{record.id.hex[:8]}...")
+        raise no_such_record() from error
+
+
+def _is_known(request: web.Request, record: Record, last_modified: datetime) -> bool:
+    """Return whether the client has the MP3 already, by its conditions in the order of RFC 9110 13.2.2.
+
+    Raises PreconditionFailed where it asks for another version.
+    """
+    if request.if_match is not None:
+        is_wanted = any(etag.value in {"*", record.sha256} and not etag.is_weak for etag in request.if_match)
+    else:
+        is_wanted = request.if_unmodified_since is None or last_modified <= request.if_unmodified_since
+    if not is_wanted:
+        raise PreconditionFailed(
+            "precondition_failed",
+            "The MP3 is another version than the one that If-Match or If-Unmodified-Since asks for.",
+        )
+    if request.if_none_match is not None:
+        return any(etag.value in {"*", record.sha256} for etag in request.if_none_match)
+    return request.if_modified_since is not None and last_modified <= request.if_modified_since
+
+
+def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, str]) -> range | None:
+    wanted = request.headers.getall(hdrs.RANGE, [])
+    is_same_version = request.headers.get(hdrs.IF_RANGE) in {None, headers[hdrs.ETAG], headers[hdrs.LAST_MODIFIED]}
+    if len(wanted) != 1 or not is_same_version or request.method != hdrs.METH_GET:
+        return None
+    return byte_range(wanted[0], record.size)
+
+
+def byte_range(wanted: str, size: int) -> range | None:
+    """Return the bytes that a Range header asks for, of a file with `size` bytes.
+
+    None stands for the whole file: RFC 9110 has any other header ignored. Raises RangeNotSatisfiable.
+    """
+    found = _BYTE_RANGE.fullmatch(wanted)
+    if found is None or found.groups() == (None, None):
+        return None
+    first, last = (int(number) if number is not None else None for number in found.groups())
+    if first is not None and last is not None and last < first:
+        return None
+    if first is None:
+        first, last = size - min(last or 0, size), None
+    if first >= size:
+        detail = f"This MP3 has {size} bytes. Ask for a range within them."
+        raise RangeNotSatisfiable("range_not_satisfiable", detail, size=size)
+    return range(first, size if last is None else min(last + 1, size))

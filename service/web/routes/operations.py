@@ -1,0 +1,36 @@
+"""Routes for operators: liveness, readiness, metrics."""
+
+import asyncio
+
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service import metrics
+from service.web.app_keys import ADMISSION, HEALTH, OUTCOME
+from service.web.errors import problem
+from service.web.presentation import json_response
+
+
+async def live(_request: web.Request) -> web.Response:
+    """GET /health/live: the process answers, and that is all it says."""
+    return json_response({"status": "live"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """GET /health/ready: 200 where an upload would be taken now, else 503 with the checks that fail."""
+    if not request.app[ADMISSION].is_open:
+        results = {"shutdown": "The service is shutting down."}
+    else:
+        results = await request.app[HEALTH].results()
+    failing = {name: result for name, result in results.items() if result != "ok"}
+    if not failing:
+        return json_response({"status": "ready", "checks": results})
+    request[OUTCOME] = "not_ready"
+    detail = " ".join(f"{name}: {result}" for name, result in failing.items())
+    return problem(503, "not_ready", "Not ready", detail)
+
+
+async def expose_metrics(_request: web.Request) -> web.Response:
+    """GET /metrics: Prometheus' text format."""
+    body = await asyncio.to_thread(metrics.exposition)
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})

@@ -1,0 +1,126 @@
+"""Routes for records: two ways to upload, and what an owner can do with what is kept."""
+
+import contextlib
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from aiohttp import hdrs, web
+from multidict import MultiDict
+from yarl import URL
+
+from service.database.records import Position, delete_record, find_record, select_records
+from service.errors import ServiceError, Unprocessable
+from service.models import Record, User
+from service.web.app_keys import DATABASE, STORAGE
+from service.web.auth import authenticate
+from service.web.presentation import base_url, json_response, record_json, record_url
+from service.web.routes.downloads import no_such_record
+from service.web.upload_body import UploadBody, declared_type, open_multipart, open_raw, require_wav_type
+from service.web.upload_request import Taken, replay_headers, shed_load, take_upload
+
+_PAGE = 100
+_LARGEST_PAGE = 1000
+
+
+async def post_record(request: web.Request) -> web.Response:
+    """POST /records: a WAV as multipart/form-data or as the body itself."""
+    shed_load(request)
+    user = await authenticate(request)
+    is_form = request.content_type == "multipart/form-data"
+    if not is_form:
+        require_wav_type(declared_type(request))
+
+    async def open_body() -> UploadBody:
+        body = await open_multipart(request) if is_form else open_raw(request)
+        require_wav_type(body.content_type)
+        return body
+
+    return _created(request, await take_upload(request, user, open_body))
+
+
+async def put_record(request: web.Request) -> web.Response:
+    """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it; its first bytes tell its type."""
+    shed_load(request)
+    user = await authenticate(request)
+    body = open_raw(request, request.match_info.get("filename", ""))
+
+    async def open_body() -> UploadBody:
+        return body
+
+    return _created(request, await take_upload(request, user, open_body))
+
+
+async def get_record(request: web.Request) -> web.Response:
+    """GET /records/{id}: the record as JSON, for its owner."""
+    user = await authenticate(request)
+    record = await _own_record(request, user)
+    return json_response(record_json(request, record))
+
+
+async def list_records(request: web.Request) -> web.Response:
+    """GET /records: the owner's records, newest first, page by page."""
+    user = await authenticate(request)
+    limit, after = _limit(request), _after(request)
+    records = await select_records(request.app[DATABASE], user, limit + 1, after)
+    page = records[:limit]
+    url, headers = None, MultiDict[str]()
+    if len(records) > limit:
+        last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
+        url = str(URL(f"{base_url(request)}/records").with_query(limit=str(limit), after=last))
+        headers[hdrs.LINK] = f'<{url}>; rel="next"'
+    return json_response({"records": [record_json(request, record) for record in page], "next": url}, headers=headers)
+
+
+async def remove_record(request: web.Request) -> web.Response:
+    """DELETE /records/{id}: the row goes first, so that no row is ever without its file."""
+    user = await authenticate(request)
+    record = await _own_record(request, user)
+    await delete_record(request.app[DATABASE], record)
+    await delete_files(request, [record.id])
+    return web.Response(status=204)
+
+
+async def delete_files(request: web.Request, record_ids: Iterable[UUID]) -> None:
+    """Delete the files of records whose rows are gone; what the disk does not let go is left to the sweep."""
+    for record_id in record_ids:
+        with contextlib.suppress(ServiceError):  # it is logged; to everybody outside the record is gone
+            await request.app[STORAGE].delete(record_id)
+
+
+async def _own_record(request: web.Request, user: User) -> Record:
+    record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
+    if record is None or record.user_id != user.id:
+        raise no_such_record()
+    return record
+
+
+def _created(request: web.Request, taken: Taken) -> web.Response:
+    """Answer with the record as JSON or, for scripts, its address as text: 201, or 200 for an earlier one."""
+    url = record_url(request, taken.record)
+    status = 200 if taken.is_replay else 201
+    headers = {hdrs.LOCATION: url} | replay_headers(taken)
+    if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip().lower() == "text/plain":
+        return web.Response(status=status, text=f"{url}\n", headers=headers)
+    return json_response(record_json(request, taken.record), status=status, headers=headers)
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(_PAGE))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _LARGEST_PAGE):
+        raise Unprocessable("invalid_limit", f"limit is a whole number from 1 to {_LARGEST_PAGE}.")
+    return int(text)
+
+
+def _after(request: web.Request) -> Position | None:
+    text = request.query.get("after")
+    if text is None:
+        return None
+    created_at, _, record_id = text.partition(",")
+    try:
+        position = Position(datetime.fromisoformat(created_at), UUID(record_id))
+    except ValueError:
+        position = None
+    if position is None or position.created_at.tzinfo is None:
+        raise Unprocessable("invalid_after", "after is taken from the page before: follow its next link as it is.")
+    return position

@@ -1,0 +1,60 @@
+"""The table of routes."""
+
+from aiohttp import hdrs, web
+
+from service.web.body import defer_continue
+from service.web.routes import docs, downloads, front_page, older_apis, operations, records, users
+
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+_ROUTES = [
+    (hdrs.METH_GET, "/", front_page.front_page),
+    (hdrs.METH_GET, "/docs", docs.swagger_ui),
+    (hdrs.METH_GET, "/docs/{asset}", docs.swagger_asset),
+    (hdrs.METH_GET, "/openapi.json", docs.openapi),
+    (hdrs.METH_GET, "/health/live", operations.live),
+    (hdrs.METH_GET, "/health/ready", operations.ready),
+    (hdrs.METH_POST, "/users", users.create_user),
+    (hdrs.METH_GET, "/users/me", users.get_me),
+    (hdrs.METH_DELETE, "/users/me", users.remove_me),
+    (hdrs.METH_POST, "/users/me/token", users.renew_token),
+    (hdrs.METH_GET, "/records", records.list_records),
+    (hdrs.METH_POST, "/records", records.post_record),
+    (hdrs.METH_PUT, "/records", records.put_record),
+    (hdrs.METH_PUT, "/records/", records.put_record),
+    (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}.mp3", downloads.download),
+    (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}", records.get_record),
+    (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}", records.remove_record),
+    (hdrs.METH_PUT, "/records/{filename}", records.put_record),
+    (hdrs.METH_POST, "/user", older_apis.post_user_a),
+    (hdrs.METH_POST, "/audiotrack", older_apis.post_audiotrack),
+    (hdrs.METH_GET, "/audiotrack", older_apis.get_audiotrack),
+    (hdrs.METH_POST, "/api_v1/users", users.create_user),
+    (hdrs.METH_POST, "/api_v1/users/", users.create_user),
+    (hdrs.METH_POST, "/api_v1/records", older_apis.post_record_b),
+    (hdrs.METH_POST, "/api_v1/records/", older_apis.post_record_b),
+    (hdrs.METH_GET, "/api_v1/records", older_apis.get_record_b),
+    (hdrs.METH_GET, "/api_v1/records/", older_apis.get_record_b),
+]
+
+
+def add_routes(app: web.Application, *, with_metrics: bool) -> None:
+    """Add every route, and behind them one that refuses all else without asking for its body."""
+    metrics_route = (hdrs.METH_GET, "/metrics", operations.expose_metrics)
+    for method, path, handler in [*_ROUTES, metrics_route] if with_metrics else _ROUTES:
+        methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
+        for one in methods:
+            app.router.add_route(one, path, handler, expect_handler=defer_continue)
+    app.router.add_route(hdrs.METH_ANY, "/{anything:.*}", _refuse, expect_handler=defer_continue)
+
+
+async def _refuse(request: web.Request) -> web.Response:
+    """Answer 404 or 405, which aiohttp would do only after it has sent "100 Continue"."""
+    own = request.match_info.route.resource
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        if resource is not own:
+            allowed |= (await resource.resolve(request))[1]
+    if allowed:
+        raise web.HTTPMethodNotAllowed(request.method, sorted(allowed))
+    raise web.HTTPNotFound

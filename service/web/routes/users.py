@@ -1,0 +1,93 @@
+"""Routes for users."""
+
+import json
+from datetime import UTC
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from service.database.users import delete_user, insert_user, update_token
+from service.errors import MalformedRequest, TooLarge, Unprocessable
+from service.web.app_keys import BODY_LIMITS, DATABASE
+from service.web.auth import authenticate
+from service.web.body import Body, check_headers
+from service.web.presentation import json_response
+from service.web.routes.records import delete_files
+from service.web.upload_body import read_form
+
+_LARGEST_BODY = 16 * 1024
+
+
+async def create_user(request: web.Request) -> web.Response:
+    """POST /users: answer 201 with the new user's id and its token, which is shown this once."""
+    user, token = await insert_user(request.app[DATABASE], await read_username(request))
+    return json_response({"id": user.id, "username": user.username, "token": str(token)}, status=201)
+
+
+async def get_me(request: web.Request) -> web.Response:
+    """GET /users/me: who the token belongs to, and how much the user keeps."""
+    user = await authenticate(request)
+    return json_response(
+        {
+            "id": user.id,
+            "username": user.username,
+            "created_at": user.created_at.astimezone(UTC).isoformat(),
+            "records": user.record_count,
+            "bytes": user.byte_count,
+        }
+    )
+
+
+async def renew_token(request: web.Request) -> web.Response:
+    """POST /users/me/token: answer with a new token; the old one is dead at once."""
+    user = await authenticate(request)
+    return json_response({"token": str(await update_token(request.app[DATABASE], user))})
+
+
+async def remove_me(request: web.Request) -> web.Response:
+    """DELETE /users/me: the user goes, with all records and their files."""
+    user = await authenticate(request)
+    await delete_files(request, await delete_user(request.app[DATABASE], user))
+    return web.Response(status=204)
+
+
+async def read_username(request: web.Request) -> str:
+    """Return the username of the query, a form or a JSON body.
+
+    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable where there is no name in it.
+    """
+    if "username" in request.query:
+        return request.query["username"]
+    check_headers(request, request.app[BODY_LIMITS])
+    username: object
+    if request.content_type == "multipart/form-data":
+        username = (await read_form(request)).get("username")
+    else:
+        body = await _read_small_body(request)
+        is_form = request.content_type == "application/x-www-form-urlencoded"
+        # curl -d declares JSON as a form, too.
+        username = _form_username(body) if is_form and not body.lstrip().startswith(b"{") else _json_username(body)
+    if not isinstance(username, str):
+        raise Unprocessable("invalid_username", 'Send a name as username, such as {"username": "ann"}.')
+    return username
+
+
+def _form_username(body: bytes) -> object:
+    return parse_qs(body.decode("utf-8", "replace")).get("username", [None])[0]
+
+
+def _json_username(body: bytes) -> object:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest("malformed_json", 'The body is no JSON. Send {"username": "ann"}.') from error
+    return document.get("username") if isinstance(document, dict) else None
+
+
+async def _read_small_body(request: web.Request) -> bytes:
+    content = b""
+    async for piece in Body(request, request.app[BODY_LIMITS]).pieces():
+        content += piece
+        if len(content) > _LARGEST_BODY:
+            raise TooLarge("too_large", f"This body may have {_LARGEST_BODY} bytes.", offset=_LARGEST_BODY)
+    return content

@@ -1,0 +1,1 @@
+"""What several tests use: inputs, clients, and looks at what the service keeps."""

@@ -1,0 +1,413 @@
+"""The corpus: WAVs that somebody made wrong, by accident or on purpose, each with the word it must get.
+
+`REFUSED` names what is no WAV or none that we take; `TAKEN` what looks odd and is a WAV all the same, with the
+number of samples that must come out of it. `outcomes` throws any number of bodies at a service.
+"""
+
+import asyncio
+import io
+import struct
+import zipfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from math import inf, nan
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tests.support import mp3s, wavs
+from tests.support.client import Answer, Service
+from tests.support.wavs import F32, F64, GUID_TAIL, UNKNOWN_SIZE, chunk
+
+T = TypeVar("T")
+Outcome = TypeVar("Outcome")
+
+RATE = 8000
+COUNT = 400
+SOUND = wavs.S16.encode(wavs.chirp(COUNT, RATE, 1))
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A body that must be refused."""
+
+    wav: bytes
+    status: int
+    code: str
+
+    @property
+    def verdict(self) -> tuple[int, str]:
+        return self.status, self.code
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A body that must be taken, to its last sample: `sample_count` of them, at `sample_rate`, in `channels`."""
+
+    wav: bytes
+    sample_count: int = COUNT
+    sample_rate: int = RATE
+    channels: int = 1
+
+    @property
+    def expected(self) -> tuple[int, int]:
+        """What a player plays: samples and channels. Frames below 32 kHz cannot hold fewer than 47 samples."""
+        count = mp3s.expected_sample_count(self.sample_count, self.sample_rate)
+        fewest = 47 if mp3s.output_rate(self.sample_rate) < 32000 else 1
+        return max(count, fewest), min(self.channels, 2)
+
+
+async def outcomes(bodies: Mapping[str, T], throw: Callable[[T], Awaitable[Outcome]]) -> dict[str, Outcome]:
+    """Throw all bodies, a few at a time; what each comes to, by its name. No answer in time fails the test."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def outcome(name: str, body: T) -> tuple[str, Outcome]:
+        async with slots:
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    return name, await throw(body)
+            except Exception as error:
+                error.add_note(f"with {name!r}")
+                raise
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(outcome(name, body)) for name, body in bodies.items()]
+    return dict(task.result() for task in tasks)
+
+
+async def played(service: Service, answer: Answer, *, may_warn: bool = False) -> tuple[int, int]:
+    """Return the samples and channels that a player makes of an upload's MP3."""
+    assert answer.status == 201, answer.body
+    mp3 = (await service.get(answer.json["url"])).body
+    samples, channels = (await asyncio.to_thread(mp3s.decode, mp3, may_warn=may_warn)).shape
+    return samples, channels
+
+
+_AT_ONCE = 4
+_PATIENCE_SECONDS = 45
+
+
+def mono(sound: bytes = SOUND, **lies: Any) -> bytes:
+    """Return a short WAV, 8 kHz mono of 16 bits but for what `lies` say."""
+    return wavs.wav(sound, **{"sample_rate": RATE, "channels": 1} | lies)
+
+
+def floats(value: float, sample_format: wavs.SampleFormat = F32, *, at: int | slice = COUNT // 2, **lies: Any) -> bytes:
+    """Return a WAV of floats with that value at one place, or at a slice of them."""
+    samples = wavs.chirp(COUNT, RATE, 1)
+    samples[at] = value
+    return mono(sample_format.encode(samples), sample_format=sample_format, **lies)
+
+
+def fmt(length: int = 16, **lies: Any) -> bytes:
+    """Return the first `length` bytes of a fmt chunk that is otherwise right."""
+    whole = wavs.fmt_chunk(**{"sample_rate": RATE, "channels": 1} | lies)[8:]
+    return chunk(b"fmt ", whole[:length])
+
+
+def riff(*chunks: bytes, container: bytes = b"RIFF", form: bytes = b"WAVE") -> bytes:
+    """Return a container of just these chunks."""
+    content = form + b"".join(chunks)
+    return container + struct.pack("<I", len(content)) + content
+
+
+def data(sound: bytes = SOUND) -> bytes:
+    return chunk(b"data", sound)
+
+
+def ds64(data_size: int, length: int = 28) -> bytes:
+    """Return the first `length` bytes of a ds64 chunk that declares that size."""
+    return chunk(b"ds64", wavs.ds64_chunk(data_size + 72, data_size, data_size // 2)[8:][:length])
+
+
+def rf64(*chunks: bytes) -> bytes:
+    """Return an RF64 of just these chunks, then the sound in a data chunk that leaves its size to ds64."""
+    return riff(*chunks, chunk(b"data", SOUND, declared=UNKNOWN_SIZE), container=b"RF64")
+
+
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr(zipfile.ZipInfo("talk.wav"), content)
+    return archive.getvalue()
+
+
+_HTML = b"<!doctype html><script>alert(1)</script>"
+_M3U8 = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"
+_FFCONCAT = b"ffconcat version 1.0\nfile 'http://127.0.0.1/'\n"
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_W64_GUID = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+
+_NO_WAV = {
+    "RIFX": mono(container="RIFX"),
+    "Wave64": _W64_GUID + struct.pack("<Q", 1000) + b"wave" + bytes(500),
+    "AIFF": b"FORM" + struct.pack(">I", 500) + b"AIFF" + bytes(500),
+    "AIFC": b"FORM" + struct.pack(">I", 500) + b"AIFC" + bytes(500),
+    "FLAC": b"fLaC\0\0\0\x22" + bytes(500),
+    "Ogg": b"OggS\0\x02" + bytes(500),
+    "MP3": b"\xff\xfb\x90\x64" + bytes(500),
+    "ID3v2.2": b"ID3\x02\0\0\0\0\0\0" + bytes(500),
+    "ID3v2.4": b"ID3\x04\0\0\0\0\0\0" + bytes(500),
+    "ID3 in front of a WAV": b"ID3\x03\0\0\0\0\0\0" + mono(),
+    "Core Audio": b"caff\0\x01\0\0" + bytes(500),
+    "AU": b".snd" + struct.pack(">5I", 24, 500, 3, RATE, 1) + bytes(500),
+    "MP4": b"\0\0\0\x20ftypM4A " + bytes(500),
+    "HTML": _HTML,
+    "m3u8": _M3U8,
+    "ffconcat": _FFCONCAT,
+    "zip of a WAV": zipped(mono()),
+    "PNG in front of a WAV": _PNG + mono(),
+    "gzip": b"\x1f\x8b\x08\0" + bytes(500),
+    "PDF": b"%PDF-1.7\n" + bytes(500),
+    "program": b"\x7fELF" + bytes(500),
+    "WAV in base64": b"UklGRkQDAABXQVZFZm10IBAAAAABAAEA",
+    "WAV behind a byte order mark": b"\xef\xbb\xbf" + mono(),
+    "WAV behind an empty line": b"\r\n" + mono(),
+    "magic in lower case": b"riff" + mono()[4:],
+    "magic backwards": b"FFIR" + mono()[4:],
+    "zeros": bytes(1000),
+    "ones": b"\xff" * 1000,
+    "AVI": riff(fmt(), data(), form=b"AVI "),
+    "WebP": riff(chunk(b"VP8 ", bytes(500)), form=b"WEBP"),
+    "MIDI in RIFF": riff(fmt(), data(), form=b"RMID"),
+    "form in lower case": riff(fmt(), data(), form=b"wave"),
+    "AVI in RF64": riff(ds64(800), fmt(), data(), container=b"RF64", form=b"AVI "),
+}
+
+_TAGS = {
+    "no": 0,
+    "Microsoft ADPCM": 2,
+    "IMA ADPCM": 0x11,
+    "GSM 6.10": 0x31,
+    "MPEG layer 2": 0x50,
+    "MP3": 0x55,
+    "Windows Media": 0x161,
+    "AC-3": 0x2000,
+    "Vorbis": 0x674F,
+    "development": 0xFFFF,
+}
+_CODECS = {f"{name} format tag": mono(format_tag=tag) for name, tag in _TAGS.items()} | {
+    "extensible MP3": mono(extensible=True, sub_format_tag=0x55),
+    "extensible in extensible": mono(extensible=True, sub_format_tag=0xFFFE),
+    "GUID of a vendor's own": mono(extensible=True).replace(GUID_TAIL, b"\x80\0\0\xaa\0\x38\x9b\x72"),
+    "ambisonic GUID": mono(extensible=True).replace(b"\0\0\x10\0" + GUID_TAIL, b"\x21\x07\xd3\x11\x86\x44\xc8\xc1\xca"),
+    "0 bits": mono(bits=0),
+    "40 bits": mono(bits=40, block_align=5),
+    "64 bits of integer": mono(bits=64, block_align=8),
+    "65535 bits": mono(bits=65535, block_align=8192),
+    "16 bits of float": mono(format_tag=3),
+    "24 bits of float": mono(format_tag=3, bits=24, block_align=3),
+    "16 bits of A-law": mono(format_tag=6),
+    "16 bits of mu-law": mono(format_tag=7),
+}
+
+_MALFORMED = {
+    "zero block align": mono(block_align=0),
+    "block align of one byte too few": mono(block_align=1),
+    "block align of another channel": mono(block_align=4),
+    "largest block align": mono(block_align=65535),
+    "bits that do not match the block align": mono(bits=8),
+    "24 bits in 4 bytes": mono(bits=24, block_align=4),
+    "channels times bits that wrap": mono(channels=8, bits=32, block_align=0),
+    "no fmt": riff(data()),
+    "fmt behind the data": riff(data(), fmt()),
+    "fmt of 0 bytes": riff(fmt(0), data()),
+    "fmt of 1 byte": riff(fmt(1), data()),
+    "fmt of 14 bytes": riff(fmt(14), data()),
+    "fmt of 15 bytes": riff(fmt(15), data()),
+    "extensible fmt of 16 bytes": riff(fmt(16, extensible=True), data()),
+    "extensible fmt of 39 bytes": riff(fmt(39, extensible=True), data()),
+    "fmt twice": riff(fmt(), fmt(), data()),
+    "fmt twice, and not the same": riff(fmt(), fmt(sample_rate=48000, channels=2), data()),
+    "RF64 without ds64": rf64(fmt()),
+    "RF64 with ds64 behind the data": rf64(fmt()) + ds64(800),
+    "RF64 with an empty ds64": rf64(ds64(800, 0), fmt()),
+    "RF64 with a ds64 of 8 bytes": rf64(ds64(800, 8), fmt()),
+    "RF64 with a ds64 of 15 bytes": rf64(ds64(800, 15), fmt()),
+    "RF64 with ds64 twice": rf64(ds64(800), ds64(800), fmt()),
+}
+
+# Sums of an offset and one of these come back to the start, or to the chunk itself, where 32 bits are all there is.
+_WRAPPING_SIZES = (0x80000000, 2**32 - 20, 2**32 - 8, 2**32 - 2, 2**32 - 1)
+_HUGE_HEADERS = {
+    f"{name} that declares {size:#x} bytes": riff(chunk(name.encode(), bytes(60), declared=size), data())
+    for name in ("LIST", "fmt ", "ds64")
+    for size in _WRAPPING_SIZES
+} | {
+    "LIST of 4 GiB behind fmt": riff(fmt(), chunk(b"LIST", bytes(60), declared=2**32 - 2), data()),
+    "17 MiB of JUNK": riff(fmt(), chunk(b"JUNK", bytes(17 * MEBIBYTE)), data()),
+    "seventeen times 1 MiB of JUNK": riff(fmt(), *[chunk(b"JUNK", bytes(MEBIBYTE))] * 17, data()),
+    "17 MiB of empty chunks": riff(fmt(), b"JUNK\0\0\0\0" * (17 * MEBIBYTE // 8), data()),
+}
+
+_TRUNCATED = {
+    "one byte fewer than declared": mono(data_size=len(SOUND) + 1),
+    "half of what is declared": mono(data_size=2 * len(SOUND)),
+    "half, and an odd byte": mono(SOUND[:401], data_size=len(SOUND)),
+    "2 GB declared": mono(sample_rate=48000, data_size=2_000_000_000),
+    "just less than a placeholder declared": mono(sample_rate=192000, data_size=0x7FFFF000 - 65),
+    "just more than a placeholder declared": mono(sample_rate=192000, data_size=0x80000001),
+    "just less than unknown declared": mono(
+        sample_rate=192000, channels=8, sample_format=wavs.S32, data_size=0xFFFFFEFF
+    ),
+    "RF64 that declares a byte too many": rf64(ds64(len(SOUND) + 1), fmt()),
+    "no data": riff(fmt()),
+    "no data but LIST": riff(fmt(), chunk(b"LIST", b"INFO")),
+    "nothing behind WAVE": riff(),
+    "a WAV inside a chunk": riff(chunk(b"RIFF", mono()[8:])),
+    "samples inside a wave list": riff(fmt(), chunk(b"LIST", b"wavl" + data())),
+    "data in upper case": riff(fmt(), chunk(b"DATA", SOUND)),
+    "silence that is not to be read": riff(fmt(), chunk(b"slnt", struct.pack("<I", 400))),
+    "LIST past the end": riff(fmt(), chunk(b"LIST", b"INFO", declared=5000), data()),
+}
+
+_EMPTY = {
+    "nothing": b"",
+    "header alone": mono(b""),
+    "header of an unknown size alone": mono(b"", data_size=UNKNOWN_SIZE, riff_size=UNKNOWN_SIZE),
+    "no samples but LIST behind": mono(b"", after=[chunk(b"LIST", bytes(100))]),
+    "less than one sample": mono(b"\1"),
+    "less than one sample declared": mono(data_size=1),
+    "less than one sample of eight channels": mono(bytes(15), channels=8),
+    "header of an RF64 of an unknown size alone": riff(
+        ds64(0), fmt(), chunk(b"data", b"", declared=UNKNOWN_SIZE), container=b"RF64"
+    ),
+}
+
+_TOO_LARGE = {
+    "RF64 of 4 GiB": rf64(ds64(2**32), fmt()),
+    "RF64 of 2**63 - 1 bytes": rf64(ds64(2**63 - 1), fmt()),
+    "4 GiB with the header": mono(
+        sample_rate=192000, channels=8, data_size=0xFFFFFEFF, before=[chunk(b"JUNK", bytes(400))]
+    ),
+}
+
+_UNENCODABLE = {
+    "one sample is not a number": floats(nan),
+    "one sample is not a number, of 64 bits": floats(nan, F64),
+    "one sample is a negative nan": floats(-nan),
+    "the first sample is not a number": floats(nan, at=0),
+    "the last sample is not a number": floats(nan, at=-1),
+    "no sample is a number": floats(nan, at=slice(None)),
+    "not a number, resampled": floats(nan, sample_rate=96000),
+    "not a number, mixed down": floats(nan, channels=5),
+    "a signalling nan": mono(F32.encode(wavs.chirp(COUNT, RATE, 1)) + b"\1\0\x80\x7f", sample_format=F32),
+    "one sample is infinite": floats(inf),
+    "one sample is infinite downwards": floats(-inf, F64),
+    "one sample is 3e38": floats(3e38),
+    "one sample is 1e300": floats(1e300, F64),
+}
+
+
+def _refusals(bodies: dict[str, bytes], status: int, code: str) -> dict[str, Refused]:
+    return {name: Refused(body, status, code) for name, body in bodies.items()}
+
+
+REFUSED = {
+    **_refusals(_NO_WAV, 415, "not_wav"),
+    **_refusals(_CODECS, 422, "unsupported_codec"),
+    **_refusals(_MALFORMED, 422, "malformed_header"),
+    **_refusals(_HUGE_HEADERS, 422, "header_too_large"),
+    **_refusals(_TRUNCATED, 422, "truncated"),
+    **_refusals(_EMPTY, 422, "empty"),
+    **_refusals(_TOO_LARGE, 413, "too_large"),
+    **_refusals({"37 hours declared": mono(data_size=0x7FFFF000 - 65)}, 413, "too_long"),
+    **_refusals(_UNENCODABLE, 422, "unencodable_audio"),
+    **_refusals({f"{n} channels": mono(channels=n) for n in (0, 9, 255, 65535)}, 422, "unsupported_channels"),
+    **_refusals(
+        {f"{rate} Hz": mono(sample_rate=rate) for rate in (0, 1, 7999, 192_001, 2**31, 2**32 - 1)},
+        422,
+        "unsupported_sample_rate",
+    ),
+}
+
+# What writers into a pipe leave behind: zeros, sox, ffmpeg, arecord and their kin.
+_PLACEHOLDERS = {
+    f"sizes {riff_size:#x} and {data_size:#x}": Taken(mono(riff_size=riff_size, data_size=data_size))
+    for riff_size, data_size in [
+        *((0, 0), (UNKNOWN_SIZE, UNKNOWN_SIZE), (0x7FFFFFFF, 0x7FFFFFFF), (0x7FFFF024, 0x7FFFF000)),
+        *((0x80000024, 0x80000000), (UNKNOWN_SIZE, 0xFFFFFFDB), (0, UNKNOWN_SIZE), (36, 0)),
+    ]
+}
+
+_ODD_SIZES = {
+    "RIFF size of 0": Taken(mono(riff_size=0)),
+    "RIFF size of 1": Taken(mono(riff_size=1)),
+    "RIFF size of 4 GiB": Taken(mono(riff_size=UNKNOWN_SIZE)),
+    "byte rate of 0": Taken(mono(byte_rate=0)),
+    "byte rate of 4 GiB": Taken(mono(byte_rate=UNKNOWN_SIZE)),
+    "one byte more than declared": Taken(mono(SOUND + b"\1", data_size=len(SOUND))),
+    "half of it declared": Taken(mono(data_size=400), COUNT // 2),
+    "an odd byte": Taken(mono(SOUND + b"\1"), COUNT),
+    "an odd byte declared away": Taken(mono(data_size=len(SOUND) - 1), COUNT - 1),
+    "an odd byte of an unknown size": Taken(mono(SOUND + b"\1", data_size=UNKNOWN_SIZE)[:-1], COUNT),
+    "a missing pad byte": Taken(mono(SOUND[:799], sample_format=wavs.U8)[:-1], 799),
+    "RF64": Taken(mono(container="RF64")),
+    "BW64": Taken(mono(container="BW64")),
+    "RF64 with a size in its data chunk": Taken(mono(container="RF64", data_size=len(SOUND))),
+    "RF64 with a ds64 of zeros": Taken(rf64(ds64(0), fmt())),
+    "RF64 of 2**63 bytes": Taken(rf64(ds64(2**63), fmt())),
+    "RF64 of 2**64 - 1 bytes": Taken(rf64(chunk(b"ds64", b"\xff" * 28), fmt())),
+    "RF64 that declares a byte too few": Taken(rf64(ds64(len(SOUND) - 1), fmt()), COUNT - 1),
+    "RF64 with a ds64 of 16 bytes": Taken(rf64(ds64(len(SOUND), 16), fmt())),
+    "RF64 with a long ds64": Taken(rf64(chunk(b"ds64", ds64(len(SOUND))[8:] + bytes(999)), fmt())),
+    "RIFF with a lying ds64": Taken(riff(ds64(4), fmt(), data())),
+}
+
+_ODD_CHUNKS = {
+    "data twice": Taken(riff(fmt(), data(), data())),
+    "fmt again behind the data": Taken(riff(fmt(), data(), fmt(sample_rate=48000))),
+    "fmt of 17 bytes": Taken(riff(fmt(17, fmt_extra=b"\1"), data())),
+    "fmt of 18 bytes": Taken(riff(fmt(18, fmt_extra=b"\0\0"), data())),
+    "fmt of 1 MiB": Taken(riff(fmt(MEBIBYTE, fmt_extra=bytes(MEBIBYTE)), data())),
+    "fmt with a lying extra size": Taken(riff(fmt(18, fmt_extra=b"\xff\xff"), data())),
+    "3 MiB of JUNK": Taken(mono(before=[chunk(b"JUNK", bytes(3 * MEBIBYTE))])),
+    "10,000 empty chunks": Taken(mono(before=[chunk(b"JUNK", b"")] * 10_000)),
+    "10,000 chunks of one byte": Taken(mono(before=[chunk(b"JUNK", b"\0")] * 10_000)),
+    "chunks without a name": Taken(mono(before=[chunk(b"\0\0\0\0", b"abc"), chunk(b"\xff\xfe%s", bytes(9))])),
+    "RIFF inside a LIST": Taken(mono(before=[chunk(b"LIST", riff(fmt(sample_rate=1), data(bytes(80))))])),
+    "data inside a LIST": Taken(mono(before=[chunk(b"LIST", b"INFO" + data(bytes(80)))])),
+    "a second WAV behind": Taken(mono() + mono(sample_rate=48000)),
+    "a zip behind": Taken(mono() + zipped(mono())),
+    "HTML in a chunk": Taken(mono(before=[chunk(b"bext", _HTML)])),
+    "m3u8 in a chunk": Taken(mono(before=[chunk(b"LIST", _M3U8)])),
+    "ffconcat for samples": Taken(mono(_FFCONCAT), len(_FFCONCAT) // 2),
+    "m3u8 for samples": Taken(mono(_M3U8), len(_M3U8) // 2),
+    "an MP3 for samples": Taken(mono(b"\xff\xfb\x90\x64" * 200)),
+    "a WAV for samples": Taken(mono(mono()), COUNT + 22),
+}
+
+
+def _odd_sounds() -> dict[str, Taken]:
+    single = wavs.S16.encode(np.array([[0.5]]))
+    return {
+        "one sample": Taken(mono(single), 1),
+        "one sample at 44.1 kHz": Taken(mono(single, sample_rate=44100), 1, 44100),
+        "one sample at 192 kHz": Taken(mono(single, sample_rate=192_000), 1, 192_000),
+        "one sample of eight channels": Taken(mono(single * 8, channels=8), 1, channels=2),
+        "8001 Hz": Taken(mono(sample_rate=8001), sample_rate=8001),
+        "191999 Hz": Taken(mono(sample_rate=191_999), sample_rate=191_999),
+        "192 kHz": Taken(mono(sample_rate=192_000), sample_rate=192_000),
+        "12 bits": Taken(mono(bits=12)),
+        "1 bit": Taken(mono(bits=1, block_align=1), 2 * COUNT),
+        "A-law": Taken(mono(sample_format=wavs.ALAW), 2 * COUNT),
+        "mu-law": Taken(mono(sample_format=wavs.MULAW), 2 * COUNT),
+        "24 bits": Taken(mono(SOUND + b"\0", sample_format=wavs.S24), 267),
+        "no valid bits": Taken(mono(extensible=True, valid_bits=0)),
+        "no speakers": Taken(mono(extensible=True, channel_mask=0)),
+        "all speakers": Taken(mono(extensible=True, channel_mask=0xFFFFFFFF)),
+        "all speakers for six channels": Taken(
+            mono(SOUND[:792], extensible=True, channels=6, channel_mask=0xFFFFFFFF), 66, channels=2
+        ),
+        "back speakers for stereo": Taken(mono(extensible=True, channels=2, channel_mask=0x30), 200, channels=2),
+        "seven channels": Taken(mono(SOUND[:798], channels=7), 57, channels=2),
+        "the least floats": Taken(floats(1e-45, at=slice(None))),
+        "the least floats of 64 bits": Taken(floats(5e-324, F64, at=slice(None))),
+        "negative zeros": Taken(floats(-0.0, at=slice(None))),
+        "floats past full scale": Taken(floats(8.0)),
+        "full scale": Taken(mono(b"\0\x80\xff\x7f" * 200)),
+    }
+
+
+TAKEN = _PLACEHOLDERS | _ODD_SIZES | _ODD_CHUNKS | _odd_sounds()

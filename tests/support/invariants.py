@@ -1,0 +1,93 @@
+"""What must hold after every fault: nothing lost, nothing left behind, nobody blamed for what a client did."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from uuid import UUID
+
+import psycopg2
+import pytest
+import structlog
+
+from service.web.app_keys import ADMISSION, DATABASE, LEASES
+from tests.support import wavs
+from tests.support.client import Service
+from tests.support.procfs import children, descriptors
+from tests.support.waiting import until
+
+GOOD_WAV = wavs.wav(wavs.chirp(4410, 44100, 1), sample_rate=44100, channels=1)
+_PATIENCE_SECONDS = 10.0
+
+
+@contextlib.asynccontextmanager
+async def invariants_hold(
+    service: Service, caplog: pytest.LogCaptureFixture, *, errors_logged: bool = False
+) -> AsyncIterator[None]:
+    """Check, after the block, that the service is as it was before it and still works.
+
+    `errors_logged`: the fault was the service's own surroundings', so lines at ERROR are right; else none may be
+    logged, and no traceback in any case.
+    """
+    await _settled(lambda: not service.app[ADMISSION].running)
+    children_before, descriptors_before = children(), descriptors()
+    with structlog.testing.capture_logs() as events, caplog.at_level(logging.WARNING):
+        yield
+        await _settled(lambda: not service.app[ADMISSION].running and not service.app[ADMISSION].waiting)
+        await _settled(lambda: children() <= children_before)
+        await _settled(lambda: len(descriptors()) <= len(descriptors_before))
+    _check_logs(events, caplog, errors_logged=errors_logged)
+    assert _drafts(service) == []
+    _check_rows_and_files(service)
+    _check_permits(service)
+    account = await service.create_user("after the fault")
+    assert (await service.upload(account, GOOD_WAV)).status == 201
+
+
+async def _settled(condition: Callable[[], bool]) -> None:
+    """Wait for what the service does in the background."""
+    await until(condition, _PATIENCE_SECONDS, explain=lambda: (children(), descriptors()))
+
+
+def _drafts(service: Service) -> list[str]:
+    folder = service.data_dir / "records" / "drafts"
+    open_ones = [target for _, target in descriptors() if target.startswith(str(folder))]
+    return open_ones + [str(path) for path in folder.glob("*")]
+
+
+def _check_rows_and_files(service: Service) -> None:
+    files = {(UUID(path.stem), path.stat().st_size) for path in service.files()}
+    assert files == {
+        (UUID(str(record_id)), size) for record_id, size in _query(service, "SELECT id, size FROM records")
+    }
+    sums = "SELECT id, record_count, byte_count FROM users"
+    counted = """
+        SELECT users.id, count(records.id), coalesce(sum(records.size), 0)::bigint
+        FROM users LEFT JOIN records ON records.user_id = users.id GROUP BY users.id
+    """
+    assert sorted(_query(service, sums)) == sorted(_query(service, counted))
+
+
+def _check_permits(service: Service) -> None:
+    assert not service.app[ADMISSION].running
+    assert not service.app[ADMISSION].waiting
+    assert not service.app[LEASES]._held  # noqa: SLF001 - what leaks there no answer would show for a minute
+    assert _query(service, "SELECT * FROM upload_slots") == []
+    assert not service.app[DATABASE]._permits.locked()  # noqa: SLF001 - likewise
+
+
+def _query(service: Service, statement: str) -> list[tuple[object, ...]]:
+    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def _check_logs(
+    events: list[structlog.typing.EventDict], caplog: pytest.LogCaptureFixture, *, errors_logged: bool
+) -> None:
+    errors = [event for event in events if event["log_level"] in {"error", "critical", "exception"}]
+    assert errors_logged or not errors, errors
+    tracebacks = [event for event in events if "exc_info" in event]
+    assert not tracebacks, tracebacks
+    records = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert errors_logged or not records, records
