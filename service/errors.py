@@ -1,113 +1,160 @@
-"""What can go wrong for a caller: each error states a case, a stable code and what to change."""
+"""What a caller can act upon: one kind of error for each HTTP status that the service answers with.
 
-from typing import ClassVar
+`service.refusals` has the table of codes; nothing else makes these errors.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+Kind = TypeVar("Kind", bound="ServiceError")
 
 
 class ServiceError(Exception):
     """A refusal that the caller can act upon.
 
-    `code` is stable snake_case for programs, `detail` a sentence for people; `offset` is the byte of the
-    body at which the trouble was seen, where that is known. Nothing in them may come from inside the service.
+    `code` is stable snake_case for programs. `detail` is a sentence for people. `offset` is the byte of the body
+    at which the trouble was seen, if that is known. `facts` are the values that the sentence names. None of them
+    may come from inside the service.
     """
 
+    status: ClassVar[int]
     title: ClassVar[str]
 
-    def __init__(self, code: str, detail: str, *, offset: int | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, *, offset: int | None = None, facts: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.offset = offset
+        self.facts = facts or {}
+
+    def as_kind(self, kind: type[Kind]) -> Kind:
+        """Return the same refusal under another status: an older API may have its own."""
+        return kind(self.code, self.detail, offset=self.offset, facts=self.facts)
 
 
 class MalformedRequest(ServiceError):
     """The request cannot be read: broken multipart, broken JSON, a second file."""
 
+    status = 400
     title = "Malformed request"
 
 
 class NotAuthenticated(ServiceError):
-    """No token, or none that belongs to a user."""
+    """There is no token, or the token belongs to no user."""
 
+    status = 401
     title = "Not authenticated"
 
 
 class Forbidden(ServiceError):
-    """The token is right and the request is not the user's to make."""
+    """The token is right, but its user may not do this."""
 
+    status = 403
     title = "Forbidden"
 
 
 class NotFound(ServiceError):
-    """Not there, or not the caller's: the two look the same from outside."""
+    """It is not there, or it is not the caller's: the two look the same from outside."""
 
+    status = 404
     title = "Not found"
+
+
+class MethodNotAllowed(ServiceError):
+    """The address exists and does not take that method."""
+
+    status = 405
+    title = "Method not allowed"
+
+
+class ClientStalled(ServiceError):
+    """The body stopped arriving, or arrives more slowly than the minimum rate."""
+
+    status = 408
+    title = "The body stalled"
 
 
 class Conflict(ServiceError):
     """Another upload with the same idempotency key is still running."""
 
+    status = 409
     title = "Conflict"
 
 
 class PreconditionFailed(ServiceError):
     """The record is not the version that the request's conditions ask for."""
 
+    status = 412
     title = "Precondition failed"
-
-
-class RangeNotSatisfiable(ServiceError):
-    """The range lies behind the end of the MP3."""
-
-    title = "Range not satisfiable"
-
-    def __init__(self, code: str, detail: str, *, size: int) -> None:
-        super().__init__(code, detail)
-        self.size = size
-
-
-class ClientStalled(ServiceError):
-    """The body stopped arriving, or arrives slower than the minimum rate."""
-
-    title = "The body stalled"
-
-
-class ClientGone(ServiceError):
-    """The client closed the connection before the whole body had arrived."""
-
-    title = "Client closed the connection"
 
 
 class TooLarge(ServiceError):
     """More bytes or more seconds than this service takes."""
 
+    status = 413
     title = "Too large"
 
 
 class UnsupportedMedia(ServiceError):
     """Not a WAV, by its declared type or by its first bytes."""
 
+    status = 415
     title = "Not a WAV"
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The range begins after the end of the MP3."""
+
+    status = 416
+    title = "Range not satisfiable"
+
+
+class ExpectationFailed(ServiceError):
+    """The request expects something other than "100 Continue"."""
+
+    status = 417
+    title = "Expectation failed"
 
 
 class Unprocessable(ServiceError):
     """A WAV, or a field, that we understand and refuse."""
 
+    status = 422
     title = "Cannot be processed"
 
 
 class TooManyUploads(ServiceError):
     """The user has as many uploads running as one user may."""
 
+    status = 429
     title = "Too many uploads"
+
+
+class ClientGone(ServiceError):
+    """The client closed the connection before the whole body had arrived. Only logs and metrics show this status."""
+
+    status = 499
+    title = "Client closed the connection"
+
+
+class InternalError(ServiceError):
+    """A bug."""
+
+    status = 500
+    title = "Internal error"
 
 
 class Unavailable(ServiceError):
     """The service cannot do it now; the same request may succeed later."""
 
+    status = 503
     title = "Not available now"
 
 
 class StorageFull(ServiceError):
     """There is no room for the recording."""
 
+    status = 507
     title = "Storage is full"

@@ -16,23 +16,6 @@ log = structlog.stdlib.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_STATUSES: dict[type[ServiceError], int] = {
-    errors.MalformedRequest: 400,
-    errors.NotAuthenticated: 401,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.ClientStalled: 408,
-    errors.Conflict: 409,
-    errors.PreconditionFailed: 412,
-    errors.TooLarge: 413,
-    errors.UnsupportedMedia: 415,
-    errors.RangeNotSatisfiable: 416,
-    errors.Unprocessable: 422,
-    errors.TooManyUploads: 429,
-    errors.ClientGone: 499,
-    errors.Unavailable: 503,
-    errors.StorageFull: 507,
-}
 _RETRY_SECONDS = "5"
 _HINTS = {
     404: ("not_found", "There is nothing at this address."),
@@ -67,9 +50,9 @@ def _answer(request: web.Request, error: Exception) -> web.Response:
         error = errors.ClientGone("client_gone", "The client closed the connection.")
     if isinstance(error, ServiceError):
         request[OUTCOME] = error.code
-        response = problem(_STATUSES[type(error)], error.code, error.title, error.detail, error.offset)
+        response = problem(error.status, error.code, error.title, error.detail, error.offset)
         if isinstance(error, errors.RangeNotSatisfiable):
-            response.headers[hdrs.CONTENT_RANGE] = f"bytes */{error.size}"
+            response.headers[hdrs.CONTENT_RANGE] = f"bytes */{error.facts['size']}"
         return response
     if isinstance(error, web.HTTPException):
         code, detail = _HINTS.get(error.status, ("bad_request", error.reason))

@@ -15,6 +15,7 @@ PACKAGE = Path(service.__file__).parent
 ORDER = [
     "service",
     "service.errors",
+    "service.refusals",
     "service.models",
     "service.names",
     "service.metrics",

@@ -12,8 +12,9 @@ import structlog
 from aiohttp import hdrs, web
 
 from service.database.records import find_record
-from service.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
+from service.errors import NotFound, PreconditionFailed
 from service.models import Record
+from service.refusals import RANGE_NOT_SATISFIABLE
 from service.web.app_keys import BODY_LIMITS, DATABASE, STORAGE
 from service.web.digests import repr_digest
 from service.web.presentation import content_disposition
@@ -108,6 +109,5 @@ def byte_range(wanted: str, size: int) -> range | None:
     if first is None:
         first, last = size - min(last or 0, size), None
     if first >= size:
-        detail = f"This MP3 has {size} bytes. Ask for a range within them."
-        raise RangeNotSatisfiable("range_not_satisfiable", detail, size=size)
+        raise RANGE_NOT_SATISFIABLE(size=size)
     return range(first, size if last is None else min(last + 1, size))

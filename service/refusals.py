@@ -1,0 +1,312 @@
+"""The table of refusals: each code stands here once, with its status, its title and its sentence.
+
+The service raises from this table, and the error responses in openapi.json are generated from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from service.errors import (
+    ClientGone,
+    ClientStalled,
+    Conflict,
+    ExpectationFailed,
+    Forbidden,
+    InternalError,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotAuthenticated,
+    NotFound,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    ServiceError,
+    StorageFull,
+    TooLarge,
+    TooManyUploads,
+    Unavailable,
+    Unprocessable,
+    UnsupportedMedia,
+)
+
+E = TypeVar("E", bound=ServiceError)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(Generic[E]):
+    """One row of the table. Calling it makes the error to raise.
+
+    `kind` has the status and the title. `sentence` is a format string: each call gives the facts that it names.
+    `example` are such facts, and `offset` such an offset, for the documentation.
+    """
+
+    kind: type[E]
+    code: str
+    sentence: str
+    example: Mapping[str, object] = field(default_factory=dict)
+    offset: int | None = None
+
+    def __call__(self, *, offset: int | None = None, **facts: object) -> E:
+        """Return the error that says this of the facts. Raises KeyError if a fact is missing."""
+        return self.kind(self.code, self.sentence.format(**facts), offset=offset, facts=facts)
+
+
+# 400: the request cannot be read.
+BAD_REQUEST = Refusal(MalformedRequest, "bad_request", "This is not a well-formed HTTP/1.1 request.")
+FIELD_TOO_LONG = Refusal(
+    MalformedRequest,
+    "field_too_long",
+    "A field has more than {max_bytes} bytes. If it is the WAV, give the part a file name.",
+    {"max_bytes": 8192},
+)
+MALFORMED_BODY = Refusal(MalformedRequest, "malformed_body", "The body's transfer coding is broken. Send it again.")
+MALFORMED_DIGEST = Refusal(
+    MalformedRequest, "malformed_digest", "Send Content-Digest as sha-256=:<base64 of 32 bytes>:."
+)
+MALFORMED_JSON = Refusal(
+    MalformedRequest, "malformed_json", 'The body is not JSON. Send {{"username": "ann"}}, or a form.'
+)
+MALFORMED_MULTIPART = Refusal(
+    MalformedRequest, "malformed_multipart", "The body is not well-formed multipart/form-data. Send the form again."
+)
+NESTED_MULTIPART = Refusal(
+    MalformedRequest, "nested_multipart", "A part of the form is a multipart itself. Send one flat form."
+)
+SECOND_FILE = Refusal(MalformedRequest, "second_file", "The form has a second file. Send one file in each request.")
+TOO_MANY_FIELDS = Refusal(
+    MalformedRequest,
+    "too_many_fields",
+    "More than {max_bytes} bytes surround the file. Send fewer fields.",
+    {"max_bytes": 65536},
+)
+TRANSFER_ENCODED = Refusal(
+    MalformedRequest, "transfer_encoded", "Send the parts in binary, without Content-Transfer-Encoding."
+)
+UNEXPECTED_FILE = Refusal(MalformedRequest, "unexpected_file", "This form takes no file. Send the field alone.")
+
+# 401: who is asking?
+MISSING_TOKEN = Refusal(
+    NotAuthenticated, "missing_token", "Send your token in the header: Authorization: Bearer <token>."
+)
+UNKNOWN_TOKEN = Refusal(
+    NotAuthenticated, "unknown_token", "This token belongs to no one. Create a user to get one: POST /users."
+)
+
+# 403: the caller is known and may not do this.
+NOT_YOUR_RECORD = Refusal(Forbidden, "not_your_record", "This record belongs to another user.")
+QUOTA_EXCEEDED = Refusal(
+    Forbidden,
+    "quota_exceeded",
+    "You may keep {max_records} records and {max_bytes} bytes. Delete some records first.",
+    {"max_records": 1_000_000, "max_bytes": 2**40},
+)
+WRONG_USER_ID = Refusal(Forbidden, "wrong_user_id", "The field user_id must be the id of the token's user.")
+WRONG_USER_TOKEN = Refusal(Forbidden, "wrong_user_token", "user_token is not the token of the user in user_id.")
+
+# 404 and 405: there is no such thing.
+NO_SUCH_ADDRESS = Refusal(NotFound, "not_found", "There is nothing at this address. The API is described at /docs.")
+RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record, or it is not yours.")
+USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")
+METHOD_NOT_ALLOWED = Refusal(
+    MethodNotAllowed,
+    "method_not_allowed",
+    "This address does not take {method}. It takes {allowed}.",
+    {"method": "PATCH", "allowed": "GET, HEAD"},
+)
+
+# 408: the body does not arrive.
+SLOW_BODY = Refusal(
+    ClientStalled,
+    "slow_body",
+    "The body arrives at less than {min_bytes_per_second} bytes a second. Send it over a faster line.",
+    {"min_bytes_per_second": 1000},
+    offset=30_000,
+)
+STALLED_BODY = Refusal(
+    ClientStalled,
+    "stalled_body",
+    "No byte arrived for {seconds:g} seconds. Send the upload again.",
+    {"seconds": 30},
+    offset=65_536,
+)
+
+# 409, 412, 416 and 417: the request's own conditions.
+UPLOAD_RUNNING = Refusal(
+    Conflict, "upload_running", "An upload with this Idempotency-Key is still running. Ask again in a moment."
+)
+PRECONDITION_FAILED = Refusal(
+    PreconditionFailed,
+    "precondition_failed",
+    "The MP3 is not the version that If-Match or If-Unmodified-Since asks for.",
+)
+RANGE_NOT_SATISFIABLE = Refusal(
+    RangeNotSatisfiable,
+    "range_not_satisfiable",
+    "This MP3 has {size} bytes. Ask for a range within them.",
+    {"size": 67_334},
+)
+EXPECTATION_FAILED = Refusal(
+    ExpectationFailed, "expectation_failed", "Only Expect: 100-continue is understood. Leave the header out."
+)
+
+# 413: more than the service takes.
+TOO_LARGE = Refusal(
+    TooLarge, "too_large", "The body is too large: {max_bytes} bytes is the most.", {"max_bytes": 2**32}, offset=2**32
+)
+TOO_LONG = Refusal(
+    TooLarge, "too_long", "This service takes recordings of up to {max_seconds} seconds.", {"max_seconds": 86_400}
+)
+
+# 415: not a WAV.
+CONTENT_ENCODED = Refusal(UnsupportedMedia, "content_encoded", "Send the body as it is, without Content-Encoding.")
+NOT_WAV = Refusal(
+    UnsupportedMedia,
+    "not_wav",
+    "This is {what}. Send a WAV (RIFF, RF64 or BW64).",
+    {"what": "an MP3 file"},
+    offset=0,
+)
+UNSUPPORTED_TYPE = Refusal(
+    UnsupportedMedia,
+    "unsupported_type",
+    "{declared} is not taken. Send audio/wav, multipart/form-data, or PUT the file.",
+    {"declared": "audio/mpeg"},
+)
+
+# 422: understood and refused.
+DIGEST_MISMATCH = Refusal(
+    Unprocessable, "digest_mismatch", "The WAV that arrived does not have the digest that was sent. Send it again."
+)
+EMPTY = Refusal(Unprocessable, "empty", "{what} has no samples. Send a WAV with sound.", {"what": "The WAV"}, offset=44)
+HEADER_TOO_LARGE = Refusal(
+    Unprocessable,
+    "header_too_large",
+    "More than {max_bytes} bytes, or {max_chunks} chunks, come before the samples. Remove the metadata.",
+    {"max_bytes": 16 * 2**20, "max_chunks": 65_536},
+    offset=36,
+)
+IDEMPOTENCY_KEY_REUSED = Refusal(
+    Unprocessable,
+    "idempotency_key_reused",
+    "This Idempotency-Key came with another upload. Use a new key for a new upload.",
+)
+INVALID_AFTER = Refusal(
+    Unprocessable, "invalid_after", "`after` comes from the page before. Follow that page's `next` link as it is."
+)
+INVALID_BIT_RATE = Refusal(
+    Unprocessable,
+    "invalid_bit_rate",
+    "bit_rate is in bit/s: {legal}.",
+    {"legal": "at 8000 Hz one of 8000, 16000, 24000, 32000, 40000, 48000, 56000, 64000"},
+)
+INVALID_FILENAME = Refusal(
+    Unprocessable,
+    "invalid_filename",
+    "A file name {rule}.",
+    {"rule": "is UTF-8 without control characters"},
+)
+INVALID_IDEMPOTENCY_KEY = Refusal(
+    Unprocessable,
+    "invalid_idempotency_key",
+    "An Idempotency-Key has 1 to {max_length} printable ASCII characters.",
+    {"max_length": 255},
+)
+INVALID_LIMIT = Refusal(
+    Unprocessable, "invalid_limit", "limit is a whole number from 1 to {largest}.", {"largest": 1000}
+)
+INVALID_USERNAME = Refusal(
+    Unprocessable,
+    "invalid_username",
+    'A username has 1 to {max_length} characters and no control characters. Send it as {{"username": "ann"}}.',
+    {"max_length": 250},
+)
+MALFORMED_HEADER = Refusal(
+    Unprocessable,
+    "malformed_header",
+    "{what} Export the WAV again.",
+    {"what": "The fmt chunk is shorter than 16 bytes."},
+    offset=20,
+)
+NO_FILE = Refusal(Unprocessable, "no_file", "The form has no file. Send the WAV as a part with a file name.")
+SIZE_WRAPPED = Refusal(
+    Unprocessable,
+    "size_wrapped",
+    "This WAV is over 4 GiB, more than its 32-bit sizes can say. Send it as RF64.",
+    offset=2**32 + 8,
+)
+TRUNCATED = Refusal(
+    Unprocessable,
+    "truncated",
+    "The WAV declares {declared} and only {arrived} arrived. Send the whole file.",
+    {"declared": "176400 bytes of samples", "arrived": "65536"},
+    offset=65_580,
+)
+UNENCODABLE_AUDIO = Refusal(
+    Unprocessable,
+    "unencodable_audio",
+    "A sample is not a number, is infinite or is far out of range. Export the WAV again.",
+)
+UNSUPPORTED_CHANNELS = Refusal(
+    Unprocessable,
+    "unsupported_channels",
+    "The WAV has {channels} channels. Send 1 to {most}.",
+    {"channels": 0, "most": 8},
+    offset=22,
+)
+UNSUPPORTED_CODEC = Refusal(
+    Unprocessable,
+    "unsupported_codec",
+    "The WAV holds format 0x{tag:04X} with {bits} bits. Send PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, "
+    "A-law or mu-law.",
+    {"tag": 0x0055, "bits": 0},
+    offset=20,
+)
+UNSUPPORTED_SAMPLE_RATE = Refusal(
+    Unprocessable,
+    "unsupported_sample_rate",
+    "The WAV's sample rate is {sample_rate} Hz. Send {least} to {most} Hz.",
+    {"sample_rate": 1, "least": 8000, "most": 192_000},
+    offset=24,
+)
+
+# 429: the user's own limit.
+TOO_MANY_UPLOADS = Refusal(
+    TooManyUploads,
+    "too_many_uploads",
+    "You have {max_uploads} uploads running. Wait for one to end.",
+    {"max_uploads": 32},
+)
+
+# 499 is never sent: the client has gone.
+CLIENT_GONE = Refusal(ClientGone, "client_gone", "The client closed the connection.")
+
+# 500: a bug.
+INTERNAL_ERROR = Refusal(
+    InternalError,
+    "internal_error",
+    "The service failed. Tell its operator the request id {request_id}.",
+    {"request_id": "0b7c1c5e0b7c1c5e0b7c1c5e0b7c1c5e"},
+)
+
+# 503 and 507: not now.
+DATABASE_UNAVAILABLE = Refusal(
+    Unavailable, "database_unavailable", "The database does not answer now. Try again in a moment."
+)
+ENCODER_FAILED = Refusal(Unavailable, "encoder_failed", "The encoder failed on this upload. Try again.")
+ENCODER_UNAVAILABLE = Refusal(Unavailable, "encoder_unavailable", "The encoder cannot be started. Try again later.")
+NOT_READY = Refusal(
+    Unavailable,
+    "not_ready",
+    "{checks}",
+    {"checks": "database: The database does not answer now. Try again in a moment."},
+)
+QUEUE_FULL = Refusal(Unavailable, "queue_full", "All encoders are busy and the queue is full. Try again in a moment.")
+SHUTTING_DOWN = Refusal(Unavailable, "shutting_down", "The service is shutting down. Try again in a moment.")
+STORAGE_UNAVAILABLE = Refusal(
+    Unavailable, "storage_unavailable", "Recordings cannot be kept or read now. Try again later."
+)
+STORAGE_FULL = Refusal(StorageFull, "storage_full", "There is no room for this recording now. Try again later.")
+
+TABLE: Mapping[str, Refusal[ServiceError]] = {
+    row.code: row for row in list(globals().values()) if isinstance(row, Refusal)
+}
