@@ -11,9 +11,9 @@ from service.errors import MalformedRequest, TooLarge, Unprocessable
 from service.web.app_keys import BODY_LIMITS, DATABASE
 from service.web.auth import authenticate
 from service.web.body import Body, check_headers
+from service.web.multipart import read_fields
 from service.web.presentation import json_response
 from service.web.routes.records import delete_files
-from service.web.upload_body import read_form
 
 _LARGEST_BODY = 16 * 1024
 
@@ -61,7 +61,7 @@ async def read_username(request: web.Request) -> str:
     check_headers(request, request.app[BODY_LIMITS])
     username: object
     if request.content_type == "multipart/form-data":
-        username = (await read_form(request)).get("username")
+        username = (await read_fields(request)).get("username")
     else:
         body = await _read_small_body(request)
         is_form = request.content_type == "application/x-www-form-urlencoded"
