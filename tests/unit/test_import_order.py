@@ -57,6 +57,7 @@ ORDER = [
     "service.web.auth",
     "service.web.presentation",
     "service.web.errors",
+    "service.web.openapi",
     "service.web.malformed_http",
     "service.web.upload_body",
     "service.web.upload_request",
