@@ -58,6 +58,7 @@ ORDER = [
     "service.web.auth",
     "service.web.presentation",
     "service.web.errors",
+    "service.web.openapi",
     "service.web.malformed_http",
     "service.web.multipart",
     "service.web.upload_body",

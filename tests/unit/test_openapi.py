@@ -200,12 +200,28 @@ UNSEEN = {"client_gone"}
 NOWHERE = {"bad_request"}
 
 
+# older_apis.py does not call this row yet.
+NOT_YET = {"wrong_user_token"}
+
+
 def test_every_row_of_the_table_is_used_somewhere() -> None:
-    assert {code for _, code in raised()} == set(refusals.TABLE) - {"wrong_user_token"}
+    assert {code for _, code in raised()} == set(refusals.TABLE) - NOT_YET
 
 
-def test_every_code_that_the_service_gives_is_listed_and_every_listed_one_is_given() -> None:
-    assert set(SCHEMAS["Problem"]["properties"]["code"]["enum"]) == {code for _, code in raised()} - UNSEEN
+def test_every_code_of_the_table_is_listed() -> None:
+    assert set(SCHEMAS["Problem"]["properties"]["code"]["enum"]) == set(refusals.TABLE) - UNSEEN
+
+
+def test_what_builds_the_document_is_not_in_it() -> None:
+    assert [path for path, node in walk(DOCUMENT) if any(name.startswith("x-") for name in node)] == []
+
+
+def test_an_example_says_what_the_service_says() -> None:
+    for _, media in problems():
+        for named in named_examples(media):
+            example = resolved(named)["value"]
+            shown = refusals.TABLE[example["code"]].shown()
+            assert (example["detail"], example.get("offset")) == (shown.detail, shown.offset)
 
 
 def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None:
@@ -221,7 +237,7 @@ def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None
         if title in {errors.UnsupportedMedia.title, errors.Unprocessable.title}
     }
     assert {code for _, code in raised() - shown} == UNSEEN | NOWHERE
-    assert shown - raised() <= corrupt
+    assert shown - raised() <= corrupt | {(errors.Forbidden.title, code) for code in NOT_YET}
     assert all(f"`{code}`" in DOCUMENT["info"]["description"] for code in NOWHERE)
 
 
