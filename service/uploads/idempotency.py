@@ -52,14 +52,13 @@ async def _find_replay(database: Database, user: User, upload: IdempotentUpload)
     row = await database.fetch_one(_SELECT, {"user_id": user.id, "key": upload.key})
     if row is None:  # freed a moment ago: the retry that this asks for will get it
         raise upload_running()
-    upload_id, fingerprint, is_done = row
-    if bytes(fingerprint) != upload.fingerprint:
+    if bytes(row["fingerprint"]) != upload.fingerprint:
         raise Unprocessable(
             "idempotency_key_reused", "This Idempotency-Key came with another upload. Use a new key for a new upload."
         )
-    if not is_done:
+    if not row["is_done"]:
         raise upload_running()
-    record = await find_record(database, upload_id)
+    record = await find_record(database, row["upload_id"])
     if record is None:
         raise NotFound("record_not_found", "The record of this Idempotency-Key has been deleted.")
     return record

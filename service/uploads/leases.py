@@ -83,7 +83,7 @@ class Leases:
             return
         owed = list(self._owed)
         with contextlib.suppress(ServiceError):  # it is logged, and tried again
-            await self.database.fetch_all(_DELETE_LEASES, {"upload_ids": owed})
+            await self.database.execute(_DELETE_LEASES, {"upload_ids": owed})
             self._owed.difference_update(owed)
 
     async def renew_for_ever(self) -> None:
@@ -100,8 +100,8 @@ class Leases:
         with contextlib.suppress(ServiceError):  # it is logged, and the next round is soon enough
             if self._held:
                 parameters = {"upload_ids": list(self._held), "lease_seconds": LEASE_SECONDS}
-                await self.database.fetch_all(_UPDATE_LEASES, parameters)
-            await self.database.fetch_all(_DELETE_EXPIRED, {})
+                await self.database.execute(_UPDATE_LEASES, parameters)
+            await self.database.execute(_DELETE_EXPIRED, {})
 
 
 def quota_exceeded(limits: UserLimits) -> Forbidden:
