@@ -10,12 +10,11 @@ from service.audio import mp3
 from service.audio.encoder import Encoder
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
-from service.database.migrations import newest_migration
-from service.database.pool import Database, NotMigrated, read_query
+from service.database.migrations import is_applied, newest_migration
+from service.database.pool import Database
 from service.errors import ServiceError
 from service.storage import Storage
 
-_SELECT_MIGRATION = read_query("select_migration")
 # Probes come every second or so from more than one side; asking the database each time would be load.
 _FRESH_SECONDS = 1.5
 # An encode costs 20 ms of CPU, and an ffmpeg that worked a minute ago is there still.
@@ -59,11 +58,7 @@ def database_check(database: Database) -> Check:
 
     async def check() -> None:
         newest = newest_migration()
-        try:
-            row = await database.fetch_one(_SELECT_MIGRATION, {"id": newest})
-        except NotMigrated:
-            row = None
-        if row is None:
+        if not await is_applied(database, newest):
             raise CheckFailed(f"Migration {newest} is not applied. Run: wavepress migrate")
 
     return check
