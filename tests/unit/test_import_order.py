@@ -20,7 +20,9 @@ ORDER = [
     "service.names",
     "service.metrics",
     "service.cancellation",
+    "service.database_url",
     "service.settings",
+    "service.environment",
     "service.logs",
     "service.audio",
     "service.audio.wav_header",
@@ -106,7 +108,7 @@ ROOMS: dict[str, set[str]] = {
     "os.fork": set(),
     "os.posix_spawn": set(),
     # prometheus-client's own variable, which decides at import how it counts, is no setting of ours.
-    "os.environ": {"service.settings", "service.metrics", "service.workers", "service.__main__"},
+    "os.environ": {"service.settings", "service.environment", "service.metrics", "service.workers", "service.__main__"},
     "os.getenv": set(),
     "pydantic_settings": {"service.settings"},
     "ffmpeg": {"service.audio.ffmpeg_command"},
