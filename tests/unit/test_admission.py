@@ -7,6 +7,14 @@ import pytest
 
 from service.errors import Unavailable
 from service.uploads.admission import Admission
+from service.uploads.places import Places
+
+ANN, BOB, CAT = 1, 2, 3
+
+
+def is_here() -> bool:
+    """Say of a client that it has not gone away."""
+    return False
 
 
 class Upload:
@@ -18,7 +26,7 @@ class Upload:
         self.task = asyncio.create_task(self._run(admission, log if log is not None else [], name))
 
     async def _run(self, admission: Admission, log: list[str], name: str) -> str:
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             self.is_inside = True
             log.append(name)
             await self.end.wait()
@@ -58,7 +66,7 @@ async def assert_all_free(admission: Admission, max_running: int) -> None:
 
 
 async def test_as_many_run_as_there_are_slots_and_the_next_ones_wait() -> None:
-    admission = Admission(max_running=2, max_waiting=2)
+    admission = Admission(Places(max_running=2, max_waiting=2))
     uploads = await start(admission, 4)
     assert [upload.is_inside for upload in uploads] == [True, True, False, False]
     assert (len(admission.running), len(admission.waiting)) == (2, 2)
@@ -71,11 +79,11 @@ async def test_as_many_run_as_there_are_slots_and_the_next_ones_wait() -> None:
 
 @pytest.mark.parametrize("max_waiting", [0, 1, 3])
 async def test_past_the_queue_the_answer_comes_at_once(max_waiting: int) -> None:
-    admission = Admission(max_running=1, max_waiting=max_waiting)
+    admission = Admission(Places(max_running=1, max_waiting=max_waiting))
     uploads = await start(admission, 1 + max_waiting)
     with pytest.raises(Unavailable) as error:
         # Anything that waits, however short, is a TimeoutError.
-        async with asyncio.timeout(0), admission.slot():
+        async with asyncio.timeout(0), admission.slot(ANN, is_here):
             pytest.fail("there was no slot to be had")
     assert error.value.code == "queue_full"
     await end(*uploads)
@@ -83,14 +91,14 @@ async def test_past_the_queue_the_answer_comes_at_once(max_waiting: int) -> None
 
 
 async def test_a_free_slot_is_had_without_waiting_where_nobody_may_wait() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
-    async with asyncio.timeout(0), admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=0))
+    async with asyncio.timeout(0), admission.slot(ANN, is_here):
         pass
     await assert_all_free(admission, 1)
 
 
 async def test_those_who_wait_are_served_in_their_order() -> None:
-    admission = Admission(max_running=1, max_waiting=5)
+    admission = Admission(Places(max_running=1, max_waiting=5))
     order: list[str] = []
     uploads = [Upload(admission, order, name) for name in "abcde"]
     await settle()
@@ -100,11 +108,11 @@ async def test_those_who_wait_are_served_in_their_order() -> None:
 
 
 async def test_nobody_overtakes_one_who_has_been_given_a_slot_and_not_begun() -> None:
-    admission = Admission(max_running=1, max_waiting=5)
-    async with admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=5))
+    async with admission.slot(ANN, is_here):
         (waiting,) = await start(admission)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0), admission.slot():
+        async with asyncio.timeout(0), admission.slot(ANN, is_here):
             pytest.fail("the slot was another's")
     assert waiting.is_inside
     await end(waiting)
@@ -112,15 +120,15 @@ async def test_nobody_overtakes_one_who_has_been_given_a_slot_and_not_begun() ->
 
 
 async def test_an_exception_gives_the_slot_back_and_passes() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
     with pytest.raises(ZeroDivisionError):
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             raise ZeroDivisionError
     await assert_all_free(admission, 1)
 
 
 async def test_a_cancelled_upload_gives_its_slot_back_and_stays_cancelled() -> None:
-    admission = Admission(max_running=1, max_waiting=1)
+    admission = Admission(Places(max_running=1, max_waiting=1))
     running, waiting = await start(admission, 2)
     running.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -132,7 +140,7 @@ async def test_a_cancelled_upload_gives_its_slot_back_and_stays_cancelled() -> N
 
 
 async def test_a_cancelled_wait_gives_its_place_back_and_stays_cancelled() -> None:
-    admission = Admission(max_running=1, max_waiting=1)
+    admission = Admission(Places(max_running=1, max_waiting=1))
     running, waiting = await start(admission, 2)
     waiting.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -144,8 +152,8 @@ async def test_a_cancelled_wait_gives_its_place_back_and_stays_cancelled() -> No
 
 
 async def test_a_wait_that_is_cancelled_just_as_it_ends_loses_no_slot() -> None:
-    admission = Admission(max_running=1, max_waiting=2)
-    async with admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=2))
+    async with admission.slot(ANN, is_here):
         waiting, last = await start(admission, 2)
     waiting.task.cancel()  # the slot is this one's now, who has not run since
     await settle()
@@ -158,7 +166,7 @@ async def test_a_wait_that_is_cancelled_just_as_it_ends_loses_no_slot() -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_slot_is_lost_however_uploads_come_and_go(seed: int) -> None:
     source = random.Random(seed)
-    admission = Admission(max_running=3, max_waiting=4)
+    admission = Admission(Places(max_running=3, max_waiting=4))
     uploads: list[Upload] = []
     for _ in range(600):
         action = source.choice(["come", "end", "cancel", "pause"])
@@ -179,7 +187,7 @@ async def test_no_slot_is_lost_however_uploads_come_and_go(seed: int) -> None:
 
 
 async def test_closing_refuses_those_who_come_and_those_who_wait_and_lets_the_running_go_on() -> None:
-    admission = Admission(max_running=1, max_waiting=2)
+    admission = Admission(Places(max_running=1, max_waiting=2))
     running, *waiting = await start(admission, 3)
     admission.close()
     assert not admission.is_open
@@ -193,8 +201,8 @@ async def test_closing_refuses_those_who_come_and_those_who_wait_and_lets_the_ru
 
 
 async def test_closing_refuses_one_who_has_been_given_a_slot_and_not_begun() -> None:
-    admission = Admission(max_running=1, max_waiting=1)
-    async with admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=1))
+    async with admission.slot(ANN, is_here):
         (waiting,) = await start(admission)
     admission.close()
     assert await code_of_refusal(waiting.task) == "shutting_down"
@@ -203,16 +211,16 @@ async def test_closing_refuses_one_who_has_been_given_a_slot_and_not_begun() -> 
 
 
 async def test_closing_refuses_at_once_even_where_slots_are_free() -> None:
-    admission = Admission(max_running=5, max_waiting=5)
+    admission = Admission(Places(max_running=5, max_waiting=5))
     admission.close()
     with pytest.raises(Unavailable) as error:
-        async with asyncio.timeout(0), admission.slot():
+        async with asyncio.timeout(0), admission.slot(ANN, is_here):
             pytest.fail("the service shuts down")
     assert error.value.code == "shutting_down"
 
 
 async def test_draining_waits_for_the_running() -> None:
-    admission = Admission(max_running=2, max_waiting=0)
+    admission = Admission(Places(max_running=2, max_waiting=0))
     first, second = await start(admission, 2)
     admission.close()
     drained = asyncio.create_task(admission.drain(60))
@@ -226,7 +234,7 @@ async def test_draining_waits_for_the_running() -> None:
 
 @pytest.mark.parametrize("count", [0, 2])
 async def test_draining_an_idle_service_takes_no_time(count: int) -> None:
-    admission = Admission(max_running=2, max_waiting=1)
+    admission = Admission(Places(max_running=2, max_waiting=1))
     await end(*await start(admission, count))
     admission.close()
     async with asyncio.timeout(0):
@@ -234,11 +242,11 @@ async def test_draining_an_idle_service_takes_no_time(count: int) -> None:
 
 
 async def test_draining_cancels_what_still_runs_after_the_grace() -> None:
-    admission = Admission(max_running=2, max_waiting=0)
+    admission = Admission(Places(max_running=2, max_waiting=0))
     cancelled = []
 
     async def upload(name: str) -> str:
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -259,11 +267,11 @@ async def test_draining_cancels_what_still_runs_after_the_grace() -> None:
 
 
 async def test_one_who_was_drained_can_answer_the_client() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
 
     async def handler() -> str:
         try:
-            async with admission.slot():
+            async with admission.slot(ANN, is_here):
                 await asyncio.Event().wait()
         except Unavailable as error:
             await asyncio.sleep(0)  # a cancellation that is still due would end this
@@ -281,10 +289,10 @@ async def test_one_who_was_drained_can_answer_the_client() -> None:
 
 
 async def test_a_block_that_ends_well_in_spite_of_the_cancellation_is_no_refusal() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
 
     async def upload() -> str:
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -299,11 +307,11 @@ async def test_a_block_that_ends_well_in_spite_of_the_cancellation_is_no_refusal
 
 
 async def test_one_who_is_drained_twice_may_clean_up() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
     clean = []
 
     async def upload() -> str:
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             try:
                 await asyncio.Event().wait()
             finally:
@@ -321,7 +329,7 @@ async def test_one_who_is_drained_twice_may_clean_up() -> None:
 
 
 async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
     is_known = asyncio.Event()
 
     async def arrive(*, stays: bool) -> str:
@@ -329,7 +337,7 @@ async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -
         await is_known.wait()
         if not stays:
             return "gone"
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             return "done"
 
     gone = asyncio.create_task(arrive(stays=False))

@@ -18,13 +18,15 @@ async def live(_request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 200 where an upload would be taken now, else 503 with the checks that fail."""
-    if not request.app[ADMISSION].is_open:
+    admission = request.app[ADMISSION]
+    if not admission.is_open:
         results = {"shutdown": "The service is shutting down."}
     else:
         results = await request.app[HEALTH].results()
     failing = {name: result for name, result in results.items() if result != "ok"}
     if not failing:
-        return json_response({"status": "ready", "checks": results})
+        queue = {"waiting": len(admission.waiting), "full_seconds": round(admission.full_seconds, 1)}
+        return json_response({"status": "ready", "checks": results, "queue": queue})
     request[OUTCOME] = "not_ready"
     detail = " ".join(f"{name}: {result}" for name, result in failing.items())
     return problem(503, "not_ready", "Not ready", detail)
