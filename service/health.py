@@ -11,7 +11,7 @@ from service.audio.encoder import Encoder
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 from service.database.migrations import newest_migration
-from service.database.pool import Database, read_query
+from service.database.pool import Database, NotMigrated, read_query
 from service.errors import ServiceError
 from service.storage import Storage
 
@@ -24,9 +24,13 @@ _ENCODER_FRESH_SECONDS = 60.0
 Check = Callable[[], Awaitable[None]]
 
 
+class CheckFailed(Exception):
+    """A check's own sentence on what is wrong, for operators."""
+
+
 @dataclass
 class Health:
-    """Named checks; a check raises ServiceError with a sentence on what is wrong."""
+    """Named checks. A check raises CheckFailed or ServiceError with a sentence on what is wrong."""
 
     checks: Mapping[str, Check]
     _checked_at: float = field(default=float("-inf"))
@@ -45,8 +49,8 @@ class Health:
 async def _result(check: Check) -> str:
     try:
         await check()
-    except ServiceError as error:
-        return error.detail
+    except (CheckFailed, ServiceError) as error:
+        return str(error)
     return "ok"
 
 
@@ -55,8 +59,12 @@ def database_check(database: Database) -> Check:
 
     async def check() -> None:
         newest = newest_migration()
-        if await database.fetch_one(_SELECT_MIGRATION, {"id": newest}) is None:
-            raise ServiceError("not_migrated", f"Migration {newest} is not applied. Run: wavepress migrate")
+        try:
+            row = await database.fetch_one(_SELECT_MIGRATION, {"id": newest})
+        except NotMigrated:
+            row = None
+        if row is None:
+            raise CheckFailed(f"Migration {newest} is not applied. Run: wavepress migrate")
 
     return check
 

@@ -15,8 +15,6 @@ from yoyo.backends.core import PostgresqlBackend
 from yoyo.connections import parse_uri
 from yoyo.migrations import Migration, MigrationList, default_migration_table
 
-from service.errors import Unavailable
-
 log = structlog.stdlib.get_logger()
 
 _DIRECTORY = Path(__file__).parents[1] / "sql" / "migrations"
@@ -26,12 +24,16 @@ _LOCK, _STATEMENT_LOCK = 0x77617665, 0x77617666
 _LOCK_SECONDS = 600
 
 
+class MigrationFailed(Exception):
+    """The database cannot be brought up to date. The message quotes the database and is for operators alone."""
+
+
 def migrate(url: str) -> list[str]:
     """Apply what is not applied yet and return its names.
 
     Blocking; safe to call from any number of processes at once, and after one was killed in the middle: the
     locks are held by connections, the second by the very one that runs the DDL, so it lasts as long. Raises
-    Unavailable where the database does not answer or a migration fails.
+    MigrationFailed if the database does not answer or a migration fails.
     """
     migrations = _read_migrations()
     try:
@@ -47,9 +49,9 @@ def migrate(url: str) -> list[str]:
                 backend.apply_migrations(pending)
             left = [migration.id for migration in backend.to_apply(migrations)]
     except psycopg2.Error as error:
-        raise Unavailable("database_unavailable", f"The database cannot be migrated: {error}".strip()) from error
+        raise MigrationFailed(f"The database cannot be migrated: {error}".strip()) from error
     if left:
-        raise Unavailable("database_unavailable", f"These migrations were not applied: {', '.join(left)}")
+        raise MigrationFailed(f"These migrations were not applied: {', '.join(left)}")
     applied = [migration.id for migration in pending]
     if applied:
         log.info("migrated", migrations=applied)

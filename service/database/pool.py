@@ -14,6 +14,7 @@ import structlog
 from service import metrics
 from service.database import aiopg_guards
 from service.errors import Unavailable
+from service.refusals import DATABASE_UNAVAILABLE
 
 log = structlog.stdlib.get_logger()
 
@@ -34,6 +35,10 @@ _CONNECTION_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError, OSError,
 
 class ConstraintViolated(Exception):
     """A row that a statement needs is not there any more, or is there already."""
+
+
+class NotMigrated(Unavailable):
+    """The schema lacks what a statement names. A client is only told that the database is unavailable."""
 
 
 aiopg_guards.install()
@@ -130,7 +135,7 @@ def _translated_errors(query: str) -> Iterator[None]:
         raise ConstraintViolated(str(error)) from error
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
         log.error("database_not_migrated", query=query, reason=str(error).strip())
-        raise Unavailable("database_unavailable", "The schema is not up to date. Run: wavepress migrate") from error
+        raise DATABASE_UNAVAILABLE().as_kind(NotMigrated) from error
     except (psycopg2.Error, OSError, AssertionError) as error:
         raise _unavailable(query, str(error).strip() or type(error).__name__) from error
     except RuntimeError as error:
@@ -148,4 +153,4 @@ def _translated_errors(query: str) -> Iterator[None]:
 def _unavailable(query: str, reason: str) -> Unavailable:
     metrics.QUERY_FAILURES.labels(query).inc()
     log.error("database_failed", query=query, reason=reason)
-    return Unavailable("database_unavailable", "The database does not answer now. Try again in a moment.")
+    return DATABASE_UNAVAILABLE()

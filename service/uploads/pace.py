@@ -14,7 +14,7 @@ _SHARE_OF_PLAYING_RATE = 0.8
 class Pace:
     """The bounds of one upload in time.
 
-    It ends `max_seconds` after `began_at` (on the monotonic clock). While `is_crowded` says that others wait for its
+    It ends `max_seconds` after `began_at` (on `clock`). While `is_crowded` says that others wait for its
     place, it must arrive at nearly the rate at which the WAV plays, measured over `window_seconds`: a live recording
     does.
     """
@@ -23,6 +23,7 @@ class Pace:
     window_seconds: float
     max_seconds: float
     began_at: float
+    clock: Callable[[], float] = time.monotonic
 
     async def watch(self, pieces: AsyncIterator[bytes], playing_rate: float) -> AsyncIterator[bytes]:
         """Yield the pieces of a WAV that plays at `playing_rate` bytes a second. Raises ClientStalled.
@@ -31,9 +32,9 @@ class Pace:
         """
         least_rate = playing_rate * _SHARE_OF_PLAYING_RATE
         waited_seconds, received = 0.0, 0
-        asked_at = time.monotonic()
+        asked_at = self.clock()
         async for piece in pieces:
-            now = time.monotonic()
+            now = self.clock()
             if now > self.began_at + self.max_seconds:
                 raise UPLOAD_TOO_SLOW(max_seconds=self.max_seconds)
             waited_seconds += now - asked_at
@@ -43,4 +44,4 @@ class Pace:
                     raise SLOW_BODY(min_bytes_per_second=round(least_rate))
                 waited_seconds, received = 0.0, 0
             yield piece
-            asked_at = time.monotonic()
+            asked_at = self.clock()

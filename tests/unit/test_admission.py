@@ -5,11 +5,12 @@ import random
 
 import pytest
 
-from service.errors import Unavailable
+from service.errors import ClientGone, TooManyUploads, Unavailable
 from service.uploads.admission import Admission
 from service.uploads.places import Places
+from tests.support.waiting import until
 
-ANN, BOB, CAT = 1, 2, 3
+ANN, BOB = 1, 2
 
 
 def is_here() -> bool:
@@ -20,13 +21,14 @@ def is_here() -> bool:
 class Upload:
     """Holds a slot in a task of its own until it is told to end."""
 
-    def __init__(self, admission: Admission, log: list[str] | None = None, name: str = "") -> None:
+    def __init__(self, admission: Admission, log: list[str] | None = None, name: str = "", user_id: int = ANN) -> None:
+        self.user_id = user_id
         self.is_inside = False
         self.end = asyncio.Event()
         self.task = asyncio.create_task(self._run(admission, log if log is not None else [], name))
 
     async def _run(self, admission: Admission, log: list[str], name: str) -> str:
-        async with admission.slot(ANN, is_here):
+        async with admission.slot(self.user_id, is_here):
             self.is_inside = True
             log.append(name)
             await self.end.wait()
@@ -347,3 +349,86 @@ async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -
     assert await gone == "gone"
     assert await asyncio.create_task(arrive(stays=True)) == "done"
     await assert_all_free(admission, 1)
+
+
+async def test_user_with_half_of_the_slots_gets_no_further_one_while_others_wait() -> None:
+    admission = Admission(Places(max_running=4, max_waiting=8))
+    order: list[str] = []
+    anns = [Upload(admission, order, f"ann {number}", user_id=ANN) for number in range(4)]
+    await settle()
+    ann_waits = Upload(admission, order, "ann waits", user_id=ANN)
+    bob = Upload(admission, order, "bob", user_id=BOB)
+    await settle()
+    refused = Upload(admission, order, "ann again", user_id=ANN)
+    with pytest.raises(TooManyUploads):
+        await refused.task
+    await end(anns[0])
+    await settle()
+    assert (bob.is_inside, ann_waits.is_inside) == (True, False)  # she came first, but has three of four
+    await end(*anns[1:], bob, ann_waits)
+    await assert_all_free(admission, 4)
+
+
+async def test_user_alone_may_have_every_slot() -> None:
+    admission = Admission(Places(max_running=4, max_waiting=4))
+    uploads = [Upload(admission, user_id=ANN) for _ in range(6)]
+    await settle()
+    assert [upload.is_inside for upload in uploads] == [True] * 4 + [False] * 2
+    await end(*uploads)
+    await assert_all_free(admission, 4)
+
+
+async def test_users_who_both_have_half_go_on_in_their_order() -> None:
+    admission = Admission(Places(max_running=2, max_waiting=2))
+    ann, bob = Upload(admission, user_id=ANN), Upload(admission, user_id=BOB)
+    await settle()
+    ann_waits = Upload(admission, user_id=ANN)
+    await settle()
+    await end(bob)
+    await settle()
+    assert ann_waits.is_inside
+    await end(ann, ann_waits)
+
+
+async def test_client_that_goes_away_leaves_the_queue() -> None:
+    admission = Admission(Places(max_running=1, max_waiting=1))
+    (running,) = await start(admission)
+    gone = False
+
+    async def wait() -> None:
+        async with admission.slot(BOB, lambda: gone):
+            pytest.fail("the slot was taken")
+
+    waiting = asyncio.create_task(wait())
+    await settle()
+    assert len(admission.waiting) == 1
+    gone = True
+    with pytest.raises(ClientGone):
+        await waiting
+    (next_one,) = await start(admission)  # its place is free
+    await end(running, next_one)
+    await assert_all_free(admission, 1)
+
+
+async def test_slot_that_another_process_gives_back_is_found() -> None:
+    places = Places(max_running=1, max_waiting=1, rows=2)
+    places.row = 1
+    places.take_slot()
+    places.row = 0
+    admission = Admission(places)
+    (waiting,) = await start(admission)
+    assert not waiting.is_inside
+    places.clear(1)
+    await until(lambda: waiting.is_inside)
+    await end(waiting)
+
+
+async def test_queue_says_since_when_it_is_full() -> None:
+    admission = Admission(Places(max_running=1, max_waiting=1))
+    assert admission.full_seconds == 0
+    running, waiting = await start(admission, 2)
+    (refused,) = await start(admission)
+    assert await code_of_refusal(refused.task) == "queue_full"
+    assert admission.full_seconds > 0
+    await end(running, waiting)
+    assert admission.full_seconds == 0
