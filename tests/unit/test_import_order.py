@@ -63,6 +63,7 @@ ORDER = [
     "service.web.malformed_http",
     "service.web.multipart",
     "service.web.upload_body",
+    "service.web.connection",
     "service.web.incoming_upload",
     "service.web.sending",
     "service.web.routes",
