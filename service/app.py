@@ -75,6 +75,7 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
                     yield
                 await leases.give_back_owed()
 
+    # A worker of gunicorn has no other drain. `server.serve` drains before, and heeds a second signal meanwhile.
     async def drain(app: web.Application) -> None:
         app[app_keys.ADMISSION].close()
         await app[app_keys.ADMISSION].drain(settings.shutdown_seconds)
