@@ -14,7 +14,7 @@ from service import __version__, metrics
 from service.app import make_storage
 from service.database.cluster import EmbeddedError
 from service.database.embedded import postgres
-from service.database.migrations import migrate
+from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
 from service.doctor import ADVICE, examine
 from service.errors import ServiceError
@@ -36,7 +36,7 @@ def main() -> None:
         arguments.run(settings, arguments)
     except InvalidSettingsError as error:
         sys.exit(_complain(str(error), status=2))
-    except (EmbeddedError, ServiceError, TooManyOrphansError, OSError) as error:
+    except (EmbeddedError, MigrationFailed, ServiceError, TooManyOrphansError, OSError) as error:
         sys.exit(_complain(str(error), status=1))
     except KeyboardInterrupt:  # before it served: there it is a signal like SIGTERM
         sys.exit(128 + signal.SIGINT)
