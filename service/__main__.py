@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from service import __version__, metrics
 from service.app import make_storage
-from service.database.embedded import EmbeddedError, postgres
+from service.database.cluster import EmbeddedError
+from service.database.embedded import postgres
 from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
 from service.doctor import ADVICE, examine

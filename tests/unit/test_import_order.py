@@ -21,6 +21,7 @@ ORDER = [
     "service.names",
     "service.metrics",
     "service.cancellation",
+    "service.ownership",
     "service.database_url",
     "service.settings",
     "service.environment",
@@ -36,6 +37,7 @@ ORDER = [
     "service.database.aiopg_guards",
     "service.database.pool",
     "service.database.migrations",
+    "service.database.cluster",
     "service.database.embedded",
     "service.database.users",
     "service.database.records",
@@ -91,9 +93,8 @@ DATABASE = {
     "service.database.aiopg_guards",
     "service.database.pool",
     "service.database.migrations",
-    "service.database.embedded",
 }
-PROCESSES = {"service.audio.ffmpeg_process", "service.database.embedded"}
+PROCESSES = {"service.audio.ffmpeg_process", "service.database.cluster"}
 
 # Who may name what: a library, or one of its names.
 ROOMS: dict[str, set[str]] = {
