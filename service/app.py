@@ -27,7 +27,9 @@ from service.uploads.leases import Leases
 from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
+from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
 # Threads wait for disks: to sync drafts, to open downloads.
@@ -41,6 +43,7 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.STORAGE] = storage = make_storage(settings)
+    app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
     app[app_keys.ADMISSION] = Admission(max_running=settings.max_encodings, max_waiting=settings.max_waiting)
     app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
@@ -68,7 +71,7 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)
-    app.on_response_prepare.append(_hide_server)
+    app.on_response_prepare.extend([_hide_server, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 

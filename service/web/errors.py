@@ -10,7 +10,7 @@ from service import errors
 from service.errors import ServiceError
 from service.web.app_keys import ADMISSION, OUTCOME
 from service.web.presentation import json_response
-from service.web.request_log import REQUEST_ID_HEADER, request_id
+from service.web.request_log import request_id
 
 log = structlog.stdlib.get_logger()
 
@@ -30,7 +30,7 @@ _HINTS = {
 
 @web.middleware
 async def translate_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error with problem+json, and every request with its id."""
+    """Answer every error with problem+json."""
     with structlog.contextvars.bound_contextvars(request_id=request_id(request)):
         try:
             response = await handler(request)
@@ -41,7 +41,6 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
         # What is left of the body is not for the next request to stumble over; and nobody should come back to a
         # service that is stopping.
         response.force_close()
-    response.headers[REQUEST_ID_HEADER] = request_id(request)
     return response
 
 
