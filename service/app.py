@@ -29,7 +29,9 @@ from service.uploads.places import Places
 from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
+from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
 # Threads wait for disks: to sync drafts, to open downloads.
@@ -46,6 +48,7 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.STORAGE] = storage = make_storage(settings)
+    app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
     app[app_keys.ADMISSION] = Admission(places or make_places(settings))
     app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
@@ -82,7 +85,7 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)
-    app.on_response_prepare.append(_hide_server)
+    app.on_response_prepare.extend([_hide_server, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 

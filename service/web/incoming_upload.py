@@ -12,7 +12,7 @@ from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
 from service.uploads.intake import Taken, UploadBody, UploadTerms
 from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, TRANSPORT
 from service.web.body import check_headers
-from service.web.connection import is_lost
+from service.web.client_presence import is_lost
 from service.web.digests import parse_digest, verified
 from service.web.upload_body import SentWav, is_form
 
