@@ -23,6 +23,7 @@ from service.storage.s3 import S3Storage
 from service.storage.s3_location import S3Location
 from service.uploads.admission import Admission
 from service.uploads.ingest import Ingest
+from service.uploads.intake import Intake
 from service.uploads.leases import Leases
 from service.web import app_keys
 from service.web.body import BodyLimits
@@ -55,9 +56,10 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
             await asyncio.to_thread(storage.prepare)
             async with open_database(database_url, _DATABASE_CONNECTIONS) as database:
                 app[app_keys.DATABASE] = database
-                app[app_keys.INGEST] = _make_ingest(settings, encoder, storage, database)
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
                 app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings))
+                ingest = _make_ingest(settings, encoder, storage, database)
+                app[app_keys.INTAKE] = Intake(app[app_keys.ADMISSION], leases, storage, ingest)
                 async with _in_background(leases.renew_for_ever()):
                     yield
                 await leases.give_back_owed()

@@ -23,9 +23,13 @@ _ENCODER_FRESH_SECONDS = 60.0
 Check = Callable[[], Awaitable[None]]
 
 
+class CheckFailed(Exception):
+    """A check's own sentence on what is wrong, for operators."""
+
+
 @dataclass
 class Health:
-    """Named checks; a check raises ServiceError with a sentence on what is wrong."""
+    """Named checks. A check raises CheckFailed or ServiceError with a sentence on what is wrong."""
 
     checks: Mapping[str, Check]
     _checked_at: float = field(default=float("-inf"))
@@ -44,8 +48,8 @@ class Health:
 async def _result(check: Check) -> str:
     try:
         await check()
-    except ServiceError as error:
-        return error.detail
+    except (CheckFailed, ServiceError) as error:
+        return str(error)
     return "ok"
 
 
@@ -55,7 +59,7 @@ def database_check(database: Database) -> Check:
     async def check() -> None:
         newest = newest_migration()
         if not await is_applied(database, newest):
-            raise ServiceError("not_migrated", f"Migration {newest} is not applied. Run: wavepress migrate")
+            raise CheckFailed(f"Migration {newest} is not applied. Run: wavepress migrate")
 
     return check
 

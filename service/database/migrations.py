@@ -15,8 +15,7 @@ from yoyo.backends.core import PostgresqlBackend
 from yoyo.connections import parse_uri
 from yoyo.migrations import Migration, MigrationList, default_migration_table
 
-from service.database.pool import Database, read_query
-from service.errors import Unavailable
+from service.database.pool import Database, NotMigrated, read_query
 
 log = structlog.stdlib.get_logger()
 
@@ -27,13 +26,17 @@ _SELECT_MIGRATION = read_query("select_migration")
 _LOCK, _STATEMENT_LOCK = 0x77617665, 0x77617666
 
 
+class MigrationFailed(Exception):
+    """The database cannot be brought up to date. The message quotes the database and is for operators alone."""
+
+
 def migrate(url: str, *, directory: Path = MIGRATIONS, lock_seconds: int = 600) -> list[str]:
     """Apply what is not applied yet and return its names.
 
     Blocking; safe to call from any number of processes at once, and after one was killed in the middle: the
     locks are held by connections, the second by the very one that runs the DDL, so it lasts as long. Another process
     may be in a long migration: waits `lock_seconds` for it, so that starting replicas do not crash. Raises
-    Unavailable if the database does not answer or a migration fails.
+    MigrationFailed if the database does not answer or a migration fails.
     """
     migrations = _read_migrations(directory)
     try:
@@ -49,9 +52,9 @@ def migrate(url: str, *, directory: Path = MIGRATIONS, lock_seconds: int = 600) 
                 backend.apply_migrations(pending)
             left = [migration.id for migration in backend.to_apply(migrations)]
     except psycopg2.Error as error:
-        raise Unavailable("database_unavailable", f"The database cannot be migrated: {error}".strip()) from error
+        raise MigrationFailed(f"The database cannot be migrated: {error}".strip()) from error
     if left:
-        raise Unavailable("database_unavailable", f"These migrations were not applied: {', '.join(left)}")
+        raise MigrationFailed(f"These migrations were not applied: {', '.join(left)}")
     applied = [migration.id for migration in pending]
     if applied:
         log.info("migrated", migrations=applied)
@@ -71,7 +74,10 @@ def newest_migration() -> str:
 
 async def is_applied(database: Database, migration: str) -> bool:
     """Return whether the database has that migration, by its name. Raises Unavailable."""
-    return await database.fetch_one(_SELECT_MIGRATION, {"id": migration}) is not None
+    try:
+        return await database.fetch_one(_SELECT_MIGRATION, {"id": migration}) is not None
+    except NotMigrated:  # not one migration, not even the table of them
+        return False
 
 
 def _read_migrations(directory: Path) -> MigrationList:

@@ -14,6 +14,7 @@ import structlog
 from service import metrics
 from service.database.aiopg_guards import ConnectionLost, GuardedPool, open_guarded_pool
 from service.errors import Unavailable
+from service.refusals import DATABASE_UNAVAILABLE
 
 log = structlog.stdlib.get_logger()
 
@@ -25,6 +26,10 @@ _QUERIES = Path(__file__).parents[1] / "sql" / "queries"
 
 class ConstraintViolated(Exception):
     """A row that a statement needs is not there any more, or is there already."""
+
+
+class NotMigrated(Unavailable):
+    """The schema lacks what a statement names. A client is only told that the database is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,8 @@ def _translated_errors(query: str) -> Iterator[None]:
         raise ConstraintViolated(str(error)) from error
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
         log.error("database_not_migrated", query=query, reason=str(error).strip())
-        raise Unavailable("database_unavailable", "The schema is not up to date. Run: wavepress migrate") from error
+        raise DATABASE_UNAVAILABLE().as_kind(NotMigrated) from error
     except (psycopg2.Error, TimeoutError) as error:
         metrics.QUERY_FAILURES.labels(query).inc()
         log.error("database_failed", query=query, reason=str(error).strip() or type(error).__name__)
-        raise Unavailable("database_unavailable", "The database does not answer now. Try again in a moment.") from error
+        raise DATABASE_UNAVAILABLE() from error

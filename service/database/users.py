@@ -4,9 +4,9 @@ import hashlib
 from uuid import UUID, uuid4
 
 from service.database.pool import Database, read_query
-from service.errors import Unprocessable
 from service.models import User
 from service.names import has_control_characters
+from service.refusals import INVALID_USERNAME
 
 _INSERT = read_query("insert_user")
 _SELECT_BY_TOKEN = read_query("select_user_by_token")
@@ -24,10 +24,8 @@ async def insert_user(database: Database, username: str) -> tuple[User, UUID]:
 
     Raises Unprocessable for a name that is empty, too long or not text.
     """
-    if not 1 <= len(username) <= LONGEST_USERNAME:
-        raise Unprocessable("invalid_username", f"A username has 1 to {LONGEST_USERNAME} characters.")
-    if has_control_characters(username):
-        raise Unprocessable("invalid_username", "A username has no control characters and no broken Unicode.")
+    if not 1 <= len(username) <= LONGEST_USERNAME or has_control_characters(username):
+        raise INVALID_USERNAME(max_length=LONGEST_USERNAME)
     token = uuid4()
     row = await database.fetch_one(_INSERT, {"username": username, "token_sha256": _sha256(str(token))})
     assert row is not None  # noqa: S101 - the statement returns its row

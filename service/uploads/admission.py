@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from service import metrics
-from service.errors import Unavailable
+from service.refusals import QUEUE_FULL, SHUTTING_DOWN
 
 
 class Admission:
@@ -45,7 +45,7 @@ class Admission:
             if self.is_open:
                 raise
             task.uncancel()
-            raise _shutting_down() from None
+            raise SHUTTING_DOWN() from None
 
     def arrive(self) -> None:
         """Keep a place for this task until it takes its slot, or ends. Raises Unavailable where there is none."""
@@ -57,9 +57,9 @@ class Admission:
 
     def _require_place(self) -> None:
         if not self.is_open:
-            raise _shutting_down()
+            raise SHUTTING_DOWN()
         if len(self.running) + len(self.waiting) + len(self._arriving) >= self._places:
-            raise Unavailable("queue_full", "All encoders are busy and the queue is full. Try again shortly.")
+            raise QUEUE_FULL()
 
     async def _take(self, task: asyncio.Task[object]) -> None:
         self._arriving.discard(task)
@@ -95,7 +95,3 @@ class Admission:
         for task in self.running:
             if not task.cancelling():  # one that cleans up already must not be disturbed
                 task.cancel()
-
-
-def _shutting_down() -> Unavailable:
-    return Unavailable("shutting_down", "The service is shutting down. Try again in a moment.")

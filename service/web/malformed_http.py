@@ -1,4 +1,4 @@
-"""aiohttp's server, with our own word for what is no HTTP."""
+"""aiohttp's server, with our own answer to a request that is not HTTP."""
 
 from http import HTTPStatus
 
@@ -6,6 +6,7 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from service.refusals import BAD_REQUEST
 from service.web.errors import problem
 from service.web.request_log import REQUEST_ID_HEADER, request_id
 
@@ -55,9 +56,8 @@ class _Protocol(RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         log.info("malformed_request", request_id=request_id(request), status=status, reason=type(exc).__name__)
-        title = HTTPStatus(status).phrase.capitalize()
-        answer = problem(status, "bad_request", title, "This is no well-formed HTTP/1.1 request.")
-        response = _Unsigned(status=status, body=answer.body, content_type=answer.content_type)
+        answer = problem(BAD_REQUEST())
+        response = _Unsigned(status=answer.status, body=answer.body, content_type=answer.content_type)
         response.headers[REQUEST_ID_HEADER] = request_id(request)
         response.force_close()
         return response

@@ -78,7 +78,9 @@ async def test_client_that_expects_100_gets_it_once_it_may_send(
 async def test_other_expectations_are_417(service: Service, account: Account) -> None:
     async with connect(service) as client:
         await client.send(request_head(account, "raw", 10, "Expect: the-unexpected"))
-        assert (await client.answer()).status == 417
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (417, "expectation_failed")
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(("line", "status"), [("PUT /nowhere", 404), ("PUT /users", 405), ("POST /health/live", 405)])
@@ -89,6 +91,19 @@ async def test_unknown_addresses_refuse_before_the_body_too(service: Service, li
         assert answer.status == status
         assert answer.headers["content-type"] == "application/problem+json"
         assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_refused_method_names_itself_and_those_that_the_address_takes(service: Service) -> None:
+    answer = await service.request("DELETE", "/records")
+    assert answer.headers["Allow"] == "GET, HEAD, POST, PUT"
+    assert answer.json["detail"] == "This address does not take DELETE. It takes GET, HEAD, POST, PUT."
+
+
+async def test_target_that_is_not_a_path_is_404(service: Service) -> None:
+    async with connect(service) as client:
+        await client.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])

@@ -19,8 +19,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 import service
 from service.database import migrations
-from service.database.migrations import roll_back
-from service.errors import Unavailable
+from service.database.migrations import MigrationFailed, roll_back
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def test_migration_that_runs_elsewhere_is_not_waited_for_for_ever(empty_database
         with python(IMPATIENT_PROCESS, empty_database_url) as impatient:
             output, _ = impatient.communicate(timeout=SOON_SECONDS)
         assert impatient.returncode != 0
-        assert "Unavailable: The database cannot be migrated: canceling statement due to lock timeout" in output
+        assert "MigrationFailed: The database cannot be migrated: canceling statement due to lock timeout" in output
         assert other.poll() is None
 
 
@@ -229,7 +228,7 @@ def test_migration_that_fails_is_an_error_and_leaves_nothing(
     empty_database_url: str, tmp_path: Path, statement: str
 ) -> None:
     (tmp_path / "0001_fail.sql").write_text(statement)
-    with pytest.raises(Unavailable, match="cannot be migrated"):
+    with pytest.raises(MigrationFailed, match="cannot be migrated"):
         migrate(empty_database_url, directory=tmp_path)
     assert tables(empty_database_url) == set()
     (tmp_path / "0001_fail.sql").write_text("CREATE TABLE whole (id bigint)")
@@ -238,7 +237,7 @@ def test_migration_that_fails_is_an_error_and_leaves_nothing(
 
 
 def test_database_that_does_not_answer_is_an_outage() -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(MigrationFailed):
         migrate("host=/nowhere dbname=wavepress")
 
 

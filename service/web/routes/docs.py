@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from service import __version__
+from service.refusals import NO_SUCH_ADDRESS
 from service.web.presentation import base_url
 
 _FOLDER = Path(__file__).parents[1]
@@ -71,7 +72,7 @@ async def swagger_asset(request: web.Request) -> web.Response:
     """GET /docs/{asset}: one of the files that the page is made of."""
     content_type = _ASSETS.get(request.match_info["asset"])
     if content_type is None:
-        raise web.HTTPNotFound
+        raise NO_SUCH_ADDRESS()
     headers = _HEADERS | {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "public, max-age=3600"}
     path = _FOLDER / "swagger_ui" / request.match_info["asset"]
     return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)
