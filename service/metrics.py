@@ -30,9 +30,11 @@ LAST_BYTE_TO_RECORD = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 DOWNLOADS = Counter("wavepress_downloads", "Downloads answered", ["status"])
-SLOTS_USED = Gauge("wavepress_upload_slots_used", "Uploads that encode", multiprocess_mode="livesum")
-SLOTS_LIMIT = Gauge("wavepress_upload_slots_limit", "Uploads that may encode at a time", multiprocess_mode="livesum")
-SLOTS_WAITING = Gauge("wavepress_upload_slots_waiting", "Uploads that wait for a slot", multiprocess_mode="livesum")
+SLOTS_USED = Gauge("wavepress_encoder_slots_used", "Uploads that encode", multiprocess_mode="livesum")
+SLOTS_LIMIT = Gauge("wavepress_encoder_slots_limit", "Uploads that may encode at a time", multiprocess_mode="livesum")
+SLOTS_WAITING = Gauge(
+    "wavepress_encoder_slots_waiting", "Uploads that wait for an encoder slot", multiprocess_mode="livesum"
+)
 ENCODER_FAILURES = Counter("wavepress_encoder_failures", "Encodes that failed, by reason", ["reason"])
 QUERY_SECONDS = Histogram(
     "wavepress_database_query_seconds",

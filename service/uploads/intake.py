@@ -89,7 +89,7 @@ class Intake:
                     return Taken(replay, is_replay=True)
             await self.storage.require_room()
             async with self.admission.slot():
-                await self.leases.take_slot(user, upload_id)
+                await self.leases.take(user, upload_id)
                 body = await incoming.open(user)
                 upload = Upload(
                     id=upload_id,
