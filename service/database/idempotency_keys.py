@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
-from service.database.pool import Database, read_query
+from service.database.pool import ConstraintViolated, Database, read_query
+from service.refusals import UNKNOWN_TOKEN
 
 _INSERT = read_query("insert_idempotency_key")
 _SELECT = read_query("select_idempotency_key")
@@ -24,8 +25,14 @@ class IdempotencyKey:
 
 
 async def insert_idempotency_key(database: Database, key: IdempotencyKey, lease_seconds: float) -> bool:
-    """Claim a key for its upload, and return whether it was free. Raises Unavailable."""
-    return await database.fetch_one(_INSERT, asdict(key) | {"lease_seconds": lease_seconds}) is not None
+    """Claim a key for its upload, and return whether it was free.
+
+    Raises NotAuthenticated if the user has been deleted, and Unavailable.
+    """
+    try:
+        return await database.fetch_one(_INSERT, asdict(key) | {"lease_seconds": lease_seconds}) is not None
+    except ConstraintViolated:
+        raise UNKNOWN_TOKEN() from None
 
 
 async def find_idempotency_key(database: Database, user_id: int, key: str) -> IdempotencyKey | None:

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from service.database.pool import Database, read_query
+from service.database.pool import ConstraintViolated, Database, read_query
+from service.refusals import UNKNOWN_TOKEN
 
 _INSERT_UPLOAD_LEASE = read_query("insert_upload_lease")
 _UPDATE = read_query("update_leases")
@@ -16,7 +17,8 @@ async def insert_upload_lease(
 ) -> bool:
     """Take one of the user's `max_uploads` leases for an upload, and return whether there was one to take.
 
-    False may also mean that another upload took the same lease at the same moment. Raises Unavailable.
+    False may also mean that another upload took the same lease at the same moment. Raises NotAuthenticated if the
+    user has been deleted, and Unavailable.
     """
     parameters = {
         "user_id": user_id,
@@ -24,7 +26,10 @@ async def insert_upload_lease(
         "max_uploads": max_uploads,
         "lease_seconds": lease_seconds,
     }
-    return await database.fetch_one(_INSERT_UPLOAD_LEASE, parameters) is not None
+    try:
+        return await database.fetch_one(_INSERT_UPLOAD_LEASE, parameters) is not None
+    except ConstraintViolated:
+        raise UNKNOWN_TOKEN() from None
 
 
 async def update_leases(database: Database, upload_ids: Collection[UUID], lease_seconds: float) -> None:

@@ -26,7 +26,7 @@ async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentU
 
     If the upload ends without a record, the key is free again. If this process is killed, the key is free when its
     lease runs out. Raises Conflict while another upload has the key, NotFound if its record has been deleted,
-    Unprocessable if the key came with another upload, and Unavailable.
+    Unprocessable if the key came with another upload, NotAuthenticated if the user has been deleted, and Unavailable.
     """
     leases.hold(upload_id)
     key = IdempotencyKey(user.id, upload.key, upload_id, upload.fingerprint)

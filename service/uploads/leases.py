@@ -51,8 +51,8 @@ class Leases:
     async def take(self, user: User, upload_id: UUID) -> None:
         """Take an upload lease, which counts the upload against its user's limits.
 
-        Raises Forbidden if the user holds all that a user may, TooManyUploads if as many uploads run as may, and
-        Unavailable.
+        Raises Forbidden if the user holds all that a user may, TooManyUploads if as many uploads run as may,
+        NotAuthenticated if the user has been deleted, and Unavailable.
         """
         limits = self.limits
         if user.record_count >= limits.max_records or user.byte_count >= limits.max_bytes:
