@@ -38,10 +38,18 @@ _DATABASE_CONNECTIONS = 10
 _THREADS = 32
 
 
-def create_app(settings: Settings, database_url: str, places: Places | None = None) -> web.Application:
+def create_app(
+    settings: Settings,
+    database_url: str,
+    places: Places | None = None,
+    *,
+    query_seconds: float = 5.0,
+    lease_seconds: float = 60.0,
+) -> web.Application:
     """Build the application. The database at `database_url` is migrated already.
 
-    `places` are those that this process shares with others; without them it has all of them to itself.
+    `places` are those that this process shares with others; without them it has all of them to itself. A statement
+    has `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
@@ -61,10 +69,10 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
         with ThreadPoolExecutor(_THREADS) as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
-            async with open_database(database_url, _DATABASE_CONNECTIONS) as database:
+            async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
-                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings))
+                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
                 ingest = _make_ingest(settings, encoder, storage, database)
                 app[app_keys.INTAKE] = Intake(
                     app[app_keys.ADMISSION],

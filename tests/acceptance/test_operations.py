@@ -19,7 +19,7 @@ from tests.support.waiting import until
 REQUIRED_METRICS = {
     *("wavepress_requests", "wavepress_uploads", "wavepress_received_bytes", "wavepress_sent_bytes"),
     *("wavepress_audio_seconds", "wavepress_encode_realtime_factor", "wavepress_last_byte_to_record_seconds"),
-    *("wavepress_upload_slots_used", "wavepress_upload_slots_limit", "wavepress_upload_slots_waiting"),
+    *("wavepress_encoder_slots_used", "wavepress_encoder_slots_limit", "wavepress_encoder_slots_waiting"),
     *("wavepress_encoder_failures", "wavepress_database_query_seconds", "wavepress_database_failures"),
     *("wavepress_database_connections_used", "wavepress_database_connections_limit", "wavepress_downloads"),
     "wavepress_build_info",
@@ -107,7 +107,7 @@ async def test_uploads_are_counted_by_outcome_and_transport(
         assert after[key] - before.get(key, 0) == 1
     audio = ("wavepress_audio_seconds_total", ())
     assert after[audio] - before[audio] == pytest.approx(0.1)
-    assert after["wavepress_upload_slots_used", ()] == 0
+    assert after["wavepress_encoder_slots_used", ()] == 0
 
 
 @pytest.mark.parametrize("storage", ["disk", "s3"])

@@ -41,6 +41,8 @@ ORDER = [
     "service.database.embedded",
     "service.database.users",
     "service.database.records",
+    "service.database.leases",
+    "service.database.idempotency_keys",
     "service.storage",
     "service.storage.draft_files",
     "service.storage.reading",
