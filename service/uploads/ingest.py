@@ -17,7 +17,7 @@ from service.cancellation import to_the_end
 from service.database.pool import Database
 from service.database.records import insert_record
 from service.errors import Unavailable
-from service.models import Record, UserLimits
+from service.models import Record, RecordWarning, UserLimits
 from service.refusals import (
     CLIENT_GONE,
     INVALID_BIT_RATE,
@@ -151,7 +151,7 @@ class _Sound:
 
     duration: float
     target: Mp3Format
-    warnings: tuple[str, ...]
+    warnings: tuple[RecordWarning, ...]
 
 
 def _record(upload: Upload, sound: _Sound, file: StoredFile) -> Record:

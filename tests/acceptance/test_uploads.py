@@ -193,7 +193,10 @@ async def test_bytes_that_are_no_chunk_are_ignored_with_a_warning(service: Servi
     wav = wavs.wav(source, sample_rate=44100, channels=1) + b"\x01\x02\x03" * 1000
     answer = await service.upload(account, wav)
     assert_exact(await download(service, answer), source, 44100)
-    assert len(answer.json["warnings"]) == 1
+    detail = "The bytes after the declared samples are not a chunk and were ignored."
+    assert answer.json["warnings"] == [{"code": "trailing_bytes", "detail": detail}]
+    kept = await service.get(f"/records/{answer.json['id']}", headers=account.headers)
+    assert kept.json["warnings"] == answer.json["warnings"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -16,6 +18,8 @@ from psycopg2.extras import register_uuid
 from service.database.leases import insert_upload_lease
 from service.database.migrations import MIGRATIONS, migrate
 from service.database.pool import open_database
+from service.database.records import find_record, insert_record
+from service.models import Record, RecordWarning, UserLimits
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -58,6 +62,19 @@ WITH slots AS (
     DELETE FROM upload_slots WHERE upload_id = ANY(%(upload_ids)s::uuid[])
 )
 DELETE FROM idempotency_keys WHERE upload_id = ANY(%(upload_ids)s::uuid[]) AND NOT is_done
+"""
+INSERT_RECORD = """
+INSERT INTO records
+    (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings, created_at)
+SELECT
+    %(id)s, %(user_id)s, %(filename)s, %(duration)s, %(sample_rate)s, %(channels)s, %(bit_rate)s, %(size)s,
+    decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(created_at)s
+"""
+SELECT_RECORD = """
+SELECT id, user_id, filename, duration, sample_rate, channels, bit_rate, size, encode(sha256, 'hex'), warnings,
+    created_at
+FROM records
+WHERE id = %(id)s
 """
 DELETE_EXPIRED_LEASES = """
 WITH slots AS (
@@ -179,6 +196,40 @@ async def test_both_versions_count_the_same_leases(database_url: str) -> None:
         assert await take()
         assert take_slot(database_url, user_id, uuid4(), max_uploads=2) is None
         assert not await take()
+
+
+def record(user_id: int, *warnings: RecordWarning) -> Record:
+    return Record(
+        id=uuid4(),
+        user_id=user_id,
+        filename="talk.wav",
+        duration=1.5,
+        sample_rate=44_100,
+        channels=2,
+        bit_rate=128_000,
+        size=4711,
+        sha256="0f" * 32,
+        warnings=warnings,
+        created_at=datetime(2026, 11, 21, tzinfo=UTC),
+    )
+
+
+async def test_record_of_the_first_version_has_its_warnings_under_the_code_other(database_url: str) -> None:
+    warnings = ("It is odd.", "It is long.")
+    kept = record(insert_user(database_url), *(RecordWarning("other", detail) for detail in warnings))
+    run(database_url, INSERT_RECORD, asdict(kept) | {"warnings": list(warnings)})
+    async with open_database(database_url, 1) as database:
+        assert await find_record(database, kept.id) == kept
+
+
+async def test_first_version_reads_a_new_records_warnings_as_sentences(database_url: str) -> None:
+    warnings = (RecordWarning("partial_sample", "It ends early."), RecordWarning("trailing_bytes", "It is long."))
+    kept = record(insert_user(database_url), *warnings)
+    async with open_database(database_url, 1) as database:
+        await insert_record(database, kept, None, UserLimits(max_records=1, max_bytes=1, max_uploads=1))
+        assert await find_record(database, kept.id) == kept
+    [row] = run(database_url, SELECT_RECORD, {"id": kept.id})
+    assert row[9] == ["It ends early.", "It is long."]
 
 
 def test_lease_of_the_first_version_outlives_the_migration_and_its_rollback(first_version_url: str) -> None:
