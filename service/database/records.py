@@ -1,4 +1,4 @@
-"""Records: one typed function per statement."""
+"""Records: one typed function for each statement."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -52,7 +52,7 @@ async def insert_record(
         "max_bytes": limits.max_bytes,
     }
     [row] = await database.fetch_all(_INSERT, parameters)
-    insertion = Insertion(*row)
+    insertion = Insertion(**row)
     if not insertion.is_kept and await find_record(database, record.id) is not None:
         # An earlier run, whose answer was lost, was still under way when this one began.
         return insertion._replace(is_kept=True)
@@ -73,7 +73,7 @@ async def select_records(database: Database, user: User, limit: int, after: Posi
 async def delete_record(database: Database, record: Record) -> None:
     """Delete a record, if it is still there; its file is."""
     # Whether it was there remains unsaid: a deletion whose answer was lost is run again, and finds nothing then.
-    await database.fetch_all(_DELETE, {"id": record.id})
+    await database.execute(_DELETE, {"id": record.id})
 
 
 async def find_record(database: Database, record_id: UUID) -> Record | None:
@@ -84,8 +84,8 @@ async def find_record(database: Database, record_id: UUID) -> Record | None:
 
 async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:
     """Return those of the ids that have a record."""
-    return {row[0] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
+    return {row["id"] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
 
 
 def _record(row: Row) -> Record:
-    return Record(*row[:9], warnings=tuple(row[9]), created_at=row[10])  # type: ignore[misc] # a row is of Any
+    return Record(**{**row, "warnings": tuple(row["warnings"])})

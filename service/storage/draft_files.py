@@ -14,7 +14,8 @@ from uuid import uuid4
 import structlog
 
 from service.cancellation import to_the_end
-from service.errors import StorageFull, Unavailable
+from service.errors import Unavailable
+from service.refusals import STORAGE_FULL, STORAGE_UNAVAILABLE
 from service.storage import StoredFile
 
 log = structlog.stdlib.get_logger()
@@ -115,14 +116,14 @@ def translated_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StorageFull("storage_full", "There is no room for this recording now. Try again later.") from error
+            raise STORAGE_FULL() from error
         raise unavailable(str(error)) from error
 
 
 def unavailable(reason: str) -> Unavailable:
     """Log why a storage does not work, and return the refusal, which does not tell."""
     log.error("storage_failed", reason=reason)
-    return Unavailable("storage_unavailable", "Recordings cannot be kept or read now. Try again later.")
+    return STORAGE_UNAVAILABLE()
 
 
 def _remove_if_abandoned(draft: Path) -> None:

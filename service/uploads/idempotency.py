@@ -7,9 +7,8 @@ import structlog
 
 from service.database.pool import Database, read_query
 from service.database.records import find_record
-from service.errors import NotFound, Unprocessable
 from service.models import Record, User
-from service.uploads.ingest import upload_running
+from service.refusals import IDEMPOTENCY_KEY_REUSED, RECORD_NOT_FOUND, UPLOAD_RUNNING
 from service.uploads.leases import LEASE_SECONDS, Leases
 
 log = structlog.stdlib.get_logger()
@@ -51,15 +50,12 @@ async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentU
 async def _find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record:
     row = await database.fetch_one(_SELECT, {"user_id": user.id, "key": upload.key})
     if row is None:  # freed a moment ago: the retry that this asks for will get it
-        raise upload_running()
-    upload_id, fingerprint, is_done = row
-    if bytes(fingerprint) != upload.fingerprint:
-        raise Unprocessable(
-            "idempotency_key_reused", "This Idempotency-Key came with another upload. Use a new key for a new upload."
-        )
-    if not is_done:
-        raise upload_running()
-    record = await find_record(database, upload_id)
+        raise UPLOAD_RUNNING()
+    if bytes(row["fingerprint"]) != upload.fingerprint:
+        raise IDEMPOTENCY_KEY_REUSED()
+    if not row["is_done"]:
+        raise UPLOAD_RUNNING()
+    record = await find_record(database, row["upload_id"])
     if record is None:
-        raise NotFound("record_not_found", "The record of this Idempotency-Key has been deleted.")
+        raise RECORD_NOT_FOUND()
     return record

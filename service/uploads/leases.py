@@ -10,8 +10,9 @@ from uuid import UUID
 import structlog
 
 from service.database.pool import Database, read_query
-from service.errors import Forbidden, ServiceError, TooManyUploads
+from service.errors import ServiceError
 from service.models import User, UserLimits
+from service.refusals import QUOTA_EXCEEDED, TOO_MANY_UPLOADS
 
 log = structlog.stdlib.get_logger()
 
@@ -62,7 +63,7 @@ class Leases:
         Raises Forbidden where the user holds all that it may, and TooManyUploads.
         """
         if user.record_count >= self.limits.max_records or user.byte_count >= self.limits.max_bytes:
-            raise quota_exceeded(self.limits)
+            raise QUOTA_EXCEEDED(max_records=self.limits.max_records, max_bytes=self.limits.max_bytes)
         self.hold(upload_id)
         parameters = {
             "user_id": user.id,
@@ -73,9 +74,7 @@ class Leases:
         for _ in range(_TRIES):
             if await self.database.fetch_one(_INSERT_SLOT, parameters) is not None:
                 return
-        raise TooManyUploads(
-            "too_many_uploads", f"You have {self.limits.max_uploads} uploads running. Wait for one to end."
-        )
+        raise TOO_MANY_UPLOADS(max_uploads=self.limits.max_uploads)
 
     async def give_back_owed(self) -> None:
         """Give back what ended uploads have taken, as far as the database answers."""
@@ -83,7 +82,7 @@ class Leases:
             return
         owed = list(self._owed)
         with contextlib.suppress(ServiceError):  # it is logged, and tried again
-            await self.database.fetch_all(_DELETE_LEASES, {"upload_ids": owed})
+            await self.database.execute(_DELETE_LEASES, {"upload_ids": owed})
             self._owed.difference_update(owed)
 
     async def renew_for_ever(self) -> None:
@@ -100,13 +99,5 @@ class Leases:
         with contextlib.suppress(ServiceError):  # it is logged, and the next round is soon enough
             if self._held:
                 parameters = {"upload_ids": list(self._held), "lease_seconds": LEASE_SECONDS}
-                await self.database.fetch_all(_UPDATE_LEASES, parameters)
-            await self.database.fetch_all(_DELETE_EXPIRED, {})
-
-
-def quota_exceeded(limits: UserLimits) -> Forbidden:
-    """Return the refusal of a user who holds all that it may."""
-    return Forbidden(
-        "quota_exceeded",
-        f"A user may keep {limits.max_records} records and {limits.max_bytes} bytes. Delete some.",
-    )
+                await self.database.execute(_UPDATE_LEASES, parameters)
+            await self.database.execute(_DELETE_EXPIRED, {})

@@ -9,7 +9,7 @@ from service.database.pool import Database
 from service.health import Health
 from service.storage import Storage
 from service.uploads.admission import Admission
-from service.uploads.ingest import Ingest
+from service.uploads.intake import Intake
 from service.uploads.leases import Leases
 from service.web.body import BodyLimits
 
@@ -18,7 +18,7 @@ BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
 DOWNLOAD_STALL_SECONDS = web.AppKey("download_stall_seconds", float)
 DATABASE = web.AppKey("database", Database)
 HEALTH = web.AppKey("health", Health)
-INGEST = web.AppKey("ingest", Ingest)
+INTAKE = web.AppKey("intake", Intake)
 LEASES = web.AppKey("leases", Leases)
 PUBLIC_URL = web.AppKey("public_url", str)
 TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")

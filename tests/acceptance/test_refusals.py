@@ -78,7 +78,9 @@ async def test_client_that_expects_100_gets_it_once_it_may_send(
 async def test_other_expectations_are_417(service: Service, account: Account) -> None:
     async with connect(service) as client:
         await client.send(request_head(account, "raw", 10, "Expect: the-unexpected"))
-        assert (await client.answer()).status == 417
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (417, "expectation_failed")
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(("line", "status"), [("PUT /nowhere", 404), ("PUT /users", 405), ("POST /health/live", 405)])
@@ -89,6 +91,19 @@ async def test_unknown_addresses_refuse_before_the_body_too(service: Service, li
         assert answer.status == status
         assert answer.headers["content-type"] == "application/problem+json"
         assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_refused_method_names_itself_and_those_that_the_address_takes(service: Service) -> None:
+    answer = await service.request("DELETE", "/records")
+    assert answer.headers["Allow"] == "GET, HEAD, POST, PUT"
+    assert answer.json["detail"] == "This address does not take DELETE. It takes GET, HEAD, POST, PUT."
+
+
+async def test_target_that_is_not_a_path_is_404(service: Service) -> None:
+    async with connect(service) as client:
+        await client.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
@@ -342,3 +357,24 @@ async def test_hung_up_upload_leaves_nothing_behind(
     await until_nothing_runs(service)
     assert not service.files()
     assert (await service.upload(account, WAV)).status == 201
+
+
+LONG_WAV = wavs.wav(wavs.chirp(44100 * 20, 44100, 2), sample_rate=44100, channels=2)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("share", "is_reset"), [(0, False), (0.01, False), (0.1, False), (0.01, True), (0.99, True)])
+async def test_client_that_goes_away_leaves_the_queue_at_once(
+    start_service: StartService, transport: Transport, share: float, *, is_reset: bool
+) -> None:
+    service = await start_service(max_encodings=1, max_waiting=1)
+    account = await service.create_user()
+    body = framed(LONG_WAV, transport)
+    async with running_upload(service, account):
+        async with connect(service) as client:
+            client.writer.write(request_head(account, transport, len(LONG_WAV)) + body[: int(len(body) * share)])
+            await until(lambda: service.app[ADMISSION].waiting)
+            if is_reset:
+                client.reset()
+        await until(lambda: not service.app[ADMISSION].waiting, seconds=3)
+    await until_nothing_runs(service)

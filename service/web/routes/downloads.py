@@ -12,9 +12,9 @@ import structlog
 from aiohttp import hdrs, web
 
 from service.database.records import find_record
-from service.errors import NotFound, PreconditionFailed
+from service.errors import NotFound
 from service.models import Record
-from service.refusals import RANGE_NOT_SATISFIABLE
+from service.refusals import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RECORD_NOT_FOUND
 from service.web.app_keys import DATABASE, DOWNLOAD, STORAGE
 from service.web.digests import repr_digest
 from service.web.presentation import content_disposition
@@ -35,7 +35,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 def no_such_record() -> NotFound:
     """Return the refusal for a record that is not there, or not the caller's."""
-    return NotFound("record_not_found", "There is no such record.")
+    return RECORD_NOT_FOUND()
 
 
 async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
@@ -78,10 +78,7 @@ def _is_known(request: web.Request, record: Record, last_modified: datetime) -> 
     else:
         is_wanted = request.if_unmodified_since is None or last_modified <= request.if_unmodified_since
     if not is_wanted:
-        raise PreconditionFailed(
-            "precondition_failed",
-            "The MP3 is another version than the one that If-Match or If-Unmodified-Since asks for.",
-        )
+        raise PRECONDITION_FAILED()
     if request.if_none_match is not None:
         return any(etag.value in {"*", record.sha256} for etag in request.if_none_match)
     return request.if_modified_since is not None and last_modified <= request.if_modified_since

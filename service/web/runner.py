@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from service.refusals import BAD_REQUEST
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up
 from service.web.app_keys import NO_ROUTE
 from service.web.errors import problem
@@ -99,9 +100,8 @@ class Connection(RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         log.info("malformed_request", request_id=request_id(request), status=status, reason=type(exc).__name__)
-        title = HTTPStatus(status).phrase.capitalize()
-        answer = problem(status, "bad_request", title, "This is not a well-formed HTTP/1.1 request.")
-        response = UnsignedResponse(status=status, body=answer.body, content_type=answer.content_type)
+        answer = problem(BAD_REQUEST())
+        response = UnsignedResponse(status=answer.status, body=answer.body, content_type=answer.content_type)
         response.headers[REQUEST_ID_HEADER] = request_id(request)
         response.force_close()
         return response
