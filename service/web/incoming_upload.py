@@ -10,7 +10,7 @@ from service.models import User
 from service.refusals import INVALID_BIT_RATE, INVALID_IDEMPOTENCY_KEY
 from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
 from service.uploads.intake import Taken, UploadBody, UploadTerms
-from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, TRANSPORT
+from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
 from service.web.body import check_headers
 from service.web.digests import parse_digest, verified
 from service.web.upload_body import SentWav, is_form
@@ -31,6 +31,7 @@ async def take_upload(
     """
     request[TRANSPORT] = _transport(request)
     taken = await request.app[INTAKE](_HttpUpload(request, authenticate, check, find_wav))
+    request[RECORD] = taken.record
     if taken.is_replay:
         request[OUTCOME] = "replayed"
     return taken
