@@ -18,9 +18,9 @@ from service.app import create_app
 from service.settings import Settings
 from service.uploads.admission import Admission
 from service.web import app_keys
+from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
 from service.web.malformed_http import Runner
-from service.web.presentation import address
 from service.web.request_log import RequestLog
 
 log = structlog.stdlib.get_logger()
@@ -49,7 +49,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
             start_metrics(settings.host, settings.metrics_port)
         await _listen(runner, settings.host, settings.port)
         host, port = runner.addresses[0][:2]
-        announce(f"http://{address(host, port)}")
+        announce(f"http://{host_and_port(host, port)}")
         await stop.wait()
         await _drain(app[app_keys.ADMISSION], settings.shutdown_seconds, stop)
     finally:
@@ -88,7 +88,9 @@ def _translated_errors(host: str, port: int, name: str) -> Iterator[None]:
     except OSError as error:
         # The error itself names the numbers of things, and not what to do.
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(f"Cannot listen on {address(host, port)}: {reason}. Set WAVEPRESS_{name} to another.") from error
+        raise OSError(
+            f"Cannot listen on {host_and_port(host, port)}: {reason}. Set WAVEPRESS_{name} to another."
+        ) from error
 
 
 def make_runner(app: web.Application) -> web.AppRunner:

@@ -15,7 +15,7 @@ from yoyo.backends.core import PostgresqlBackend
 from yoyo.connections import parse_uri
 from yoyo.migrations import Migration, MigrationList, default_migration_table
 
-from service.database.pool import Database, read_query
+from service.database.pool import Database, NotMigrated, read_query
 
 log = structlog.stdlib.get_logger()
 

@@ -8,8 +8,8 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
 from service import metrics
+from service.web.addresses import client_address
 from service.web.app_keys import OUTCOME, RECORD, REQUEST_ID, TRANSPORT, USER_ID
-from service.web.proxies import client_address
 
 log = structlog.stdlib.get_logger()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from service.refusals import NO_SUCH_ADDRESS
+from service.web.addresses import base_url
 from service.web.openapi import build_document
-from service.web.presentation import base_url
 
 _FOLDER = Path(__file__).parents[1]
 _ASSETS = {
