@@ -13,6 +13,7 @@ from service import __version__, metrics
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg
 from service.database.pool import Database, open_database
+from service.errors import StorageFull
 from service.health import Health, database_check, encoder_check
 from service.models import UserLimits
 from service.settings import Settings
@@ -69,6 +70,8 @@ def create_app(
         with ThreadPoolExecutor(_THREADS) as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
+            with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again
+                await storage.require_room()
             async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)

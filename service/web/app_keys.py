@@ -7,6 +7,7 @@ from aiohttp import web
 
 from service.database.pool import Database
 from service.health import Health
+from service.models import Record
 from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
@@ -28,6 +29,7 @@ STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 DOWNLOAD = web.RequestKey("download", bool)
 NO_ROUTE = web.RequestKey("no_route", bool)
 OUTCOME = web.RequestKey("outcome", str)
+RECORD = web.RequestKey("record", Record)
 REQUEST_ID = web.RequestKey("request_id", str)
 TRANSPORT = web.RequestKey("transport", str)
 USER_ID = web.RequestKey("user_id", int)

@@ -10,7 +10,7 @@ from service.models import User
 from service.refusals import INVALID_BIT_RATE, INVALID_IDEMPOTENCY_KEY
 from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
 from service.uploads.intake import Taken, UploadBody, UploadTerms
-from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, TRANSPORT
+from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
 from service.web.body import check_headers
 from service.web.client_presence import is_lost
 from service.web.digests import parse_digest, verified
@@ -32,6 +32,7 @@ async def take_upload(
     """
     request[TRANSPORT] = _transport(request)
     taken = await request.app[INTAKE](_HttpUpload(request, authenticate, check, find_wav))
+    request[RECORD] = taken.record
     if taken.is_replay:
         request[OUTCOME] = "replayed"
     return taken

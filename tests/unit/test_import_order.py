@@ -15,6 +15,7 @@ PACKAGE = Path(service.__file__).parent
 # From the ground up: a module may import what stands before it. A new module needs its place here.
 ORDER = [
     "service",
+    "service.command_line",
     "service.errors",
     "service.refusals",
     "service.models",
