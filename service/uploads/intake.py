@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from service.models import Record, User
+from service.models import Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.idempotency import IdempotentUpload, claim, find_replay
@@ -19,11 +19,12 @@ from service.uploads.pace import Pace
 class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
-    `bit_rate` (bit/s) and `key` are None if the client sent none.
+    `bit_rate` (bit/s) and `key` are None if the client sent none. `warnings` are about what it sent and meant nothing.
     """
 
     bit_rate: int | None
     key: IdempotentUpload | None
+    warnings: tuple[RecordWarning, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Intake:
                     bit_rate=terms.bit_rate,
                     idempotency_key=terms.key.key if terms.key is not None else None,
                     is_abandoned=incoming.is_abandoned,
+                    warnings=terms.warnings,
                     pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
                 )
                 record = await self.ingest(upload, body.pieces)
