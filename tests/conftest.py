@@ -1,11 +1,9 @@
 """Fixtures: a PostgreSQL for the session, a database, a data directory and a service for each test."""
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 from aiohttp import TCPConnector, web
 from aiohttp.test_utils import BaseTestServer, TestClient
@@ -15,10 +13,9 @@ from service.database.embedded import postgres
 from service.database.migrations import migrate
 from service.server import make_runner
 from service.settings import Settings
-from tests.support.client import Service
+from tests.support.client import Account, Service, StartService
+from tests.support.database import query
 from tests.support.s3 import seaweedfs
-
-StartService = Callable[..., Awaitable[Service]]
 
 _numbers = itertools.count()
 
@@ -34,7 +31,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str) -> str:
     """The session's database without a row in it."""
-    _execute(postgres_url, "TRUNCATE users RESTART IDENTITY CASCADE")
+    query(postgres_url, "TRUNCATE users RESTART IDENTITY CASCADE")
     return postgres_url
 
 
@@ -42,7 +39,7 @@ def database_url(postgres_url: str) -> str:
 def empty_database_url(postgres_url: str) -> str:
     """A new database without a table in it."""
     name = f"test{next(_numbers)}"
-    _execute(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
+    query(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
     return f"{postgres_url} dbname={name}"
 
 
@@ -51,13 +48,6 @@ def s3_endpoint_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A store for all tests of this process; each keeps its files below a prefix of its own."""
     with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as url:
         yield url
-
-
-def _execute(url: str, statement: str) -> None:
-    with closing(psycopg2.connect(url)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
 
 
 class _Server(BaseTestServer):
@@ -95,3 +85,9 @@ async def start_service(database_url: str, tmp_path: Path) -> AsyncIterator[Star
 async def service(start_service: StartService) -> Service:
     """A service with the default settings."""
     return await start_service()
+
+
+@pytest.fixture
+async def account(service: Service) -> Account:
+    """A user of that service."""
+    return await service.create_user()

@@ -16,10 +16,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg2
 import pytest
 
 from service.database.embedded import postgres
+from tests.support.database import query
 from tests.support.mp3s import decode
 from tests.support.procfs import family, read, still_running
 from tests.support.serving import (
@@ -210,9 +210,8 @@ def test_second_service_on_the_same_data_is_told_which_one_runs(serving: Serving
 def test_password_with_special_characters_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "hba.conf").write_text("local all wavepress trust\nlocal all all scram-sha-256\n")
     with postgres(tmp_path / "postgres", options={"fsync": "off", "hba_file": str(tmp_path / "hba.conf")}) as url:
-        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute("CREATE ROLE ann LOGIN PASSWORD 'p@ss/w#rd'")
-            cursor.execute("GRANT CREATE ON SCHEMA public TO ann")
+        query(url, "CREATE ROLE ann LOGIN PASSWORD 'p@ss/w#rd'")
+        query(url, "GRANT CREATE ON SCHEMA public TO ann")
         theirs = url.replace("user=wavepress", "user=ann")
         refused = run(tmp_path / "data", "migrate", DATABASE_URL=theirs, DATABASE_PASSWORD="wrong")  # noqa: S106
         assert_plain_refusal(refused, 1, "password authentication failed")

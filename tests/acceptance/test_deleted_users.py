@@ -9,8 +9,7 @@ from service.database.users import delete_user, insert_user
 from service.errors import NotAuthenticated
 from service.uploads.idempotency import IdempotentUpload, claim
 from service.web.app_keys import ADMISSION, DATABASE, LEASES
-from tests.conftest import StartService
-from tests.support.client import Service
+from tests.support.client import Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.raw import connect, request_head
 from tests.support.waiting import until

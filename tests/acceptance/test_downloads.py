@@ -9,9 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.web.app_keys import STORAGE
-from tests.conftest import StartService
 from tests.support import s3, wavs
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 WAV = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)
@@ -33,11 +32,6 @@ async def service(request: pytest.FixtureRequest, start_service: StartService) -
     if request.param == "disk":
         return await start_service()
     return await start_service(**s3.settings(request.getfixturevalue("s3_endpoint_url"), uuid4().hex))
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 @pytest.fixture

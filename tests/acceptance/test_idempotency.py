@@ -1,25 +1,18 @@
 """Safe retries: the same Idempotency-Key makes one record, whatever happens to the answers."""
 
 import asyncio
-from contextlib import closing
 
-import psycopg2
 import pytest
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import Account, Answer, Service
+from tests.support.client import Account, Answer, Service, StartService
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.raw import connect, request_head
 from tests.support.waiting import until
 
 OTHER_WAV = wavs.wav(wavs.chirp(5000, 44100, 1), sample_rate=44100, channels=1)
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def put(
@@ -105,9 +98,9 @@ async def test_key_of_a_killed_replica_is_free_when_its_lease_runs_out(service: 
         " SELECT user_id, 'k', gen_random_uuid(), fingerprint, now() + interval '1 hour' FROM idempotency_keys"
     )
     await put(service, account, key="seen")
-    execute(service, mark)
+    query(service.database_url, mark)
     assert (await put(service, account)).status == 409
-    execute(service, "UPDATE idempotency_keys SET expires_at = now() WHERE key = 'k'")
+    query(service.database_url, "UPDATE idempotency_keys SET expires_at = now() WHERE key = 'k'")
     assert (await put(service, account)).status == 201
 
 
@@ -117,7 +110,7 @@ async def test_upload_that_lost_its_key_keeps_nothing(service: Service, account:
             request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
         )
         await until(lambda: service.app[ADMISSION].running)
-        execute(service, "UPDATE idempotency_keys SET expires_at = now()")
+        query(service.database_url, "UPDATE idempotency_keys SET expires_at = now()")
         assert (await put(service, account)).status == 201
         await client.send(GOOD_WAV[2000:])
         assert (await client.answer()).status == 409
@@ -126,7 +119,7 @@ async def test_upload_that_lost_its_key_keeps_nothing(service: Service, account:
 
 async def test_keys_expire(service: Service, account: Account) -> None:
     await put(service, account)
-    execute(service, "UPDATE idempotency_keys SET expires_at = now()")
+    query(service.database_url, "UPDATE idempotency_keys SET expires_at = now()")
     assert (await put(service, account)).status == 201
     assert len(service.files()) == 2
 
@@ -146,8 +139,3 @@ async def test_leases_are_renewed_while_an_upload_runs(start_service: StartServi
 async def test_key_that_is_none_is_422(service: Service, account: Account, key: str) -> None:
     answer = await put(service, account, key=key)
     assert (answer.status, answer.json["code"]) == (422, "invalid_idempotency_key")
-
-
-def execute(service: Service, statement: str) -> None:
-    with closing(psycopg2.connect(service.database_url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)

@@ -13,11 +13,6 @@ NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 WAV = wavs.wav(SOURCE, sample_rate=44100, channels=2)
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 def form(
     *fields: tuple[str, str | bytes], filename: str = "talk.wav", content_type: str | None = "audio/wav"
 ) -> FormData:

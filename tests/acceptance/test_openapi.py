@@ -33,9 +33,8 @@ from schemathesis.specs.openapi.checks import (
 
 from service import __version__
 from service.web.routes.docs import openapi_document
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import Service
+from tests.support.client import Service, StartService
 
 ROOT = Path(__file__).parents[2]
 WAV = wavs.wav(wavs.chirp(800, 8000, 1), sample_rate=8000, channels=1)

@@ -10,9 +10,8 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import s3
-from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
 from tests.support.invariants import GOOD_WAV
 from tests.support.waiting import until
 
@@ -24,11 +23,6 @@ REQUIRED_METRICS = {
     *("wavepress_database_connections_used", "wavepress_database_connections_limit", "wavepress_downloads"),
     "wavepress_build_info",
 }
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def samples(service: Service) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -3,7 +3,7 @@
 import pytest
 import structlog
 
-from tests.conftest import StartService
+from tests.support.client import StartService
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,10 @@ from io import BytesIO
 import pytest
 from aiohttp import FormData
 
-from tests.conftest import StartService
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def keep(service: Service, account: Account, count: int = 1) -> list[str]:

@@ -1,37 +1,19 @@
 """The first line of defence: who and what is refused, with which word, and before which byte."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from contextlib import closing
 
-import psycopg2
 import pytest
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.database import query
+from tests.support.half_upload import half_upload
 from tests.support.raw import RawClient, connect, framed, request_head
 from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
-@contextlib.asynccontextmanager
-async def running_upload(service: Service, account: Account) -> AsyncIterator[RawClient]:
-    """An upload that has a slot and goes on until the block ends."""
-    before = len(service.app[ADMISSION].running)
-    async with connect(service) as client:
-        await client.send(request_head(account, "raw", len(WAV)) + WAV[:200_000])
-        await until(lambda: len(service.app[ADMISSION].running) > before)
-        yield client
 
 
 async def until_nothing_runs(service: Service) -> None:
@@ -180,7 +162,7 @@ async def test_post_of_another_type_is_415_before_it_is_read(
 async def test_past_the_queue_it_is_503_at_once_with_retry_after(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
-    async with running_upload(service, account), connect(service) as client:
+    async with half_upload(service, account, WAV), connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV), "Expect: 100-continue"))
         answer = await client.answer()
         assert (answer.status, answer.json["code"]) == (503, "queue_full")
@@ -192,7 +174,7 @@ async def test_past_the_queue_it_is_503_at_once_with_retry_after(start_service: 
 async def test_full_queue_refuses_without_asking_the_database_who_it_is(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
-    async with running_upload(service, account), connect(service) as stranger:
+    async with half_upload(service, account, WAV), connect(service) as stranger:
         await stranger.send(request_head(NOBODY, "raw", len(WAV), "Expect: 100-continue"))
         answer = await stranger.answer()
         assert (answer.status, answer.json["code"]) == (503, "queue_full")
@@ -206,7 +188,7 @@ async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(s
         await client.send(head + WAV)
         first = await client.answer()
     await until_nothing_runs(service)
-    async with running_upload(service, account), connect(service) as client:
+    async with half_upload(service, account, WAV), connect(service) as client:
         await client.send(head + WAV)
         again = await client.answer()
     assert (first.status, again.status, again.json) == (201, 200, first.json)
@@ -215,22 +197,21 @@ async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(s
 async def test_key_is_no_way_around_a_full_queue(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
-    async with running_upload(service, account), connect(service) as client:
+    async with half_upload(service, account, WAV), connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV), "Idempotency-Key: new", "Expect: 100-continue"))
         answer = await client.answer()
     assert (answer.status, answer.json["code"]) == (503, "queue_full")
-    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM idempotency_keys")
-        assert cursor.fetchone() == (0,)  # it was refused before anything was written
+    # It was refused before anything was written.
+    assert query(service.database_url, "SELECT count(*) FROM idempotency_keys") == [(0,)]
 
 
 async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=1)
     account = await service.create_user()
-    async with running_upload(service, account) as first:
+    async with half_upload(service, account, WAV) as (first, rest):
         waiting = asyncio.create_task(service.upload(account, WAV))
         await until(lambda: service.app[ADMISSION].waiting)
-        await first.send(WAV[200_000:])
+        await first.send(rest)
         assert (await first.answer()).status == 201
         assert (await waiting).status == 201
 
@@ -384,7 +365,7 @@ async def test_client_that_goes_away_leaves_the_queue_at_once(
     service = await start_service(max_encodings=1, max_waiting=1)
     account = await service.create_user()
     body = framed(LONG_WAV, transport)
-    async with running_upload(service, account):
+    async with half_upload(service, account, WAV):
         async with connect(service) as client:
             client.writer.write(request_head(account, transport, len(LONG_WAV)) + body[: int(len(body) * share)])
             await until(lambda: service.app[ADMISSION].waiting)

@@ -5,9 +5,8 @@ from uuid import uuid4
 import pytest
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import s3
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import connect, framed, request_head
 from tests.support.waiting import until

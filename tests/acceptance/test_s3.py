@@ -13,9 +13,8 @@ from service.storage import s3 as s3_module
 from service.storage import s3_location
 from service.uploads.sweep import SweepPolicy, sweep
 from service.web.app_keys import STORAGE
-from tests.conftest import StartService
 from tests.support import s3, wavs
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.s3 import FaultyStore
 
 # An MP3 of three pieces.
@@ -38,11 +37,6 @@ async def store(s3_endpoint_url: str) -> AsyncIterator[FaultyStore]:
 @pytest.fixture
 async def service(store: FaultyStore, start_service: StartService) -> Service:
     return await start_service(**s3.settings(store.url, uuid4().hex))
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def test_upload_is_in_the_store_and_nothing_of_it_on_this_machine(service: Service, account: Account) -> None:

@@ -35,11 +35,6 @@ def assert_exact(mp3: bytes, source: wavs.Samples, rate: int, channel_mask: int 
     assert len(mp3s.decode(mp3)) == mp3s.expected_sample_count(len(source), rate)
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_answer_is_the_record(service: Service, account: Account, transport: Transport) -> None:
     source = wavs.chirp(44100, 44100, 2)

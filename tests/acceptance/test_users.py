@@ -1,13 +1,12 @@
 """Creating users: POST /users and both seed systems' calls."""
 
 import hashlib
-from contextlib import closing
 from uuid import UUID
 
-import psycopg2
 import pytest
 
 from tests.support.client import Service
+from tests.support.database import query
 
 
 async def test_json_body_creates_a_user_with_a_uuid_token(service: Service) -> None:
@@ -32,9 +31,7 @@ async def test_users_may_share_a_name_and_never_an_id_or_a_token(service: Servic
 
 async def test_only_the_hash_of_the_token_is_kept(service: Service) -> None:
     account = await service.create_user()
-    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT token_sha256, users::text FROM users")
-        [(kept, row)] = cursor.fetchall()
+    [(kept, row)] = query(service.database_url, "SELECT token_sha256, users::text FROM users")
     assert bytes(kept) == hashlib.sha256(account.token.encode()).digest()
     assert account.token not in row
 

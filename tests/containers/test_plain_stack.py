@@ -6,12 +6,11 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import requests
 
-from tests.support.compose import PLAIN, ROOT, Project, brought_up, mp3, run, state, until
+from tests.support.compose import PLAIN, ROOT, Project, assert_restricted, brought_up, mp3, run, state, until
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -50,20 +49,6 @@ def test_every_container_has_a_read_only_root_and_no_privilege(plain: Project) -
     assert "CapEff:\t0000000000000000" in plain("exec", "wavepress", "cat", "/proc/self/status")
     assert "CapEff:\t0000000000000000" in plain("exec", "database", "cat", "/proc/self/status")
     assert plain("exec", "database", "id", "-un") == "postgres\n"
-
-
-def assert_restricted(container: Any, capabilities: list[str] | None = None) -> None:
-    found = container["HostConfig"]
-    assert found["ReadonlyRootfs"]
-    assert found["CapDrop"] == ["ALL"]
-    assert found["CapAdd"] == capabilities
-    assert "no-new-privileges:true" in found["SecurityOpt"]
-    assert not [mount for mount in container["Mounts"] if re.fullmatch("[0-9a-f]{64}", mount.get("Name", ""))], (
-        "an anonymous volume would be left behind"
-    )
-    if found["RestartPolicy"]["Name"] == "unless-stopped":
-        assert found["Memory"] > 0
-        assert found["PidsLimit"] > 0
 
 
 def test_ports_are_published_on_loopback_alone(plain: Project) -> None:

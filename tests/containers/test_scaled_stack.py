@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.containers.test_plain_stack import assert_restricted
-from tests.support.compose import PLAIN, SCALED, Clients, Project, mp3, run, state, until
+from tests.support.compose import PLAIN, SCALED, Clients, Project, assert_restricted, mp3, run, state, until
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 

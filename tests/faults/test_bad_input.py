@@ -17,11 +17,6 @@ T = TypeVar("T")
 by_every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 def verdict(answer: Answer) -> tuple[int, str | None]:
     return answer.status, answer.json.get("code")
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
-from tests.support.invariants import _query, invariants_hold
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.database import query
+from tests.support.invariants import invariants_hold
 from tests.support.procfs import descriptors
 from tests.support.raw import RawClient, connect, framed, request_head
 from tests.support.waiting import until
@@ -178,7 +178,7 @@ async def test_body_of_a_refused_request_is_never_taken_for_a_request(
             with contextlib.suppress(ConnectionError):
                 await client.send(body + FOLLOWING)
             assert await client.is_closed_by_service()
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -191,7 +191,7 @@ async def test_body_past_the_limit_is_never_taken_for_a_request(
     async with invariants_hold(service, caplog):
         sent = request_head(account, transport, len(content)) + framed(content, transport) + FOLLOWING
         assert await answers_to(service, sent) in ([413], [413, 200])
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []
 
 
 async def test_requests_one_after_the_other_are_answered_in_their_order(
@@ -234,7 +234,7 @@ async def test_framing_that_two_servers_could_read_differently_is_400_and_the_en
     head = f"PUT /records/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.token}\r\n{framing}\r\n\r\n"
     async with invariants_hold(service, caplog):
         assert await answers_to(service, head.encode() + b"0\r\n\r\n" + SMUGGLED) == [400]
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []
 
 
 @pytest.mark.parametrize(
@@ -288,4 +288,4 @@ async def test_broken_chunks_are_400_and_leave_nothing(
             assert (answer.status, answer.json["code"]) == (400, "malformed_body")
             assert await client.is_closed_by_service()
         assert not service.files()
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []

@@ -3,13 +3,11 @@
 import asyncio
 
 import pytest
-import structlog
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
-from tests.support.invariants import invariants_hold
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.invariants import invariants_hold, logged_requests
 from tests.support.procfs import children
 from tests.support.raw import MULTIPART_TAIL, RawAnswer, RawClient, connect, framed, request_head
 from tests.support.waiting import until
@@ -19,17 +17,6 @@ SHORT_WAV = wavs.wav(wavs.chirp(25_000, 44100, 1), sample_rate=44100, channels=1
 POINTS = ("nothing", "one byte", "in the header", "half", "all but one byte")
 ENDINGS = ("FIN", "RST", "half-close")
 STALL_SECONDS = 2.0
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
-def logged_requests() -> list[structlog.typing.EventDict]:
-    """Return the request lines that were logged since `invariants_hold` began."""
-    (capture,) = structlog.get_config()["processors"]
-    return [event for event in capture.entries if event["event"] == "request"]
 
 
 def cut(transport: Transport, point: str) -> bytes:

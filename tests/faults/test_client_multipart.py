@@ -6,14 +6,13 @@ import gc
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.procfs import resident_bytes
 from tests.support.raw import MULTIPART_HEAD, RawAnswer, connect, framed
 
 PIECE = 64 * 1024
@@ -51,11 +50,6 @@ BROKEN = {
         "nested_multipart",
     ),
 }
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 def head(account: Account, length: int | None, boundary: str = "b") -> bytes:
@@ -213,12 +207,12 @@ async def send_pieces(
 async def memory_bounded(limit_bytes: int = 10 * 2**20) -> AsyncIterator[None]:
     """Check that the process, its clients included, never grows by more than this in the block."""
     gc.collect()
-    before = peak = resident_bytes()
+    before = peak = resident_bytes(os.getpid())
 
     async def watch() -> None:
         nonlocal peak
         while True:
-            peak = max(peak, resident_bytes())
+            peak = max(peak, resident_bytes(os.getpid()))
             await asyncio.sleep(0.005)
 
     watching = asyncio.create_task(watch())
@@ -227,10 +221,6 @@ async def memory_bounded(limit_bytes: int = 10 * 2**20) -> AsyncIterator[None]:
     finally:
         watching.cancel()
     assert peak - before < limit_bytes
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def test_endless_trailers_and_chunk_extensions_end_in_bounded_memory(

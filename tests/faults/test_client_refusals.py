@@ -3,20 +3,18 @@
 import asyncio
 import contextlib
 import gzip
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from service.web.app_keys import ADMISSION, STORAGE
-from tests.conftest import StartService
-from tests.faults.test_client_faults import logged_requests
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
-from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.half_upload import half_upload
+from tests.support.invariants import GOOD_WAV, invariants_hold, logged_requests
 from tests.support.procfs import children
-from tests.support.raw import MULTIPART_TAIL, RawClient, connect, framed, request_head
+from tests.support.raw import MULTIPART_TAIL, connect, framed, request_head
 from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
@@ -50,16 +48,6 @@ REFUSALS = {
 }
 
 
-@contextlib.asynccontextmanager
-async def running_upload(service: Service, account: Account) -> AsyncIterator[RawClient]:
-    """An upload that has its slots and goes on until the block ends."""
-    async with connect(service) as client:
-        await client.send(request_head(account, "raw", len(WAV)) + WAV[:200_000])
-        await until(lambda: service.app[ADMISSION].running)
-        await asyncio.sleep(0.1)  # the user's slot is taken after the service's
-        yield client
-
-
 @pytest.mark.parametrize(
     ("reason", "transport"), [(reason, each) for reason, refusal in REFUSALS.items() for each in refusal.transports]
 )
@@ -74,7 +62,7 @@ async def test_client_that_expects_100_is_refused_without_it(
         for _ in range(refusal.records):
             assert (await service.upload(user, GOOD_WAV)).status == 201
         for _ in range(refusal.running):
-            await uploads.enter_async_context(running_upload(service, user))
+            await uploads.enter_async_context(half_upload(service, user, WAV))
         await check_refused(service, head, refusal)
         (line,) = [line for line in logged_requests() if line["status"] == refusal.status]
         assert line["bytes_in"] == 0
@@ -145,15 +133,15 @@ async def test_user_with_as_many_uploads_as_it_may_has_to_wait_and_others_do_not
     service = await start_service(max_uploads_per_user=1)
     ann, bob = await service.create_user("ann"), await service.create_user("bob")
     async with invariants_hold(service, caplog):
-        async with running_upload(service, ann) as first:
+        async with half_upload(service, ann, WAV) as (first, rest):
             refused = await service.upload(ann, GOOD_WAV, transport=transport)
             assert (refused.status, refused.json["code"]) == (429, "too_many_uploads")
             assert int(refused.headers["Retry-After"]) > 0
             assert (await service.upload(bob, GOOD_WAV, transport=transport)).status == 201
-            await first.send(WAV[200_000:])
+            await first.send(rest)
             assert (await first.answer()).status == 201
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
-        async with running_upload(service, ann) as another:
+        async with half_upload(service, ann, WAV) as (another, _):
             another.reset()
         await until(lambda: not service.app[ADMISSION].running)
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201

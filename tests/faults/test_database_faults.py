@@ -6,19 +6,16 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
@@ -26,22 +23,25 @@ from service.database.migrations import migrate
 from service.uploads.sweep import SweepPolicy, sweep
 from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Answer, Service, StartService, Transport
+from tests.support.database import query, transaction
+from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.procfs import children, encoders
-from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.pools import many_descriptors
+from tests.support.procfs import children
+from tests.support.raw import connect, framed, request_head
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from tests.conftest import StartService
 
 TALK = wavs.wav(wavs.chirp(44_100 * 3, 44_100, 2), sample_rate=44_100, channels=2)
 SOON_SECONDS = 2.0  # the database is back, and we are
 LOADED_SECONDS = 5.0  # likewise, on a machine that encodes and makes users with all that it has
 LEASE_SECONDS = 1.0  # what a lost database leaves leased is free that soon, not after a minute
 IMPATIENT_SECONDS = 1.0
+WITHOUT_LIMIT = "-c statement_timeout=0"
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 RESTARTS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 
@@ -99,17 +99,14 @@ class Server:
             signal_all(processes, signal.SIGCONT)
 
     def ask(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        return ask(self.url, statement, parameters)
+        return query(make_dsn(self.url, options=WITHOUT_LIMIT), statement, parameters)
 
     @contextlib.contextmanager
     def locked(self, table: str) -> Iterator[None]:
         """Another session holds the table for the length of the block."""
-        with closing(psycopg2.connect(make_dsn(self.url, application_name="test"))) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("SET statement_timeout = 0")
-                cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        with transaction(make_dsn(self.url, options=WITHOUT_LIMIT)) as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             yield
-            connection.rollback()
 
     def cut_connections(self) -> int:
         """End every connection but this test's, and return how many those were."""
@@ -218,28 +215,6 @@ class Load:
             assert_unavailable(answer)
 
 
-def ask(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    with closing(
-        psycopg2.connect(make_dsn(url, application_name="test", options="-c statement_timeout=0"))
-    ) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall()) if cursor.description else []
-
-
-@contextlib.asynccontextmanager
-async def half_upload(
-    service: Service, account: Account, transport: Transport = "raw", *headers: str
-) -> AsyncIterator[tuple[RawClient, bytes]]:
-    """Send half of the only upload and wait until it, having its lease, is encoded; yields the client and the rest."""
-    body = framed(TALK, transport)
-    async with connect(service) as client:
-        await client.send(request_head(account, transport, len(TALK), *headers) + body[: len(body) // 2])
-        await until(lambda: encoders(os.getpid()))
-        yield client, body[len(body) // 2 :]
-
-
 async def until_kept(service: Service, count: int = 1) -> None:
     """Wait until an upload's file is there, and with it the attempt at its row."""
     await until(lambda: len(service.files()) == count)
@@ -321,7 +296,7 @@ async def test_database_silent_for_thirty_seconds_is_503_and_found_again(
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         load = Load(service)
-        async with half_upload(service, account) as (client, rest), load.running():
+        async with half_upload(service, account, TALK) as (client, rest), load.running():
             await asyncio.sleep(0.3)
             with server.stopped():
                 await client.send(rest)
@@ -382,7 +357,7 @@ async def test_statements_that_the_server_times_out_are_503(
         server.ask("ALTER ROLE wavepress SET statement_timeout = '200ms'")
         try:
             server.cut_connections()
-            async with half_upload(service, account) as (client, rest), asyncio.timeout(5):
+            async with half_upload(service, account, TALK) as (client, rest), asyncio.timeout(5):
                 with server.locked("users"):
                     await client.send(rest)
                     asked = [service.post("/users", json={"username": "bob"}) for _ in range(20)]
@@ -415,24 +390,6 @@ async def test_exhausted_pool_is_503_and_whole_again(
         assert {answer.status for answer in answers} == {201}
 
 
-@contextlib.contextmanager
-def many_descriptors(count: int = 1100) -> Iterator[None]:
-    """Let the next descriptor be past 1023, as in a service with many clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * count:
-        pytest.xfail(f"only {hard} descriptors are allowed here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count), hard))
-    held = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        held += [os.dup(held[0]) for _ in range(count)]
-        assert held[-1] > 1023
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 async def test_violation_is_answered_at_once_with_1100_descriptors_open(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -441,7 +398,7 @@ async def test_violation_is_answered_at_once_with_1100_descriptors_open(
         service = await start_service()
         account = await service.create_user()
         async with invariants_hold(service, caplog):
-            async with half_upload(service, account) as (client, rest):
+            async with half_upload(service, account, TALK) as (client, rest):
                 server.ask("DELETE FROM users WHERE id = %s", (account.id,))
                 await client.send(rest)
                 async with asyncio.timeout(3):
@@ -483,7 +440,7 @@ async def test_encode_survives_a_restart_at_its_last_step(
     service = await start_service(lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, transport) as (client, rest):
+        async with half_upload(service, account, TALK, transport) as (client, rest):
             restarting = asyncio.create_task(server.restart(number, down_seconds=1))
             await asyncio.sleep(0.3)
             await client.send(rest)
@@ -503,7 +460,7 @@ async def test_encode_survives_a_lock_at_its_last_step_and_is_kept_once(
     service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, "raw", *headers) as (client, rest):
+        async with half_upload(service, account, TALK, "raw", headers) as (client, rest):
             with server.locked(table):
                 await client.send(rest)
                 await until_kept(service)
@@ -521,7 +478,7 @@ async def test_lease_and_key_of_an_upload_that_ended_without_the_database_are_fr
     service = await start_service(max_uploads_per_user=1)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, "raw", "Idempotency-Key: a") as (client, _):
+        async with half_upload(service, account, TALK, "raw", ("Idempotency-Key: a",)) as (client, _):
             restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=1))
             await asyncio.sleep(0.5)
             client.reset()
@@ -633,7 +590,7 @@ class TestThroughALossyNetwork:
     ) -> None:
         account = await service.create_user()
         async with invariants_hold(service, caplog):
-            async with half_upload(service, account, transport, *headers) as (client, rest):
+            async with half_upload(service, account, TALK, transport, headers) as (client, rest):
                 network.lose_answer_to(b"INSERT INTO records")
                 await client.send(rest)
                 answer = await client.answer()
@@ -704,7 +661,7 @@ class TestThroughALossyNetwork:
         service = replace(await start_service(lease_seconds=LEASE_SECONDS), database_url=server.url)
         account = await service.create_user()
         async with invariants_hold(service, caplog, errors_logged=True):
-            async with half_upload(service, account) as (client, rest):
+            async with half_upload(service, account, TALK) as (client, rest):
                 await network.close()
                 for _ in range(20):
                     asked = [service.post("/users", json={"username": "bob"}) for _ in range(5)]

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.uploads.sweep import SweepPolicy, sweep
-from service.web.app_keys import ADMISSION, DATABASE, STORAGE
+from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Answer, Service, StartService, Transport
+from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.mp3s import decode
-from tests.support.raw import RawClient, connect, framed, request_head
-from tests.support.waiting import until
+from tests.support.raw import connect, request_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import StartService
 
 PAGE = 4096
 KIBIBYTE = 1024
@@ -101,19 +100,6 @@ def assert_outage(answer: Answer) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-@contextlib.asynccontextmanager
-async def half_upload(
-    service: Service, account: Account, wav: bytes = TALK, transport: Transport = "raw"
-) -> AsyncIterator[tuple[RawClient, bytes]]:
-    """Send half of an upload and wait until it runs; yields the client and the other half."""
-    body = framed(wav, transport)
-    before = len(service.app[ADMISSION].running)
-    async with connect(service) as client:
-        await client.send(request_head(account, transport, len(wav)) + body[: len(body) // 2])
-        await until(lambda: len(service.app[ADMISSION].running) > before)
-        yield client, body[len(body) // 2 :]
-
-
 async def kept_size(service: Service, account: Account, wav: bytes) -> int:
     """Return how large that WAV's MP3 is, measured by an upload, all of whose traces are removed again."""
     answer = await service.upload(account, wav)
@@ -184,7 +170,7 @@ async def test_upload_that_fills_the_disk_harms_no_other(
     too_long = wavs.wav(bytes(44_100 * 2 * 120), sample_rate=44_100, channels=1)
     async with invariants_hold(service, caplog, errors_logged=True):
         kept = await service.upload(other, TALK)
-        async with half_upload(service, other) as (running, rest):
+        async with half_upload(service, other, TALK) as (running, rest):
             assert_full(await service.upload(account, too_long, params={"bit_rate": "128000"}))
             assert await served(service, kept)
             await running.send(rest)
@@ -241,7 +227,7 @@ async def test_upload_that_began_above_the_reserve_may_go_on_below_it(
 ) -> None:
     service, account = await started(start_service, min_free_bytes=512 * KIBIBYTE)
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account) as (running, rest):
+        async with half_upload(service, account, TALK) as (running, rest):
             small_disk.leave(256 * KIBIBYTE)
             assert_full(await service.upload(account, TALK))
             await running.send(rest)
@@ -321,7 +307,7 @@ async def test_directory_that_is_removed_during_an_upload_is_503(
 ) -> None:
     service, account = await started(start_service)
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, transport=transport) as (running, rest):
+        async with half_upload(service, account, TALK, transport) as (running, rest):
             shutil.rmtree(tmp_path / "data" / "records")
             await running.send(rest)
             answer = await running.answer()

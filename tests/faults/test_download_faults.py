@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartService
-from tests.support.client import Answer, Service
+from tests.support.client import Answer, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.procfs import descriptors
 from tests.support.raw import RawAnswer, connect

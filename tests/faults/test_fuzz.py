@@ -245,11 +245,6 @@ async def wrong_about(service: Service, wav: bytes, answer: Answer) -> str | Non
     return f"{heard} and {answer.json['duration']} s for {expected.sound.expected} and {seconds} s"
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 def test_seeds_are_read_as_what_they_are() -> None:
     sounds = [reading(wav).sound for wav in SEEDS]
     assert [sound and sound.sample_count for sound in sounds] == [300] * len(SEEDS)

@@ -8,35 +8,25 @@ import hashlib
 import json
 import random
 from collections import Counter
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import aiohttp
-import numpy as np
 import pytest
 
-from tests.support import wavs
 from tests.support.client import TRANSPORTS, Transport
 from tests.support.mp3s import decode, info_header
 from tests.support.procfs import still_running
 from tests.support.raw import framed
-from tests.support.serving import Serving, run, serve
+from tests.support.serving import Serving, noise, run, serve
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-RATE = 44_100
 # A killed service answers like this, by the moment at which it was killed.
 GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
-
-
-@cache
-def noise(seconds: float) -> bytes:
-    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), 1))
-    return wavs.wav(samples, sample_rate=RATE, channels=1)
 
 
 class Promises:
@@ -87,7 +77,7 @@ class Life:
     async def _upload_on(self, session: aiohttp.ClientSession, transport: Transport) -> None:
         with contextlib.suppress(*GONE):
             while True:
-                await self._upload(session, transport, noise(self._moments.choice([0.05, 0.4, 2.0])))
+                await self._upload(session, transport, noise(self._moments.choice([0.05, 0.4, 2.0]), channels=1))
 
     async def _trickle_on(self, session: aiohttp.ClientSession) -> None:
         """Have an upload under way at any moment."""
@@ -99,7 +89,7 @@ class Life:
 
         with contextlib.suppress(*GONE):
             while True:
-                await self._send(session, "PUT", "/records/slow.wav", pieces(noise(4)))
+                await self._send(session, "PUT", "/records/slow.wav", pieces(noise(4, channels=1)))
 
     async def _upload(self, session: aiohttp.ClientSession, transport: Transport, wav: bytes) -> None:
         if transport == "multipart":
@@ -231,7 +221,7 @@ async def test_killed_fifty_times_it_keeps_what_it_promised_and_nothing_else(tmp
 async def started_upload(serving: Serving, account: dict[str, str], transport: Transport, share: float) -> Any:
     """Send that share of an upload by a connection of its own; returns its reader, its writer and the rest."""
     reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
-    wav = noise(10)
+    wav = noise(10, channels=1)
     body = framed(wav, transport)
     method, path = ("POST", "/records") if transport == "multipart" else ("PUT", "/records/talk.wav")
     lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: {account['Authorization']}"]

@@ -13,7 +13,7 @@ import pytest
 
 from service.audio.ffmpeg_command import bundled_ffmpeg
 from tests.support import procfs, wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import executable_of
 from tests.support.raw import RawAnswer, RawClient, connect, framed, request_head
@@ -22,7 +22,6 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.conftest import StartService
 
 FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
 TALK = wavs.wav(wavs.chirp(44_100 * 5, 44_100, 2), sample_rate=44_100, channels=2)

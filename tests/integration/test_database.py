@@ -15,7 +15,8 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from service.database.pool import ConstraintViolated, Database, Query, open_database
 from service.errors import Unavailable
-from tests.support.pools import break_connections, connections, many_descriptors, query, seconds_within
+from tests.support.database import query
+from tests.support.pools import break_connections, connections, many_descriptors, seconds_within
 from tests.support.procfs import descriptors
 from tests.support.waiting import until
 

@@ -7,15 +7,16 @@ import signal
 import stat
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
 
 from service.database.cluster import EmbeddedError
 from service.database.embedded import leave_address, postgres, require_no_service
+from tests.support.database import query
 from tests.support.procfs import running
 from tests.support.waiting import wait_until
 
@@ -38,12 +39,6 @@ with postgres(Path(sys.argv[1]), share="share" in sys.argv, options={"fsync": "o
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path / "postgres"
-
-
-def query(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall()) if cursor.description else []
 
 
 def processes(dsn: str) -> set[int]:

@@ -7,19 +7,19 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 import service
 from service.database import migrations
 from service.database.migrations import MigrationFailed, roll_back
+from tests.support.database import query, transaction, waiting_for_a_lock
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -74,30 +74,10 @@ def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@contextmanager
-def connected(url: str) -> Iterator[Any]:
-    """Yield a cursor; what it does is undone at the end."""
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-def query(url: str, statement: str) -> list[tuple[Any, ...]]:
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall()) if cursor.description else []
-
-
 def tables(url: str) -> set[str]:
     """Return the tables but for yoyo's own."""
     rows = query(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     return {name for (name,) in rows if "yoyo" not in name}
-
-
-def waiting(url: str) -> list[tuple[Any, ...]]:
-    """Return the server's processes in that database that wait for a lock of whatever kind."""
-    return query(
-        url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
 
 
 def advisory_locks(url: str) -> list[tuple[Any, ...]]:
@@ -111,10 +91,10 @@ def advisory_locks(url: str) -> list[tuple[Any, ...]]:
 @contextmanager
 def killed_in_mid_migration(url: str) -> Iterator[None]:
     """Kill a process whose migration waits for a table; it waits until the end of the block."""
-    with connected(url) as holder:
+    with transaction(url) as holder:
         holder.execute("CREATE TABLE users (id bigint)")  # not committed: nobody else can make one or see this
         with python(ONE_PROCESS, url) as migrator:
-            wait_until(lambda: waiting(url))
+            wait_until(lambda: waiting_for_a_lock(url))
             migrator.kill()
             migrator.wait()
         yield
@@ -160,10 +140,8 @@ def make_empty_database(postgres_url: str) -> Callable[[], str]:
 
     def make() -> str:
         name = f"rounds{next(numbers)}"
-        with closing(psycopg2.connect(postgres_url)) as connection, connection.cursor() as cursor:
-            connection.autocommit = True
-            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-            cursor.execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY")
+        query(postgres_url, f"DROP DATABASE IF EXISTS {name}")
+        query(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
         url: str = make_dsn(postgres_url, dbname=name)
         return url
 
@@ -183,7 +161,7 @@ def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) ->
     with ExitStack() as stack:
         with killed_in_mid_migration(empty_database_url):
             next_one = stack.enter_context(python(ONE_PROCESS, empty_database_url))
-            wait_until(lambda: len(waiting(empty_database_url)) == 2)
+            wait_until(lambda: len(waiting_for_a_lock(empty_database_url)) == 2)
         assert next_one.wait(SOON_SECONDS) == 0
     assert tables(empty_database_url) >= SOME_TABLES
     assert migrate(empty_database_url) == []
@@ -192,7 +170,7 @@ def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) ->
 def test_lock_lasts_as_long_as_the_statement_of_a_killed_process(empty_database_url: str) -> None:
     with killed_in_mid_migration(empty_database_url):
         time.sleep(0.2)  # an idle connection's end is noticed at once
-        assert waiting(empty_database_url)
+        assert waiting_for_a_lock(empty_database_url)
         assert len(advisory_locks(empty_database_url)) == 1
 
 
@@ -206,9 +184,9 @@ def test_lock_row_of_a_killed_process_is_no_obstacle(empty_database_url: str) ->
 
 
 def test_migration_that_runs_elsewhere_is_not_waited_for_for_ever(empty_database_url: str) -> None:
-    with python(ONE_PROCESS, empty_database_url) as other, connected(empty_database_url) as holder:
+    with python(ONE_PROCESS, empty_database_url) as other, transaction(empty_database_url) as holder:
         holder.execute("CREATE TABLE users (id bigint)")
-        wait_until(lambda: waiting(empty_database_url))
+        wait_until(lambda: waiting_for_a_lock(empty_database_url))
         with python(IMPATIENT_PROCESS, empty_database_url) as impatient:
             output, _ = impatient.communicate(timeout=SOON_SECONDS)
         assert impatient.returncode != 0
@@ -262,7 +240,7 @@ def test_statement_is_understood_by_the_migrated_schema(database_url: str, query
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
     numbered = statement % {name: f"${number}" for number, name in enumerate(names, start=1)}
     nulls = f"({', '.join(['NULL'] * len(names))})" if names else ""
-    with connected(database_url) as cursor:
+    with transaction(database_url) as cursor:
         cursor.execute(f"PREPARE statement AS {numbered}")  # the server finds a type for each parameter
         cursor.execute(f"EXPLAIN EXECUTE statement{nulls}")
         assert cursor.fetchall()

@@ -1,6 +1,6 @@
 """A client for the service under test, and a look at what it keeps."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -98,6 +98,10 @@ class Service:
     def files(self) -> list[Path]:
         """Return every file below the storage's directory."""
         return [path for path in (self.data_dir / "records").rglob("*") if path.is_file()]
+
+
+# The fixture `start_service`: a function that takes settings and budgets.
+StartService = Callable[..., Awaitable[Service]]
 
 
 async def in_pieces(content: bytes, size: int = 50_000) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -65,6 +66,21 @@ def state(container: str) -> Any:
 
 def in_container(image: str, script: str, *options: str) -> str:
     return run("docker", "run", "--rm", "--entrypoint", "sh", *options, image, "-c", script)
+
+
+def assert_restricted(container: Any, capabilities: list[str] | None = None) -> None:
+    """Assert that a container can do no more than it must, and has limits and no anonymous volume."""
+    found = container["HostConfig"]
+    assert found["ReadonlyRootfs"]
+    assert found["CapDrop"] == ["ALL"]
+    assert found["CapAdd"] == capabilities
+    assert "no-new-privileges:true" in found["SecurityOpt"]
+    assert not [mount for mount in container["Mounts"] if re.fullmatch("[0-9a-f]{64}", mount.get("Name", ""))], (
+        "an anonymous volume would be left behind"
+    )
+    if found["RestartPolicy"]["Name"] == "unless-stopped":
+        assert found["Memory"] > 0
+        assert found["PidsLimit"] > 0
 
 
 class Project:

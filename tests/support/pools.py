@@ -5,23 +5,13 @@ import random
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import contextmanager
 
-import psycopg2
 import pytest
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import parse_dsn
 
+from tests.support.database import query
 from tests.support.waiting import wait_until
-
-
-def query(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    """Ask the server by another connection, and let nothing else of this process run meanwhile."""
-    with closing(psycopg2.connect(make_dsn(url, application_name="test"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall())
 
 
 def connections(url: str) -> set[int]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import numpy as np
-import psycopg2
 
 from service.database.embedded import postgres
+from tests.support.database import query
 from tests.support.procfs import Process, encoders, family
 from tests.support.waiting import wait_until
 from tests.support.wavs import wav
@@ -31,10 +31,10 @@ Headers = dict[str, str]
 
 
 @cache
-def noise(seconds: float = 12) -> bytes:
+def noise(seconds: float = 12, channels: int = 2) -> bytes:
     """Return a WAV; half of its default length is enough for ffmpeg to have written some of the MP3."""
-    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), 2))
-    return wav(samples, sample_rate=RATE, channels=2)
+    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), channels))
+    return wav(samples, sample_rate=RATE, channels=channels)
 
 
 def environment(data_dir: Path, **settings: object) -> dict[str, str]:
@@ -130,13 +130,8 @@ class Serving:
         return {UUID(path.stem) for path in found}
 
     def rows(self) -> set[UUID]:
-        with (
-            postgres(self.data_dir / "postgres", share=True) as url,
-            closing(psycopg2.connect(url)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("SELECT id::text FROM records")
-            return {UUID(row[0]) for row in cursor.fetchall()}
+        with postgres(self.data_dir / "postgres", share=True) as url:
+            return {UUID(row[0]) for row in query(url, "SELECT id::text FROM records")}
 
 
 class HalfUpload:

@@ -1,25 +1,16 @@
 """A form is read the same however the network cuts it up, and what is no form is refused: nothing else, ever."""
 
-import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypeVar
 
 import pytest
-from aiohttp import StreamReader, web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.errors import ServiceError
-from service.web.app_keys import BODY_LIMITS
-from service.web.body import PIECE_BYTES, BodyLimits
-from service.web.multipart import read_fields
-from service.web.upload_body import form_wav
+from service.web.body import PIECE_BYTES
+from tests.support.forms import BOUNDARY, Form, fields_outcome, form, outcome, part
 
 # Of parts' headers that are no good aiohttp warns; that the service is deaf to it is tested at the end.
 pytestmark = [
@@ -27,88 +18,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionParam"),
 ]
 
-T = TypeVar("T")
-
-BOUNDARY = b"b0undary"
-LIMITS = BodyLimits(max_upload_bytes=2**20, stall_seconds=5, min_bytes_per_second=0)
-REFUSALS = {
-    *("malformed_multipart", "nested_multipart", "transfer_encoded", "too_many_fields", "field_too_long"),
-    *("second_file", "no_file", "invalid_filename"),
-}
-
 fuzz = settings(derandomize=True, deadline=None, max_examples=200)
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a body was read as."""
-
-    filename: str
-    fields: dict[str, str]
-    content: bytes
-
-
-def part(name: str, content: bytes, *headers: bytes, filename: str | None = None) -> bytes:
-    disposition = f'Content-Disposition: form-data; name="{name}"'
-    if filename is not None:
-        disposition += f'; filename="{filename}"'
-    return b"\r\n".join([disposition.encode(), *headers, b"", content])
-
-
-def form(*parts: bytes) -> bytes:
-    return b"".join(b"--%s\r\n%s\r\n" % (BOUNDARY, part) for part in parts) + b"--%s--\r\n" % BOUNDARY
 
 
 def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     return [body[start:stop] for start, stop in pairwise(places)]
-
-
-def outcome(pieces: Iterable[bytes]) -> Form | str:
-    """Return what an upload was read as, or the code of its refusal; a hang or any other error fails the test."""
-
-    async def read(request: web.Request) -> Form:
-        upload = await form_wav(request)
-        content = b"".join([piece async for piece in upload.pieces])
-        return Form(upload.filename, dict(upload.fields), content)
-
-    return asyncio.run(_outcome(read, list(pieces)))
-
-
-def fields_outcome(pieces: Iterable[bytes]) -> dict[str, str] | str:
-    """Do the same with a form that has no file."""
-    return asyncio.run(_outcome(read_fields, list(pieces)))
-
-
-async def _outcome(read: Callable[[web.Request], Awaitable[T]], pieces: list[bytes]) -> T | str:
-    loop = asyncio.get_running_loop()
-    connection = BaseProtocol(loop)
-    connection.connection_made(asyncio.Transport())
-    body = StreamReader(connection, PIECE_BYTES, loop=loop)
-    app = web.Application()
-    app[BODY_LIMITS] = LIMITS
-    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}
-    request = make_mocked_request("POST", "/records", headers, app=app, payload=body)
-
-    async def arrive() -> None:
-        for piece in pieces:
-            body.feed_data(piece)
-            await asyncio.sleep(0)
-        body.feed_eof()
-
-    arriving = asyncio.create_task(arrive())
-    try:
-        async with asyncio.timeout(10):
-            return await read(request)
-    except ServiceError as refusal:
-        return _checked(refusal.code)
-    finally:
-        await arriving
-
-
-def _checked(code: str) -> str:
-    assert code in REFUSALS
-    return code
 
 
 CUTS = st.lists(st.integers(0, 100_000), max_size=8)
@@ -227,7 +142,7 @@ def test_bad_headers_of_parts_are_neither_printed_nor_kept() -> None:
     """Python keeps every warning's text that it has shown, for ever: a client could fill the memory with them."""
     code = """
 import aiohttp.multipart
-from tests.unit.test_multipart import form, outcome, part
+from tests.support.forms import form, outcome, part
 for number in range(20):
     outcome([form(part("file", b"RIFF", filename="talk.wav").replace(b"form-data", b"form-data; %d" % number))])
 kept = getattr(aiohttp.multipart, "__warningregistry__", {})
