@@ -1,4 +1,4 @@
-"""A user who is deleted while an upload of theirs is on its way: 401, and nothing of it is left."""
+"""A user is deleted during an upload: the answer is 401, and nothing of the upload is left."""
 
 import asyncio
 from uuid import uuid4

@@ -21,7 +21,7 @@ async def put(
     return await service.put(path, data=wav, headers=account.headers | {"Idempotency-Key": key})
 
 
-async def test_retry_gets_the_first_record_and_makes_none(
+async def test_retry_gets_the_first_record_and_makes_no_other(
     service: Service, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with invariants_hold(service, caplog):
@@ -41,7 +41,7 @@ async def test_retry_is_answered_before_its_body(service: Service, account: Acco
         assert (await client.answer()).status == 200
 
 
-async def test_keys_are_each_users_own(service: Service, account: Account) -> None:
+async def test_each_user_has_their_own_keys(service: Service, account: Account) -> None:
     other = await service.create_user("bob")
     assert [(await put(service, who)).status for who in (account, other)] == [201, 201]
 
@@ -50,7 +50,7 @@ async def test_keys_are_each_users_own(service: Service, account: Account) -> No
     ("path", "wav"),
     [("/records/b.wav", GOOD_WAV), ("/records/a.wav?bit_rate=64000", GOOD_WAV), ("/records/a.wav", OTHER_WAV)],
 )
-async def test_other_upload_under_the_same_key_is_422(
+async def test_another_upload_with_the_same_key_is_422(
     service: Service, account: Account, path: str, wav: bytes
 ) -> None:
     await put(service, account)
@@ -58,7 +58,7 @@ async def test_other_upload_under_the_same_key_is_422(
     assert (answer.status, answer.json["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_while_the_first_runs_it_is_409_with_retry_after(service: Service, account: Account) -> None:
+async def test_retry_while_the_first_upload_runs_is_409_with_retry_after(service: Service, account: Account) -> None:
     async with connect(service) as client:
         await client.send(
             request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
@@ -73,7 +73,7 @@ async def test_while_the_first_runs_it_is_409_with_retry_after(service: Service,
     assert (await put(service, account)).json["id"] == first.json["id"]
 
 
-async def test_of_many_at_once_one_makes_the_record(service: Service, account: Account) -> None:
+async def test_only_one_of_many_uploads_at_once_makes_the_record(service: Service, account: Account) -> None:
     answers = await asyncio.gather(*(put(service, account) for _ in range(8)))
     assert sorted({answer.status for answer in answers} - {409}) in ([201], [200, 201])
     assert len({answer.json["id"] for answer in answers if answer.status != 409}) == 1
@@ -136,6 +136,6 @@ async def test_leases_are_renewed_while_an_upload_runs(start_service: StartServi
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\u00e9"])
-async def test_key_that_is_none_is_422(service: Service, account: Account, key: str) -> None:
+async def test_invalid_key_is_422(service: Service, account: Account, key: str) -> None:
     answer = await put(service, account, key=key)
     assert (answer.status, answer.json["code"]) == (422, "invalid_idempotency_key")

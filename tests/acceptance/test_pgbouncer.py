@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not inst
 
 @pytest.fixture
 def database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
-    """The migrated database, by way of a PgBouncer with fewer connections to it than the service has to PgBouncer."""
+    """The migrated database behind a PgBouncer that has fewer connections to it than the service has to PgBouncer."""
     server, port = parse_dsn(postgres_url), unused_port()
     config = tmp_path / "pgbouncer.ini"
     config.write_text(
@@ -41,7 +41,7 @@ def database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
         """
     )
     assert PGBOUNCER is not None
-    # As root it refuses to work, and as nobody it needs this to reach its files and PostgreSQL's socket below /root.
+    # PgBouncer refuses to run as root, and "nobody" needs this to reach its files and PostgreSQL's socket below /root.
     only = "-all,+dac_override"
     unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     unprivileged += [f"--inh-caps={only}", f"--ambient-caps={only}"]

@@ -1,4 +1,4 @@
-"""The first line of defence: who and what is refused, with which word, and before which byte."""
+"""The first line of defence: what is refused, with which code, and before which byte."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ async def until_nothing_runs(service: Service) -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("who", [None, NOBODY, Account(0, "no-uuid"), Account(0, "")])
-async def test_without_a_users_token_it_is_401_before_the_body(
+async def test_upload_without_a_users_token_is_401_before_the_body(
     service: Service, who: Account | None, transport: Transport
 ) -> None:
     async with connect(service) as client:
@@ -159,7 +159,7 @@ async def test_post_of_another_type_is_415_before_it_is_read(
         assert (answer.status, answer.json["code"]) == (415, "unsupported_type")
 
 
-async def test_past_the_queue_it_is_503_at_once_with_retry_after(start_service: StartService) -> None:
+async def test_upload_past_a_full_queue_is_503_at_once_with_retry_after(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
     async with half_upload(service, account, WAV), connect(service) as client:
@@ -180,7 +180,7 @@ async def test_full_queue_refuses_without_asking_the_database_who_it_is(start_se
         assert (answer.status, answer.json["code"]) == (503, "queue_full")
 
 
-async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(start_service: StartService) -> None:
+async def test_retry_of_a_kept_upload_is_answered_even_if_the_queue_is_full(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
     head = request_head(account, "raw", len(WAV), "Idempotency-Key: once")
@@ -194,7 +194,7 @@ async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(s
     assert (first.status, again.status, again.json) == (201, 200, first.json)
 
 
-async def test_key_is_no_way_around_a_full_queue(start_service: StartService) -> None:
+async def test_new_key_does_not_bypass_a_full_queue(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
     async with half_upload(service, account, WAV), connect(service) as client:
@@ -230,7 +230,7 @@ async def test_stalled_body_is_408(start_service: StartService, transport: Trans
     assert not service.files()
 
 
-async def test_trickling_body_is_408_though_it_never_stalls(start_service: StartService) -> None:
+async def test_trickling_body_is_408_even_though_it_never_stalls(start_service: StartService) -> None:
     service = await start_service(stall_seconds=0.5, min_bytes_per_second=10_000)
     account = await service.create_user()
     async with connect(service) as client:
@@ -276,7 +276,7 @@ async def send_slowly(client: RawClient, content: bytes, size: int, seconds: flo
         (wavs.wav(bytes(90), sample_rate=44100, channels=1, block_align=0), 422, "malformed_header"),
     ],
 )
-async def test_bad_wav_gets_its_word_and_leaves_nothing(
+async def test_bad_wav_gets_its_code_and_leaves_nothing_behind(
     service: Service, account: Account, wav: bytes, status: int, code: str, transport: Transport
 ) -> None:
     answer = await service.upload(account, wav, transport=transport)
@@ -286,7 +286,7 @@ async def test_bad_wav_gets_its_word_and_leaves_nothing(
     assert not service.files()
 
 
-async def test_not_a_number_is_422_and_no_fault_of_ours(service: Service, account: Account) -> None:
+async def test_sample_that_is_not_a_number_is_422_and_not_our_fault(service: Service, account: Account) -> None:
     source = wavs.chirp(44100, 44100, 1)
     source[20_000] = float("nan")
     answer = await service.upload(account, wavs.wav(source, sample_rate=44100, channels=1, sample_format=wavs.F32))

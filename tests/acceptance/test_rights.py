@@ -1,4 +1,4 @@
-"""The service's role in PostgreSQL needs rights on rows alone; another role migrates."""
+"""The service's role in PostgreSQL needs rights only on rows; another role migrates."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.support.invariants import GOOD_WAV
 
 @pytest.fixture
 def database_url(empty_database_url: str) -> Iterator[str]:
-    """A migrated database, for a role that may change rows and nothing else."""
+    """A migrated database, for a role that may only change rows."""
     migrate(empty_database_url)
     with role_with_rights_on_rows(empty_database_url, "rows_alone") as url:
         yield url

@@ -1,4 +1,4 @@
-"""Creating users: POST /users and both seed systems' calls."""
+"""Creating users: POST /users and the calls of both older systems."""
 
 import hashlib
 from uuid import UUID
@@ -65,7 +65,7 @@ async def test_large_body_is_413(service: Service) -> None:
     assert (answer.status, answer.json["code"]) == (413, "too_large")
 
 
-async def test_seed_a_creates_a_user_and_ignores_unknown_keys(service: Service) -> None:
+async def test_post_user_creates_a_user_and_ignores_unknown_keys(service: Service) -> None:
     answer = await service.post("/user", json={"username": "ann", "age": 5})
     assert answer.status == 200
     assert set(answer.json) == {"id", "access_token"}
@@ -73,12 +73,12 @@ async def test_seed_a_creates_a_user_and_ignores_unknown_keys(service: Service) 
 
 
 @pytest.mark.parametrize("body", [{}, {"username": ""}, {"username": 5}])
-async def test_seed_a_answers_422_for_an_invalid_name(service: Service, body: dict[str, object]) -> None:
+async def test_post_user_answers_422_for_an_invalid_name(service: Service, body: dict[str, object]) -> None:
     assert (await service.post("/user", json=body)).status == 422
 
 
 @pytest.mark.parametrize("path", ["/api_v1/users/?username=admin", "/api_v1/users?username=admin"])
-async def test_seed_b_creates_a_user_from_the_query(service: Service, path: str) -> None:
+async def test_api_v1_creates_a_user_from_the_query(service: Service, path: str) -> None:
     answer = await service.post(path)
     assert answer.status == 201
     assert set(answer.json) == {"id", "username", "token"}

@@ -1,4 +1,4 @@
-"""docker-compose.yml, run for real: the README's lines, faults, and who may do what."""
+"""docker-compose.yml is brought up for real: the README's lines, faults, and the rights of each container."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_every_container_has_a_read_only_root_and_no_privilege(plain: Project) -
     assert plain("exec", "database", "id", "-un") == "postgres\n"
 
 
-def test_ports_are_published_on_loopback_alone(plain: Project) -> None:
+def test_ports_are_published_only_on_loopback(plain: Project) -> None:
     published = [
         (service, port, each["HostIp"])
         for service, container in plain.all_containers().items()
@@ -73,7 +73,7 @@ def test_metrics_are_not_on_the_public_port(plain: Project) -> None:
     assert "wavepress_build_info" in plain("exec", "wavepress", "python", "-c", page)
 
 
-def test_service_has_rights_on_rows_alone(plain: Project) -> None:
+def test_service_has_rights_only_on_rows(plain: Project) -> None:
     rights = "cursor.execute('SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user')"
     assert python(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"
     for statement in ("DROP TABLE records", "CREATE TABLE x (y int)", "ALTER TABLE users ADD z int", "CREATE ROLE x"):
@@ -96,7 +96,7 @@ def test_passwords_are_long_and_made_once(plain: Project) -> None:
     assert first.split(":")[2][:48] not in plain("logs")
 
 
-def test_passwords_are_mounted_by_their_users_alone(plain: Project) -> None:
+def test_passwords_are_mounted_only_where_they_are_used(plain: Project) -> None:
     mounted: dict[str, set[str]] = {}
     for service, container in plain.all_containers().items():
         for mount in container["Mounts"]:

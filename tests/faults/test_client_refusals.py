@@ -1,4 +1,4 @@
-"""Refusals before a byte of the body: each with its word, without "100 Continue", and with nothing left."""
+"""Refusals before the first byte of the body: each has its code, sends no "100 Continue", and leaves nothing behind."""
 
 import asyncio
 import contextlib
@@ -23,15 +23,15 @@ NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 
 @dataclass(frozen=True)
 class Refusal:
-    """A reason to refuse an upload by its head alone; an entry of `settings` is the service's, one of `head` a line."""
+    """A reason to refuse an upload after its head. `settings` are the service's; `headers` are lines of the head."""
 
     status: int
     code: str
     settings: dict[str, int] = field(default_factory=dict)
     headers: tuple[str, ...] = ()
-    account: Account | None = None  # else the service's user
-    records: int = 0  # that the user has already
-    running: int = 0  # uploads that the user runs meanwhile
+    account: Account | None = None  # None: the service's user
+    records: int = 0  # records that the user already has
+    running: int = 0  # uploads that the user runs at the same time
     transports: tuple[Transport, ...] = TRANSPORTS
 
 
@@ -70,7 +70,7 @@ async def test_client_that_expects_100_is_refused_without_it(
 
 
 async def check_refused(service: Service, head: bytes, refusal: Refusal) -> None:
-    """Send a head and get the final answer as the first one; none of the body is wanted after it."""
+    """Send a head; the first answer must be the final one, and the service must not want the body."""
     async with connect(service) as client:
         await client.send(head)
         answer = await client.answer()
@@ -115,7 +115,7 @@ async def test_counted_size_past_the_limit_ends_the_encoder_at_that_byte(
     body = framed(endless, transport).removesuffix(MULTIPART_TAIL).removesuffix(b"\r\n0\r\n\r\n")
     before = children()
     async with invariants_hold(service, caplog), connect(service) as client:
-        await client.send(head + body[:-1])  # all that the service takes
+        await client.send(head + body[:-1])  # as much as the service takes
         await until(lambda: children() > before)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.reader.read(1), timeout=0.3)
@@ -127,7 +127,7 @@ async def test_counted_size_past_the_limit_ends_the_encoder_at_that_byte(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_user_with_as_many_uploads_as_it_may_has_to_wait_and_others_do_not(
+async def test_user_at_the_limit_of_uploads_is_refused_and_others_are_not(
     start_service: StartService, caplog: pytest.LogCaptureFixture, transport: Transport
 ) -> None:
     service = await start_service(max_uploads_per_user=1)
@@ -147,7 +147,7 @@ async def test_user_with_as_many_uploads_as_it_may_has_to_wait_and_others_do_not
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
 
 
-async def test_no_more_uploads_run_at_once_than_the_user_may(
+async def test_user_never_runs_more_uploads_at_once_than_allowed(
     start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await start_service(max_uploads_per_user=3)
@@ -161,7 +161,7 @@ async def test_no_more_uploads_run_at_once_than_the_user_may(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("limit", ["max_records_per_user", "max_bytes_per_user"])
-async def test_user_with_all_that_it_may_keep_is_refused_and_others_are_not(
+async def test_user_at_the_quota_is_refused_and_others_are_not(
     start_service: StartService, caplog: pytest.LogCaptureFixture, limit: str, transport: Transport
 ) -> None:
     service = await start_service(**{limit: 1})
@@ -173,7 +173,7 @@ async def test_user_with_all_that_it_may_keep_is_refused_and_others_are_not(
         assert (await service.upload(bob, GOOD_WAV, transport=transport)).status == 201
 
 
-async def test_uploads_side_by_side_keep_no_more_records_than_the_user_may(
+async def test_simultaneous_uploads_keep_no_more_records_than_allowed(
     start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await start_service(max_records_per_user=2)

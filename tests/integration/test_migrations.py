@@ -1,4 +1,4 @@
-"""Migrations: up and down, many processes at once, killed ones, and the statements that rely on them."""
+"""Migrations: up and down, by many processes at once, by killed ones, and the statements that rely on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUERIES = sorted((SQL / "queries").glob("*.sql"))
 SOME_TABLES = {"users", "records"}
 SOON_SECONDS = 30.0
 
-# Forked from one process that has imported everything, they start within a millisecond of each other.
+# The eight are forked from a process that has imported everything, so they start within a millisecond.
 EIGHT_PROCESSES = """
 import json, os, sys
 from service.database.migrations import migrate
@@ -55,7 +55,7 @@ from service.database.migrations import migrate
 
 migrate(sys.argv[1], lock_seconds=1)
 """
-# If a lock is stuck, a test fails: no signal reaches it while it waits for ten minutes.
+# Shorter than the default of ten minutes, during which no signal would reach a test whose lock is stuck.
 migrate = partial(migrations.migrate, lock_seconds=20)
 
 
@@ -75,7 +75,7 @@ def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def tables(url: str) -> set[str]:
-    """Return the tables but for yoyo's own."""
+    """Return the names of the tables, without yoyo's own."""
     rows = query(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     return {name for (name,) in rows if "yoyo" not in name}
 
@@ -90,9 +90,9 @@ def advisory_locks(url: str) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def killed_in_mid_migration(url: str) -> Iterator[None]:
-    """Kill a process whose migration waits for a table; it waits until the end of the block."""
+    """Kill a process whose migration waits for a table; its statement goes on waiting until the end of the block."""
     with transaction(url) as holder:
-        holder.execute("CREATE TABLE users (id bigint)")  # not committed: nobody else can make one or see this
+        holder.execute("CREATE TABLE users (id bigint)")  # not committed, so nobody else can see it or make another
         with python(ONE_PROCESS, url) as migrator:
             wait_until(lambda: waiting_for_a_lock(url))
             migrator.kill()
@@ -135,7 +135,7 @@ def test_eight_processes_at_once_migrate_once(make_empty_database: Callable[[], 
 
 @pytest.fixture
 def make_empty_database(postgres_url: str) -> Callable[[], str]:
-    """Return a function that makes one more database without a table in it."""
+    """Return a function that makes a new database without any table."""
     numbers = iter(range(100))
 
     def make() -> str:
@@ -157,7 +157,7 @@ def test_process_killed_in_mid_migration_leaves_nothing_stuck(empty_database_url
     assert tables(empty_database_url) >= SOME_TABLES
 
 
-def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) -> None:
+def test_next_migration_waits_for_the_statement_of_a_killed_process(empty_database_url: str) -> None:
     with ExitStack() as stack:
         with killed_in_mid_migration(empty_database_url):
             next_one = stack.enter_context(python(ONE_PROCESS, empty_database_url))
@@ -169,12 +169,12 @@ def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) ->
 
 def test_lock_lasts_as_long_as_the_statement_of_a_killed_process(empty_database_url: str) -> None:
     with killed_in_mid_migration(empty_database_url):
-        time.sleep(0.2)  # an idle connection's end is noticed at once
+        time.sleep(0.2)  # the server notices the end of an idle connection at once
         assert waiting_for_a_lock(empty_database_url)
         assert len(advisory_locks(empty_database_url)) == 1
 
 
-def test_lock_row_of_a_killed_process_is_no_obstacle(empty_database_url: str) -> None:
+def test_lock_row_of_a_killed_process_does_not_block(empty_database_url: str) -> None:
     migrate(empty_database_url)
     roll_back(empty_database_url)
     query(empty_database_url, "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
@@ -183,7 +183,7 @@ def test_lock_row_of_a_killed_process_is_no_obstacle(empty_database_url: str) ->
     assert time.monotonic() - begin < 5
 
 
-def test_migration_that_runs_elsewhere_is_not_waited_for_for_ever(empty_database_url: str) -> None:
+def test_wait_for_a_migration_elsewhere_is_limited(empty_database_url: str) -> None:
     with python(ONE_PROCESS, empty_database_url) as other, transaction(empty_database_url) as holder:
         holder.execute("CREATE TABLE users (id bigint)")
         wait_until(lambda: waiting_for_a_lock(empty_database_url))

@@ -99,7 +99,7 @@ def take_slot(url: str, user_id: int, upload_id: UUID, *, seconds: float = 60, m
 
 
 def leases(url: str) -> list[tuple[Any, ...]]:
-    """Return who holds which lease, and whether it is valid."""
+    """Return who holds each lease, and whether it is valid."""
     return query(url, "SELECT user_id, number, upload_id, expires_at > now() FROM upload_leases ORDER BY number")
 
 
@@ -137,7 +137,7 @@ def test_lease_that_has_run_out_is_taken_over_under_its_old_name(database_url: s
 
 
 def test_lease_is_not_taken_under_its_old_name_while_another_transaction_takes_it(database_url: str) -> None:
-    """The upload that waits for the other one's row finds it taken: ON CONFLICT ... WHERE, on the view."""
+    """The upload that waits for the other one's row must find it taken: ON CONFLICT ... WHERE, on the view."""
     user_id, first, second = insert_user(database_url), uuid4(), uuid4()
     answers = list[int | None]()
     with transaction(database_url) as cursor:
@@ -269,7 +269,7 @@ def schema(url: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("direction", ["", ".rollback"], ids=["up", "down"])
 def test_every_migration_may_run_twice(empty_database_url: str, direction: str) -> None:
-    """yoyo marks a migration in another transaction: a process that is killed between the two runs it again."""
+    """yoyo marks a migration in a second transaction: if the process dies before that, the next one repeats it."""
     ups = sorted(path for path in MIGRATIONS.glob("*.sql") if ".rollback" not in path.name)
     downs = [path.with_suffix(".rollback.sql") for path in reversed(ups)]
     if direction:

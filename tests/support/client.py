@@ -1,4 +1,4 @@
-"""A client for the service under test, and a look at what it keeps."""
+"""A client of the service under test."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Service:
         return self.client.make_url("/")
 
     async def request(self, method: str, path: str | URL, **options: Any) -> Answer:
-        """Send one request; an absolute URL of this service is taken too."""
+        """Send one request, to a path or to an absolute URL of this service."""
         path = URL(path, encoded=True)
         if path.absolute:
             path = path.relative()
@@ -87,7 +87,7 @@ class Service:
         filename: str = "talk.wav",
         params: dict[str, str] | None = None,
     ) -> Answer:
-        """Send a WAV by one of the three ways that HTTP has."""
+        """Send a WAV over one of the three transports."""
         if transport == "multipart":
             form = FormData()
             form.add_field("file", BytesIO(wav), filename=filename, content_type="audio/wav")

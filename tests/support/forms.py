@@ -1,4 +1,4 @@
-"""Forms as bytes, and what the service reads them as, without a service."""
+"""Forms as bytes, and how the service's parser reads them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -27,7 +27,7 @@ REFUSALS = {
 
 @dataclass(frozen=True)
 class Form:
-    """What a body was read as."""
+    """What the parser read from a body."""
 
     filename: str
     fields: dict[str, str]
@@ -46,7 +46,7 @@ def form(*parts: bytes) -> bytes:
 
 
 def outcome(pieces: Iterable[bytes]) -> Form | str:
-    """Return what an upload was read as, or the code of its refusal; a hang or any other error fails the test."""
+    """Return what was read from an upload, or the code of its refusal; a hang or any other error fails the test."""
 
     async def read(request: web.Request) -> Form:
         upload = await form_wav(request)
@@ -57,7 +57,7 @@ def outcome(pieces: Iterable[bytes]) -> Form | str:
 
 
 def fields_outcome(pieces: Iterable[bytes]) -> dict[str, str] | str:
-    """Do the same with a form that has no file."""
+    """Return what was read from a form without a file, or the code of its refusal."""
     return asyncio.run(_outcome(read_fields, list(pieces)))
 
 

@@ -1,4 +1,4 @@
-"""An upload that is under way for as long as a test needs it."""
+"""An upload that stays under way for as long as a test needs it."""
 
 import os
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What must hold after every fault: nothing lost, nothing left behind, nobody blamed for what a client did."""
+"""What must hold after every fault: nothing is lost or left behind, and a client's fault logs no error."""
 
 import contextlib
 import logging
@@ -25,8 +25,8 @@ async def invariants_hold(
 ) -> AsyncIterator[None]:
     """Check, after the block, that the service is as it was before it and still works.
 
-    `errors_logged`: the fault was the service's own surroundings', so lines at ERROR are right; else none may be
-    logged, and no traceback in any case.
+    Set `errors_logged` if the fault is not the client's: only then may there be lines at ERROR. A traceback is never
+    allowed.
     """
     await _settled(lambda: not service.app[ADMISSION].running)
     children_before, descriptors_before = children(), descriptors()
@@ -50,7 +50,7 @@ def logged_requests() -> list[structlog.typing.EventDict]:
 
 
 async def _settled(condition: Callable[[], bool]) -> None:
-    """Wait for what the service does in the background."""
+    """Wait until the service has finished its work in the background."""
     await until(condition, _PATIENCE_SECONDS, explain=lambda: (children(), descriptors()))
 
 
@@ -76,9 +76,9 @@ def _check_rows_and_files(service: Service) -> None:
 def _check_permits(service: Service) -> None:
     assert not service.app[ADMISSION].running
     assert not service.app[ADMISSION].waiting
-    assert not service.app[LEASES]._held  # noqa: SLF001 - what leaks there no answer would show for a minute
+    assert not service.app[LEASES]._held  # noqa: SLF001 - no answer would show a leak there for a minute
     assert query(service.database_url, "SELECT * FROM upload_leases") == []
-    assert not service.app[DATABASE]._pool.permits.locked()  # noqa: SLF001 - likewise
+    assert not service.app[DATABASE]._pool.permits.locked()  # noqa: SLF001 - the same
 
 
 def _check_logs(

@@ -1,4 +1,4 @@
-"""A form is read the same however the network cuts it up, and what is no form is refused: nothing else, ever."""
+"""A form is read the same however the network splits it, and anything that is not a form is refused."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.web.body import PIECE_BYTES
 from tests.support.forms import BOUNDARY, Form, fields_outcome, form, outcome, part
 
-# Of parts' headers that are no good aiohttp warns; that the service is deaf to it is tested at the end.
+# aiohttp warns about bad headers of parts; the last test shows that the service ignores these warnings.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader"),
     pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionParam"),
@@ -28,7 +28,7 @@ def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 CUTS = st.lists(st.integers(0, 100_000), max_size=8)
 NAMES = st.text("abcdefgh_0123", min_size=1, max_size=8)
-# Nothing in it starts a line with the boundary, but much looks like it.
+# No line in it starts with the boundary, but much of it looks like the boundary.
 CONTENTS = (
     st.lists(
         st.sampled_from([b"\r\n", b"\r", b"\n", b"--", b"-", BOUNDARY[:-1], b"\r\n--" + BOUNDARY[:-1], b"\0", b"\xff"])
@@ -90,7 +90,7 @@ def test_boundary_on_the_edge_of_what_is_read_at_once_is_seen(ending: bytes) -> 
 
 def test_form_that_ends_too_early_is_refused_wherever_it_ends() -> None:
     body = form(part("a", b"1"), part("file", b"RIFF" * 9, filename="talk.wav"), part("b", b"2"))
-    whole = len(body) - len(b"--\r\n")  # the boundary is there; whether dashes follow is read leniently
+    whole = len(body) - len(b"--\r\n")  # from here on the last boundary is complete; its final dashes may be missing
     taken = [length for length in range(whole) if not isinstance(outcome([body[:length]]), str)]
     assert taken == []
 
@@ -113,7 +113,7 @@ GRAMMAR = st.sampled_from(
 
 @fuzz
 @given(st.lists(GRAMMAR | st.binary(max_size=10), max_size=20), CUTS)
-def test_any_bytes_are_a_form_or_a_refusal(fragments: list[bytes], cuts: list[int]) -> None:
+def test_any_bytes_are_a_form_or_are_refused(fragments: list[bytes], cuts: list[int]) -> None:
     body = b"".join(fragments)
     for pieces in ([body], split(body, cuts)):
         outcome(pieces)
@@ -123,14 +123,14 @@ def test_any_bytes_are_a_form_or_a_refusal(fragments: list[bytes], cuts: list[in
 @fuzz
 @given(st.lists(GRAMMAR | st.binary(max_size=10), max_size=6), CONTENTS, CUTS)
 @example([b"x" * 9000], b"", [])
-def test_any_header_of_a_part_is_a_form_or_a_refusal(headers: list[bytes], content: bytes, cuts: list[int]) -> None:
+def test_any_header_of_a_part_is_read_or_refused(headers: list[bytes], content: bytes, cuts: list[int]) -> None:
     body = form(b"".join(headers) + b"\r\n\r\n" + content, part("file", content, *headers, filename="talk.wav"))
     assert outcome([body]) == outcome(split(body, cuts))
 
 
 @fuzz
 @given(st.lists(st.tuples(st.integers(0, 1000), st.binary(max_size=3)), min_size=1, max_size=4), CUTS)
-def test_any_damaged_form_is_a_form_or_a_refusal(damage: list[tuple[int, bytes]], cuts: list[int]) -> None:
+def test_any_damaged_form_is_read_or_refused(damage: list[tuple[int, bytes]], cuts: list[int]) -> None:
     body = form(part("a", b"1"), part("file", b"RIFF" * 9, b"Content-Type: audio/wav", filename="talk.wav"))
     for place, splinter in damage:
         start = place % len(body)
@@ -139,7 +139,7 @@ def test_any_damaged_form_is_a_form_or_a_refusal(damage: list[tuple[int, bytes]]
 
 
 def test_bad_headers_of_parts_are_neither_printed_nor_kept() -> None:
-    """Python keeps every warning's text that it has shown, for ever: a client could fill the memory with them."""
+    """Python keeps the text of every warning that it has shown, so a client could fill the memory."""
     code = """
 import aiohttp.multipart
 from tests.support.forms import form, outcome, part

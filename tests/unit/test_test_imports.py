@@ -13,7 +13,7 @@ SHARED = re.compile(r"tests\.support(\.\w+)*")
 
 
 def imports_in(code: str) -> Iterator[str]:
-    """Yield the modules of ours that a program imports, also in the programs that it has as strings."""
+    """Yield the modules that a program imports, and those of ours that a program in one of its strings imports."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
