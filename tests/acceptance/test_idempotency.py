@@ -125,11 +125,14 @@ async def test_keys_expire(service: Service, account: Account) -> None:
 
 
 async def test_leases_are_renewed_while_an_upload_runs(start_service: StartService) -> None:
-    service = await start_service(max_uploads_per_user=1, lease_seconds=0.6)
+    service = await start_service(max_uploads_per_user=1, lease_seconds=2)
     account = await service.create_user()
     async with connect(service) as client:
         await client.send(request_head(account, "raw", len(GOOD_WAV)) + GOOD_WAV[:2000])
-        await asyncio.sleep(1.5)
+        leases = "SELECT expires_at FROM upload_leases"
+        await until(lambda: query(service.database_url, leases))
+        [(first_end,)] = query(service.database_url, leases)
+        await until(lambda: query(service.database_url, "SELECT 1 WHERE now() > %s", (first_end,)))
         answer = await service.upload(account, GOOD_WAV)
         assert (answer.status, answer.json["code"]) == (429, "too_many_uploads")
         assert int(answer.headers["Retry-After"]) > 0

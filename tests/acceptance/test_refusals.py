@@ -6,14 +6,13 @@ import pytest
 
 from service.web.app_keys import ADMISSION
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.client import NOBODY, TRANSPORTS, Account, Service, StartService, Transport
 from tests.support.database import query
 from tests.support.half_upload import half_upload
 from tests.support.raw import RawClient, connect, framed, request_head
 from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
-NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 
 
 async def until_nothing_runs(service: Service) -> None:
@@ -218,20 +217,21 @@ async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: St
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_stalled_body_is_408(start_service: StartService, transport: Transport) -> None:
-    service = await start_service(stall_seconds=0.5)
+    service = await start_service(stall_seconds=1)
     account = await service.create_user()
     loop = asyncio.get_running_loop()
     async with connect(service) as client:
-        await client.send(request_head(account, transport, len(WAV)) + framed(WAV, transport)[:300_000])
+        # All of it fits into the pipe to ffmpeg, so that a slow start of ffmpeg does not count as a stall of its own.
+        await client.send(request_head(account, transport, len(WAV)) + framed(WAV, transport)[:40_000])
         started = loop.time()
         answer = await client.answer()
-        assert 0.4 < loop.time() - started < 2
+        assert 0.9 < loop.time() - started < 4
         assert (answer.status, answer.json["code"], answer.headers["connection"]) == (408, "stalled_body", "close")
     assert not service.files()
 
 
 async def test_trickling_body_is_408_even_though_it_never_stalls(start_service: StartService) -> None:
-    service = await start_service(stall_seconds=0.5, min_bytes_per_second=10_000)
+    service = await start_service(stall_seconds=1, min_bytes_per_second=10_000)
     account = await service.create_user()
     async with connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV)) + WAV[:1000])
@@ -239,16 +239,6 @@ async def test_trickling_body_is_408_even_though_it_never_stalls(start_service: 
         answer = await client.answer()
         trickle.cancel()
         assert (answer.status, answer.json["code"]) == (408, "slow_body")
-
-
-async def test_slow_and_steady_body_may_take_far_longer_than_the_stall_limit(start_service: StartService) -> None:
-    service = await start_service(stall_seconds=0.3, min_bytes_per_second=10_000)
-    account = await service.create_user()
-    wav = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)
-    async with connect(service) as client:
-        await client.send(request_head(account, "raw", len(wav)))
-        await send_slowly(client, wav, size=3000, seconds=0.05)
-        assert (await client.answer()).status == 201
 
 
 async def send_slowly(client: RawClient, content: bytes, size: int, seconds: float) -> None:

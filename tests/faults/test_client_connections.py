@@ -9,7 +9,7 @@ import pytest
 
 from service.web.app_keys import ADMISSION
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.client import NOBODY, TRANSPORTS, Service, StartService, Transport
 from tests.support.database import query
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import descriptors
@@ -18,7 +18,6 @@ from tests.support.waiting import until
 
 KEEPALIVE_SECONDS = 4.0
 STALL_SECONDS = 2.0
-NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 SMUGGLED = b"POST /users?username=smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 FOLLOWING = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 

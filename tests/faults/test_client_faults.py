@@ -16,7 +16,7 @@ WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 SHORT_WAV = wavs.wav(wavs.chirp(25_000, 44100, 1), sample_rate=44100, channels=1)
 POINTS = ("nothing", "one byte", "in the header", "half", "all but one byte")
 ENDINGS = ("FIN", "RST", "half-close")
-STALL_SECONDS = 2.0
+STALL_SECONDS = 4.0
 
 
 def cut(transport: Transport, point: str) -> bytes:
@@ -125,7 +125,7 @@ async def stalled(service: Service, account: Account, transport: Transport, body
     content = request_head(account, transport, len(WAV) + 1000) + body
     async with connect(service) as client:
         await client.send(content[:-1])
-        await asyncio.sleep(0.5)  # for the encoder's start is not the client's stall
+        await asyncio.sleep(0.5)  # because the encoder's start is not the client's stall
         await client.send(content[-1:])
         started = asyncio.get_running_loop().time()
         return await client.answer(), asyncio.get_running_loop().time() - started

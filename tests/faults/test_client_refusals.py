@@ -10,7 +10,7 @@ import pytest
 
 from service.web.app_keys import ADMISSION, STORAGE
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.client import NOBODY, TRANSPORTS, Account, Service, StartService, Transport
 from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold, logged_requests
 from tests.support.procfs import children
@@ -18,7 +18,6 @@ from tests.support.raw import MULTIPART_TAIL, connect, framed, request_head
 from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
-NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Server:
     """A PostgreSQL that the tests of this module may restart, stop and query."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self._pid_file = directory / "postmaster.pid"
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", KEEPER, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -85,10 +85,13 @@ class Server:
         self._keeper.stdin.flush()
         await asyncio.to_thread(self._wait_until_up)
 
+    def is_down(self) -> bool:
+        return not self._pid_file.exists()
+
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """Stop all of the server's processes for the length of the block; clients only see silence."""
-        postmaster = int((self._directory / "postmaster.pid").read_text().split()[0])
+        postmaster = int(self._pid_file.read_text().split()[0])
         # The postmaster first, so that it cannot start others; all of its processes are stopped after it.
         os.kill(postmaster, signal.SIGSTOP)
         processes = [postmaster, *children(postmaster)]
@@ -263,7 +266,7 @@ async def test_requests_are_refused_at_once_while_the_database_is_down(
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=2))
-        await asyncio.sleep(0.7)
+        await until(server.is_down)
         async with asyncio.timeout(1):
             for transport in TRANSPORTS:
                 assert_unavailable(await service.upload(account, GOOD_WAV, transport=transport))
@@ -444,7 +447,7 @@ async def test_encode_survives_a_restart_at_its_last_step(
     async with invariants_hold(service, caplog, errors_logged=True):
         async with half_upload(service, account, TALK, transport) as (client, rest):
             restarting = asyncio.create_task(server.restart(number, down_seconds=1))
-            await asyncio.sleep(0.3)
+            await until(server.is_down)
             await client.send(rest)
             answer = await client.answer()
         await restarting
@@ -482,7 +485,7 @@ async def test_lease_and_key_of_an_upload_that_ended_without_the_database_are_fr
     async with invariants_hold(service, caplog, errors_logged=True):
         async with half_upload(service, account, TALK, "raw", ("Idempotency-Key: a",)) as (client, _):
             restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=1))
-            await asyncio.sleep(0.5)
+            await until(server.is_down)
             client.reset()
             await restarting
 

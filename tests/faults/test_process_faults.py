@@ -28,7 +28,7 @@ TALK = wavs.wav(wavs.chirp(44_100 * 5, 44_100, 2), sample_rate=44_100, channels=
 # All of it fits into the pipe to ffmpeg, so the service notices only at the end that ffmpeg is gone.
 TINY = wavs.wav(wavs.chirp(4_410, 44_100, 1), sample_rate=44_100, channels=1)
 FLOAT = wavs.wav(wavs.chirp(44_100, 44_100, 1), sample_rate=44_100, channels=1, sample_format=wavs.F32)
-STALL_SECONDS = 1.0
+STALL_SECONDS = 2.0
 
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 

@@ -1,3 +1,5 @@
+"""The embedded PostgreSQL: it starts, is shared and handed over, survives kills, and says why it cannot start."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -18,10 +20,12 @@ from service.database.cluster import EmbeddedError
 from service.database.embedded import leave_address, postgres, require_no_service
 from tests.support.database import query
 from tests.support.procfs import running
+from tests.support.programs import python
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 FAST = {"fsync": "off"}
 SERVER_UID = os.geteuid() or 65534
@@ -61,20 +65,9 @@ def permissions(path: Path) -> list[tuple[Path, int, int, int]]:
     return [(place, status.st_mode, status.st_uid, status.st_gid) for place, status in statuses]
 
 
-@contextmanager
-def spawn(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def spawn(directory: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Run a separate process, which holds its PostgreSQL until it is killed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVICE, str(directory), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return python(SERVICE, str(directory), *arguments)
 
 
 def dsn_of(process: subprocess.Popen[str]) -> str:

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import tracemalloc
 from contextlib import AbstractContextManager, contextmanager
@@ -27,6 +26,7 @@ from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
 from tests.support.mp3s import assert_sounds_like, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
+from tests.support.programs import python
 from tests.support.waiting import until
 from tests.support.wavs import CHANNEL_MASKS, F32, F64, S16, SampleFormat, chirp, wav
 
@@ -330,18 +330,8 @@ asyncio.run(main())
 """
 
 
-@contextmanager
-def service_process(ffmpeg: str, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", SERVICE, ffmpeg, str(directory)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as service:
-        try:
-            yield service
-        finally:
-            service.kill()
-
-
 async def test_ffmpeg_dies_with_a_killed_service(tmp_path: Path) -> None:
-    with service_process(bundled_ffmpeg(), tmp_path) as service:
+    with python(SERVICE, bundled_ffmpeg(), str(tmp_path)) as service:
         pid = await started(bundled_ffmpeg(), by=service.pid)
         os.kill(pid, signal.SIGSTOP)  # otherwise the end of its input would end it as well
         service.kill()

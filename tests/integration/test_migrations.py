@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ import service
 from service.database import migrations
 from service.database.migrations import MigrationFailed, roll_back
 from tests.support.database import query, transaction, waiting_for_a_lock
+from tests.support.programs import python
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -57,21 +57,6 @@ migrate(sys.argv[1], lock_seconds=1)
 """
 # Shorter than the default of ten minutes, during which no signal would reach a test whose lock is stuck.
 migrate = partial(migrations.migrate, lock_seconds=20)
-
-
-@contextmanager
-def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def tables(url: str) -> set[str]:
@@ -122,7 +107,7 @@ def test_rows_survive_a_migration_that_has_nothing_to_do(empty_database_url: str
 @pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_eight_processes_at_once_migrate_once(make_empty_database: Callable[[], str], rounds: int) -> None:
     urls = [make_empty_database() for _ in range(rounds)]
-    with python(EIGHT_PROCESSES, *urls) as processes:
+    with python(EIGHT_PROCESSES, *urls, stderr=subprocess.STDOUT) as processes:
         output, _ = processes.communicate(timeout=50 * rounds)
     assert processes.returncode == 0, output
     reports = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
@@ -187,7 +172,7 @@ def test_wait_for_a_migration_elsewhere_is_limited(empty_database_url: str) -> N
     with python(ONE_PROCESS, empty_database_url) as other, transaction(empty_database_url) as holder:
         holder.execute("CREATE TABLE users (id bigint)")
         wait_until(lambda: waiting_for_a_lock(empty_database_url))
-        with python(IMPATIENT_PROCESS, empty_database_url) as impatient:
+        with python(IMPATIENT_PROCESS, empty_database_url, stderr=subprocess.STDOUT) as impatient:
             output, _ = impatient.communicate(timeout=SOON_SECONDS)
         assert impatient.returncode != 0
         assert "MigrationFailed: The database cannot be migrated: canceling statement due to lock timeout" in output

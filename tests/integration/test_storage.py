@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from service.storage.draft_files import Drafts
 from service.storage.s3 import S3Storage
 from tests.support import s3
 from tests.support.procfs import descriptors
+from tests.support.programs import python
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -564,15 +564,10 @@ asyncio.run(main(*sys.argv[1:]))
 def writer(directory: Path, record_id: UUID, *, nameless: bool, child: bool = False) -> Iterator[subprocess.Popen[str]]:
     """Run a process that holds a draft open and commits it once it reads a line."""
     kind = "nameless" if nameless else "named"
-    command = [sys.executable, "-c", WRITER, str(directory), str(record_id), kind, "child" if child else ""]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "open\n"
-            yield process
-        finally:
-            process.kill()
+    with python(WRITER, str(directory), str(record_id), kind, "child" if child else "") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
 
 
 def files(directory: Path) -> list[Path]:

@@ -27,6 +27,10 @@ class Account:
         return {"Authorization": f"Bearer {self.token}"}
 
 
+# An account that no service has.
+NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
+
+
 @dataclass(frozen=True)
 class Answer:
     """A whole response."""

@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterable
-from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.web.body import PIECE_BYTES
 from tests.support.forms import BOUNDARY, Form, fields_outcome, form, outcome, part
+from tests.support.pieces import split
 
 # aiohttp warns about bad headers of parts; the last test shows that the service ignores these warnings.
 pytestmark = [
@@ -19,11 +18,6 @@ pytestmark = [
 ]
 
 fuzz = settings(derandomize=True, deadline=None, max_examples=200)
-
-
-def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    return [body[start:stop] for start, stop in pairwise(places)]
 
 
 CUTS = st.lists(st.integers(0, 100_000), max_size=8)

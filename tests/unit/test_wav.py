@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from service.audio.wav import WavReader
 from service.audio.wav_header import MAX_HEADER_BYTES, WavHeader
 from service.errors import ServiceError, Unprocessable, UnsupportedMedia
 from service.models import RecordWarning
+from tests.support.pieces import split
 from tests.support.wavs import (
     ALAW,
     CHANNEL_MASKS,
@@ -538,12 +539,6 @@ def test_another_kind_of_file_is_refused_by_name_at_its_fourth_byte(magic: bytes
 
 def test_a_riff_of_another_kind_is_refused_at_its_twelfth_byte() -> None:
     assert refusal(stereo().replace(b"WAVE", b"AVI ")) == Refusal(UnsupportedMedia, "not_wav", 8, 12)
-
-
-def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """Return the body in pieces, some of them empty."""
-    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    return [body[start:stop] for start, stop in pairwise(places)]
 
 
 def assert_the_same_in_any_pieces(body: bytes, cuts: Iterable[int]) -> Sound | Refusal:
