@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from service.refusals import CLIENT_GONE, TABLE
+from service.web.routes.front_page import curl_lines
+
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -71,3 +74,15 @@ def test_changelog_has_each_heading_once_in_each_release() -> None:
         headings = re.findall(r"^### (.+)$", release, re.MULTILINE)
         assert set(headings) <= CHANGES
         assert len(set(headings)) == len(headings)
+
+
+def test_readme_shows_the_lines_that_the_terminal_shows() -> None:
+    (lines,) = re.findall(r"^```sh\n(TOKEN=.*?)\n```$", text_of("README.md"), re.DOTALL | re.MULTILINE)
+    assert lines == curl_lines("http://127.0.0.1:8001", "examples/talk.wav")
+
+
+def test_readme_explains_every_status_that_is_sent() -> None:
+    rows = re.findall(r"^\| (\d{3}(?:, \d{3})*) \|", text_of("README.md"), re.MULTILINE)
+    explained = [int(status) for row in rows for status in row.split(", ")]
+    sent = {refusal.kind.status for refusal in TABLE.values() if refusal is not CLIENT_GONE}
+    assert sorted(explained) == sorted(sent)
