@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 RUNNABLE := $(VENV)/.runnable
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format faults fuzz container-test bench load soak clean
+.PHONY: help install run test check format faults fuzz container-test bench load soak lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ run: $(RUNNABLE) ## Serve on 127.0.0.1:8001 with an embedded PostgreSQL
 	@exec $(BIN)/python -m service serve
 
 test: $(INSTALLED) ## Run every test against real PostgreSQL and real ffmpeg
-	$(BIN)/python -m pytest --numprocesses 2 -m "not long and not container" --reruns 2 # for clocks on machines that others use too
+	$(BIN)/python -m pytest --numprocesses 2 -m "not long and not container"
 
 check: $(INSTALLED) ## Lint, check the format, check the types
 	$(BIN)/ruff check .
@@ -57,6 +57,14 @@ load: $(INSTALLED) ## Overload the service, then send it 1,000 uploads at once
 
 soak: $(INSTALLED) ## Use the service for ten minutes, and fail if its memory grows
 	$(BIN)/python -m benchmarks.soak
+
+# uv, because pip-tools pins for the machine that it runs on alone. In an environment of its own: nothing else needs it.
+COMPILE = $$tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
+lock: ## Pin every dependency with its hashes, for the image and for CI
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv $$tools \
+	    && $$tools/bin/python -m pip install --quiet --disable-pip-version-check uv \
+	    && $(COMPILE) $(UPGRADE) requirements.txt --output-file requirements.lock \
+	    && $(COMPILE) $(UPGRADE) setup.py --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## Remove the environment and caches; recordings stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from service import __version__, metrics
 from service.app import make_storage
-from service.database.embedded import EmbeddedError, postgres
+from service.database.cluster import EmbeddedError
+from service.database.embedded import postgres
 from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
 from service.doctor import ADVICE, examine
@@ -150,8 +151,8 @@ async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace
 @contextlib.contextmanager
 def _database_url(settings: Settings, *, share: bool) -> Iterator[str]:
     """Yield the database to use: the one that is set, else the embedded one, beside a running service's if `share`."""
-    if settings.database_url:
-        yield settings.database_url
+    if url := settings.database:
+        yield url
         return
     with postgres(settings.data_dir.absolute() / "postgres", share=share) as url:
         yield url

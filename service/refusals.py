@@ -133,6 +133,12 @@ STALLED_BODY = Refusal(
     {"seconds": 30},
     offset=65_536,
 )
+UPLOAD_TOO_SLOW = Refusal(
+    ClientStalled,
+    "upload_too_slow",
+    "An upload may take {max_seconds:g} seconds in all. Send it over a faster line, or in parts.",
+    {"max_seconds": 90_000},
+)
 
 # 409, 412, 416 and 417: the request's own conditions.
 UPLOAD_RUNNING = Refusal(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import resource
 import signal
@@ -16,9 +17,9 @@ from service.app import create_app
 from service.settings import Settings
 from service.uploads.admission import Admission
 from service.web import app_keys
+from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
-from service.web.malformed_http import Runner
-from service.web.presentation import address
+from service.web.connections import Connection, Runner
 from service.web.request_log import RequestLog
 
 log = structlog.stdlib.get_logger()
@@ -47,7 +48,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
             start_metrics(settings.host, settings.metrics_port)
         await _listen(runner, settings.host, settings.port)
         host, port = runner.addresses[0][:2]
-        announce(f"http://{address(host, port)}")
+        announce(f"http://{host_and_port(host, port)}")
         log.info("serving", host=host, port=port)
         await stop.wait()
         await _drain(app[app_keys.ADMISSION], settings.shutdown_seconds, stop)
@@ -62,20 +63,23 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
     except OSError as error:
         # The error itself names the numbers of things, and not what to do.
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(f"Cannot listen on {address(host, port)}: {reason}. Set WAVEPRESS_PORT to another.") from error
+        raise OSError(
+            f"Cannot listen on {host_and_port(host, port)}: {reason}. Set WAVEPRESS_PORT to another."
+        ) from error
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
     """Return a runner with the limits that the application relies on."""
-    return Runner(
-        app,
+    make_connection = functools.partial(
+        Connection,
+        reader_stall_seconds=app[app_keys.DOWNLOAD_STALL_SECONDS],
         access_log_class=RequestLog,
         auto_decompress=False,  # an encoded body is refused, not inflated
         keepalive_timeout=_KEEPALIVE_SECONDS,
         lingering_time=_LINGERING_SECONDS,
         read_bufsize=PIECE_BYTES,
-        shutdown_timeout=_CLEANUP_SECONDS,
     )
+    return Runner(app, make_connection, shutdown_timeout=_CLEANUP_SECONDS)
 
 
 def allow_many_descriptors() -> None:

@@ -67,6 +67,11 @@ class WavHeader:
     data_size: int | None
     is_riff: bool
 
+    @property
+    def playing_rate(self) -> int:
+        """The bytes of samples that play in a second."""
+        return self.block_align * self.sample_rate
+
 
 def parse_header() -> Generator[int, bytes, WavHeader]:
     """Ask for bytes by yielding how many (negative: to skip them); return the header at the first sample."""

@@ -28,6 +28,7 @@ from service.refusals import (
     UPLOAD_RUNNING,
 )
 from service.storage import Draft, Storage, StoredFile
+from service.uploads.pace import Pace
 
 # A database that restarts is back within seconds; an hour of encoding is worth the wait.
 _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
@@ -38,7 +39,7 @@ class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
     `bit_rate` (bit/s) and `idempotency_key` are None if the client sent none. `is_abandoned` says whether the
-    client has gone away.
+    client has gone away, and `pace` how fast the bytes must arrive.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class Upload:
     bit_rate: int | None
     idempotency_key: str | None
     is_abandoned: Callable[[], bool]
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Ingest:
             self.encoder.open(header, target, draft.fileno()) as encoding,
         ):
             await encoding.write(samples)
-            async for piece in pieces:
+            async for piece in upload.pace.watch(pieces, header.playing_rate):
                 samples = reader.feed(piece)
                 self._check_size(reader, header)
                 await encoding.write(samples)

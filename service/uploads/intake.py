@@ -1,5 +1,6 @@
 """Takes an upload: every decision about it, in order, from the queue to the record."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,7 @@ from service.uploads.admission import Admission
 from service.uploads.idempotency import IdempotentUpload, claim
 from service.uploads.ingest import Ingest, Upload
 from service.uploads.leases import Leases
+from service.uploads.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Intake:
     leases: Leases
     storage: Storage
     ingest: Ingest
+    stall_seconds: float
+    max_upload_seconds: float
 
     async def __call__(self, incoming: IncomingUpload) -> Taken:
         """Take one upload to its record. Raises any ServiceError; nothing is left of the upload then."""
@@ -81,14 +85,14 @@ class Intake:
             self.admission.arrive()
         user = await incoming.identify()
         terms = incoming.terms()
-        upload_id = uuid4()
+        upload_id, began_at = uuid4(), time.monotonic()
         async with self.leases.given_back_after(upload_id):
             if terms.key is not None:
                 replay = await claim(self.leases, user, upload_id, terms.key)
                 if replay is not None:
                     return Taken(replay, is_replay=True)
             await self.storage.require_room()
-            async with self.admission.slot():
+            async with self.admission.slot(user.id, incoming.is_abandoned):
                 await self.leases.take(user, upload_id)
                 body = await incoming.open(user)
                 upload = Upload(
@@ -98,6 +102,7 @@ class Intake:
                     bit_rate=terms.bit_rate,
                     idempotency_key=terms.key.key if terms.key is not None else None,
                     is_abandoned=incoming.is_abandoned,
+                    pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
                 )
                 record = await self.ingest(upload, body.pieces)
         return Taken(record, is_replay=False)

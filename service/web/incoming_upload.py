@@ -12,6 +12,7 @@ from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
 from service.uploads.intake import Taken, UploadBody, UploadTerms
 from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, TRANSPORT
 from service.web.body import check_headers
+from service.web.client_presence import is_lost
 from service.web.digests import parse_digest, verified
 from service.web.upload_body import SentWav, is_form
 
@@ -72,7 +73,7 @@ class _HttpUpload:
         return UploadBody(wav.filename, pieces)
 
     def is_abandoned(self) -> bool:
-        return self.request.transport is None or self.request.transport.is_closing()
+        return is_lost(self.request)
 
     def _digest(self) -> bytes | None:
         return parse_digest(self.request.headers.get("Content-Digest"))

@@ -31,7 +31,9 @@ from tests.support.waiting import wait_until
 from tests.support.wavs import wav
 
 ROOT = Path(__file__).parents[2]
-WAVEPRESS = [sys.executable, "-m", "service"]
+# A shell's background jobs ignore SIGINT, and so do their children unless they are told otherwise. If the tests
+# are killed, what they started ends too.
+WAVEPRESS = ["setpriv", "--pdeathsig=TERM", "env", "--default-signal=INT", sys.executable, "-m", "service"]
 RATE = 44_100
 USES_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
@@ -369,10 +371,13 @@ def test_interrupt_amid_the_first_start_leaves_no_process_and_no_traceback(tmp_p
     with subprocess.Popen(
         [*WAVEPRESS, "serve"], env=environment(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
-        wait_until((tmp_path / "postgres.draft" / "PG_VERSION").exists)
-        started = family(process.pid)
-        os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=20)
+        try:
+            wait_until((tmp_path / "postgres.draft" / "PG_VERSION").exists)
+            started = family(process.pid)
+            os.killpg(process.pid, signal.SIGINT)
+            _, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
     wait_until(lambda: not still_running(started), seconds=5)
     assert b"Traceback" not in stderr
 

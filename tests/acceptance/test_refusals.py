@@ -357,3 +357,24 @@ async def test_hung_up_upload_leaves_nothing_behind(
     await until_nothing_runs(service)
     assert not service.files()
     assert (await service.upload(account, WAV)).status == 201
+
+
+LONG_WAV = wavs.wav(wavs.chirp(44100 * 20, 44100, 2), sample_rate=44100, channels=2)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("share", "is_reset"), [(0, False), (0.01, False), (0.1, False), (0.01, True), (0.99, True)])
+async def test_client_that_goes_away_leaves_the_queue_at_once(
+    start_service: StartService, transport: Transport, share: float, *, is_reset: bool
+) -> None:
+    service = await start_service(max_encodings=1, max_waiting=1)
+    account = await service.create_user()
+    body = framed(LONG_WAV, transport)
+    async with running_upload(service, account):
+        async with connect(service) as client:
+            client.writer.write(request_head(account, transport, len(LONG_WAV)) + body[: int(len(body) * share)])
+            await until(lambda: service.app[ADMISSION].waiting)
+            if is_reset:
+                client.reset()
+        await until(lambda: not service.app[ADMISSION].waiting, seconds=3)
+    await until_nothing_runs(service)

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.models import Record, RecordWarning
+from service.web.addresses import base_url
 from service.web.app_keys import PUBLIC_URL
-from service.web.presentation import base_url, content_disposition, record_json, record_url
+from service.web.presentation import content_disposition, record_json, record_url
 
 RECORD = Record(
     id=UUID("7f3c2f0e-5a0e-4c53-9c0f-0f2b6c1d9e11"),

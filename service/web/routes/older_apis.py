@@ -18,16 +18,18 @@ from service.refusals import (
     MISSING_TOKEN,
     NO_FILE,
     NOT_YOUR_RECORD,
+    RECORD_NOT_FOUND,
     UNSUPPORTED_TYPE,
     USER_NOT_FOUND,
     WRONG_USER_ID,
     WRONG_USER_TOKEN,
 )
+from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, USER_ID
 from service.web.auth import authenticate, bearer_token
 from service.web.incoming_upload import replay_headers, take_upload
-from service.web.presentation import base_url, json_response
-from service.web.routes.downloads import mp3_response, no_such_record
+from service.web.presentation import json_response
+from service.web.routes.downloads import mp3_response
 from service.web.routes.users import read_username
 from service.web.upload_body import UNTOLD_TYPES, WAV_TYPES, SentWav, form_wav
 
@@ -56,7 +58,7 @@ async def get_audiotrack(request: web.Request) -> web.StreamResponse:
     """GET /audiotrack?id=&user=: the MP3."""
     record = await find_record(request.app[DATABASE], _query_uuid(request, "id"))
     if record is None or request.query.get("user") != str(record.user_id):
-        raise no_such_record()
+        raise RECORD_NOT_FOUND()
     return await mp3_response(request, record)
 
 
@@ -71,7 +73,7 @@ async def get_record_b(request: web.Request) -> web.StreamResponse:
     """GET /api_v1/records/?record_id=&user_id=: the MP3."""
     record = await find_record(request.app[DATABASE], _query_uuid(request, "record_id"))
     if record is None:
-        raise no_such_record()
+        raise RECORD_NOT_FOUND()
     if request.query.get("user_id") != str(record.user_id):
         raise NOT_YOUR_RECORD()
     return await mp3_response(request, record)
@@ -131,4 +133,4 @@ def _query_uuid(request: web.Request, name: str) -> UUID:
     try:
         return UUID(request.query.get(name, ""))
     except ValueError as error:
-        raise no_such_record() from error
+        raise RECORD_NOT_FOUND() from error

@@ -18,13 +18,15 @@ async def live(_request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 200 if an upload would be taken now. Raises Unavailable with the checks that fail."""
-    if not request.app[ADMISSION].is_open:
+    admission = request.app[ADMISSION]
+    if not admission.is_open:
         results = {"shutdown": SHUTTING_DOWN().detail}
     else:
         results = await request.app[HEALTH].results()
     failing = {name: result for name, result in results.items() if result != "ok"}
     if not failing:
-        return json_response({"status": "ready", "checks": results})
+        queue = {"waiting": len(admission.waiting), "full_seconds": round(admission.full_seconds, 1)}
+        return json_response({"status": "ready", "checks": results, "queue": queue})
     raise NOT_READY(checks=" ".join(f"{name}: {result}" for name, result in failing.items()))
 
 

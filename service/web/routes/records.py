@@ -12,13 +12,13 @@ from yarl import URL
 from service.database.records import Position, delete_record, find_record, select_records
 from service.errors import ServiceError
 from service.models import Record, User
-from service.refusals import INVALID_AFTER, INVALID_LIMIT
+from service.refusals import INVALID_AFTER, INVALID_LIMIT, RECORD_NOT_FOUND
 from service.uploads.intake import Taken
+from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, STORAGE
 from service.web.auth import authenticate
 from service.web.incoming_upload import replay_headers, take_upload
-from service.web.presentation import base_url, json_response, record_json, record_url
-from service.web.routes.downloads import no_such_record
+from service.web.presentation import json_response, record_json, record_url
 from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
 _PAGE = 100
@@ -92,7 +92,7 @@ async def _put_wav(request: web.Request, _user: User) -> SentWav:
 async def _own_record(request: web.Request, user: User) -> Record:
     record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
     if record is None or record.user_id != user.id:
-        raise no_such_record()
+        raise RECORD_NOT_FOUND()
     return record
 
 
