@@ -21,28 +21,38 @@ class IdempotentUpload:
     fingerprint: bytes
 
 
+async def find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record | None:
+    """Return the record that an upload with this key has made already, if there is one. Reads only.
+
+    Raises NotFound if that record has been deleted, Unprocessable if the key came with another upload, and
+    Unavailable.
+    """
+    key = await find_idempotency_key(database, user.id, upload.key)
+    return await _replay(database, key, upload) if key is not None else None
+
+
 async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentUpload) -> Record | None:
-    """Take the key for an upload, or return the record that it made already.
+    """Take the key for an upload, or return the record that another upload has made with it meanwhile.
 
     If the upload ends without a record, the key is free again. If this process is killed, the key is free when its
-    lease runs out. Raises Conflict while another upload has the key, NotFound if its record has been deleted,
-    Unprocessable if the key came with another upload, NotAuthenticated if the user has been deleted, and Unavailable.
+    lease runs out. Raises Conflict while another upload has the key, NotAuthenticated if the user has been deleted,
+    and as `find_replay` does.
     """
     leases.hold(upload_id)
     key = IdempotencyKey(user.id, upload.key, upload_id, upload.fingerprint)
     if await insert_idempotency_key(leases.database, key, leases.lease_seconds):
         return None
-    return await _find_replay(leases.database, user, upload)
-
-
-async def _find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record:
-    key = await find_idempotency_key(database, user.id, upload.key)
-    if key is None:  # freed a moment ago: the retry that this asks for will get it
+    replay = await find_replay(leases.database, user, upload)
+    if replay is None:  # it runs, or its key was freed a moment ago: the retry that this asks for will get it
         raise UPLOAD_RUNNING()
+    return replay
+
+
+async def _replay(database: Database, key: IdempotencyKey, upload: IdempotentUpload) -> Record | None:
     if key.fingerprint != upload.fingerprint:
         raise IDEMPOTENCY_KEY_REUSED()
     if not key.is_done:
-        raise UPLOAD_RUNNING()
+        return None
     record = await find_record(database, key.upload_id)
     if record is None:
         raise RECORD_NOT_FOUND()

@@ -39,7 +39,8 @@ class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
     `bit_rate` (bit/s) and `idempotency_key` are None if the client sent none. `is_abandoned` says whether the
-    client has gone away, and `pace` how fast the bytes must arrive.
+    client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before those that
+    the WAV gives reason for.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class Upload:
     filename: str
     bit_rate: int | None
     idempotency_key: str | None
+    warnings: tuple[RecordWarning, ...]
     is_abandoned: Callable[[], bool]
     pace: Pace
 
@@ -88,7 +90,7 @@ class Ingest:
             await encoding.finish(sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
-            sound = _Sound(sample_count / header.sample_rate, target, reader.warnings())
+            sound = _Sound(sample_count / header.sample_rate, target, upload.warnings + reader.warnings())
             record = await to_the_end(self._keep(draft, upload, sound))
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))

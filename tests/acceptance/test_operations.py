@@ -158,6 +158,8 @@ async def test_one_line_tells_who_what_how_much_and_why(service: Service, accoun
     assert (first["user_id"], first["bytes_in"]) == (account.id, len(GOOD_WAV))
     assert first["bytes_out"] == len(created.body)
     assert first["seconds"] > 0
+    assert (first["path"], first["mp3_bytes"]) == ("/records/talk.wav", created.json["size"])
+    assert first["sound_seconds"] == created.json["duration"]
     assert (second["status"], second["outcome"]) == (415, "not_wav")
 
 
@@ -170,10 +172,23 @@ async def test_log_never_holds_a_token_or_a_records_address(service: Service, ac
         for file in service.files():
             file.unlink()
         await service.get(record["url"])
-    text = repr(events)
+        await service.get(f"/records/{record['id'].upper()}.mp3.wav?token={account.token}")
+        await service.get(f"/nowhere/{account.token.replace('-', '')}")
+        await service.get(f"/nowhere/{account.token.replace('-', '%2D')}")
+    text = repr(events).lower()
     assert account.token not in text
+    assert account.token.replace("-", "") not in text
     assert record["id"] not in text
     assert record["id"].replace("-", "") not in text
+
+
+async def test_path_in_the_log_is_short_and_cannot_move_a_terminals_cursor(service: Service) -> None:
+    with structlog.testing.capture_logs() as events:
+        await service.get("/records/0b7c1c5e-1111-4222-8333-444455556666.mp3")
+        await service.get("/no/such/page%1B[2J%0A%E2%80%AEname.wav")
+        await service.get(f"/{'x' * 3000}")
+    paths = [event["path"] for event in events]
+    assert paths == ["/records/0b7c1c5e….mp3", "/no/such/page?[2J??name.wav", f"/{'x' * 99}…"]
 
 
 async def test_health_and_metrics_are_quiet(service: Service) -> None:

@@ -15,6 +15,7 @@ PACKAGE = Path(service.__file__).parent
 # From the ground up: a module may import what stands before it. A new module needs its place here.
 ORDER = [
     "service",
+    "service.command_line",
     "service.errors",
     "service.refusals",
     "service.models",
@@ -68,10 +69,12 @@ ORDER = [
     "service.web.digests",
     "service.web.auth",
     "service.web.presentation",
+    "service.web.hosts",
+    "service.web.security_headers",
     "service.web.errors",
-    "service.web.openapi",
     "service.web.aiohttp_guards",
-    "service.web.connections",
+    "service.web.runner",
+    "service.web.openapi",
     "service.web.multipart",
     "service.web.upload_body",
     "service.web.client_presence",
