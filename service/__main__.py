@@ -16,6 +16,7 @@ import structlog
 
 from service import metrics
 from service.app import make_storage
+from service.audio.confinement import hide_this_process
 from service.command_line import parse_arguments
 from service.database.cluster import EmbeddedError
 from service.database.embedded import leave_address, postgres, require_no_service
@@ -63,6 +64,7 @@ def _share_metrics(arguments: argparse.Namespace) -> None:
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
+    hide_this_process()
     for detail in unknown_variables():
         log.warning("unknown_setting", detail=detail)
     if settings.database is None:

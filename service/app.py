@@ -10,8 +10,10 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from service import __version__, metrics
+from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
+from service.audio.spawner import Spawner
 from service.database.pool import Database, open_database
 from service.errors import StorageFull
 from service.health import Health, database_check, encoder_check
@@ -66,7 +68,7 @@ def create_app(
         stall_seconds=settings.stall_seconds,
         min_bytes_per_second=settings.min_bytes_per_second,
     )
-    encoder = make_encoder(settings)
+    encoder = make_encoder(settings, storage.draft_directory)
 
     async def open_parts(app: web.Application) -> AsyncIterator[None]:
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -148,12 +150,14 @@ def make_storage(settings: Settings) -> Storage:
     return S3Storage(location.connect(), Drafts(settings.data_dir / "drafts", min_free_bytes=settings.min_free_bytes))
 
 
-def make_encoder(settings: Settings) -> Encoder:
-    """Build the encoder that the settings name."""
+def make_encoder(settings: Settings, draft_directory: Path) -> Encoder:
+    """Build the encoder that the settings name; it may write to the drafts alone."""
+    ffmpeg = str(settings.ffmpeg.absolute() if settings.ffmpeg else bundled_ffmpeg())
     return Encoder(
-        ffmpeg=str(settings.ffmpeg.absolute() if settings.ffmpeg else bundled_ffmpeg()),
+        ffmpeg=ffmpeg,
         max_duration_seconds=settings.max_duration_seconds,
         stall_seconds=settings.stall_seconds,
+        spawner=Spawner(Confinement(readable=readable_by(ffmpeg), writable=(draft_directory.absolute(),))),
     )
 
 

@@ -21,7 +21,8 @@ ADVICE: Mapping[str, str] = {
 
 async def examine(settings: Settings, database_url: str) -> dict[str, str]:
     """Run every check and return what it says; "ok" where it passes."""
-    storage, encoder = make_storage(settings), make_encoder(settings)
+    storage = make_storage(settings)
+    encoder = make_encoder(settings, storage.draft_directory)
 
     async def check_database() -> None:
         async with open_database(database_url, max_connections=1) as database:

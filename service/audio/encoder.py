@@ -13,6 +13,7 @@ from service.audio import mp3
 from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
 from service.audio.mp3 import IncompleteMp3Error, Mp3Format
+from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
 from service.errors import ServiceError, Unavailable
 from service.refusals import ENCODER_FAILED, ENCODER_UNAVAILABLE, STORAGE_FULL, UNENCODABLE_AUDIO
@@ -35,13 +36,14 @@ _NOT_STARTED = {126, 127}
 class Encoder:
     """How to encode: the ffmpeg to run and the bounds within which it runs.
 
-    `max_duration_seconds` bounds the sound, the CPU time and the MP3's size. An ffmpeg that takes no input, or
-    does not end after it, for `stall_seconds` is given up.
+    `spawner` starts and confines it. `max_duration_seconds` bounds the sound, the CPU time and the MP3's size. An
+    ffmpeg that takes no input, or does not end after it, for `stall_seconds` is given up.
     """
 
     ffmpeg: str
     max_duration_seconds: int
     stall_seconds: float
+    spawner: Spawner
 
     @contextlib.asynccontextmanager
     async def open(self, source: WavHeader, target: Mp3Format, stdout: int) -> AsyncIterator["Encoding"]:
@@ -52,7 +54,7 @@ class Encoder:
         """
         try:
             process = await FfmpegProcess.start(
-                encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
+                self.spawner, encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
             )
         except OSError as error:
             raise _not_started(str(error)) from error

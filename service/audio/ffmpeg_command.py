@@ -2,6 +2,7 @@
 
 import shutil
 from functools import cache
+from pathlib import Path
 
 import ffmpeg
 import imageio_ffmpeg
@@ -12,6 +13,10 @@ from service.audio.wav_header import WavHeader
 # One core encodes a hundred seconds of sound in one; what needs more CPU than the sound is long is stuck.
 _LEAST_CPU_SECONDS = 60
 _FILE_SIZE_HEADROOM = 2**20
+# The largest ffmpeg known, with its libraries and the stacks of its threads, takes half of it.
+_ADDRESS_SPACE = 2 * 2**30
+
+_PROGRAMS = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/nix/store")))
 
 # The channel masks that ffmpeg mixes down to stereo, by channel count; the first stands in for any other.
 _CHANNEL_MASKS = {
@@ -32,6 +37,13 @@ def bundled_ffmpeg() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
+def readable_by(executable: str) -> tuple[Path, ...]:
+    """Return the places that ffmpeg, and what starts it, may read from: programs and their libraries."""
+    program = Path(executable)
+    own = {place for path in (program, program.resolve()) for place in (path.parent, path.parent.parent / "lib")}
+    return (*_PROGRAMS, *sorted(own))
+
+
 def encode_command(executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int) -> list[str]:
     """Return the whole command: raw samples at stdin, the MP3 into the file that is stdout.
 
@@ -48,6 +60,7 @@ def _sandbox(cpu_seconds: int, file_size: int) -> list[str]:
     """Limit CPU time, file size and descriptors, gain no privilege, die with the service. Each part execs the next."""
     # A soft CPU limit below the hard one would end ffmpeg in good order, with a short MP3 that looks whole.
     limits = [f"--cpu={cpu_seconds}:{cpu_seconds}", f"--fsize={file_size}", "--nofile=64", "--core=0"]
+    limits.append(f"--as={_ADDRESS_SPACE}")
     privileges = ["--no-new-privs", "--pdeathsig", "KILL"]
     return [_tool("prlimit"), *limits, "--", _tool("setpriv"), *privileges, "--"]
 

@@ -74,6 +74,10 @@ class RemoteFile(Protocol):
 class Storage(Protocol):
     """Keeps one immutable MP3 for each record id."""
 
+    @property
+    def draft_directory(self) -> Path:
+        """Where drafts are written, on this machine."""
+
     def prepare(self) -> None:
         """Make ready on this machine what the storage needs there. Raises OSError."""
 

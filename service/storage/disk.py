@@ -24,6 +24,11 @@ class DiskStorage:
         self._drafts = Drafts(directory / "drafts", min_free_bytes=min_free_bytes, nameless=nameless)
         self._synced_folders: set[Path] = set()
 
+    @property
+    def draft_directory(self) -> Path:
+        """Where drafts are written, as `Storage.draft_directory` says."""
+        return self._drafts.directory
+
     def prepare(self) -> None:
         """Make the folders and clear away abandoned drafts. Raises OSError."""
         # For this user alone: who can list ids can download.

@@ -60,21 +60,21 @@ class Drafts:
     """
 
     def __init__(self, directory: Path, *, min_free_bytes: int = 0, nameless: bool = True) -> None:
-        self._directory = directory
+        self.directory = directory
         self._min_free_bytes = min_free_bytes
         self._nameless = nameless
         self._had_room = True
 
     def prepare(self) -> None:
         """Make the directory and clear away abandoned drafts. Raises OSError."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for draft in self._directory.iterdir():
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for draft in self.directory.iterdir():
             _remove_if_abandoned(draft)
 
     def room(self) -> Room:
         """Return how much room there is. Blocking. Raises OSError."""
-        state = os.statvfs(self._directory)
-        return Room(self._directory.absolute(), state.f_bavail * state.f_frsize, self._min_free_bytes)
+        state = os.statvfs(self.directory)
+        return Room(self.directory.absolute(), state.f_bavail * state.f_frsize, self._min_free_bytes)
 
     async def require_room(self) -> None:
         """Raise StorageFull while less than `min_free_bytes` are free, and Unavailable if there is no disk.
@@ -111,11 +111,11 @@ class Drafts:
     def _open_now(self) -> LocalDraft:
         if self._nameless:
             try:
-                return LocalDraft(os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None)
+                return LocalDraft(os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None)
             except OSError as error:
                 if error.errno not in _NO_NAMELESS_FILES:
                     raise
-        name = self._directory / f"{uuid4()}{_SUFFIX}"
+        name = self.directory / f"{uuid4()}{_SUFFIX}"
         descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return LocalDraft(descriptor, name)

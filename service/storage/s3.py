@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -37,6 +38,11 @@ class S3Storage:
     def __init__(self, store: S3Store, drafts: Drafts) -> None:
         self._store = store
         self._drafts = drafts
+
+    @property
+    def draft_directory(self) -> Path:
+        """Where drafts are written, as `Storage.draft_directory` says."""
+        return self._drafts.directory
 
     def prepare(self) -> None:
         """Prepare the drafts. Raises OSError. Whether the store is there shows when it is asked."""

@@ -32,6 +32,8 @@ ORDER = [
     "service.audio.wav",
     "service.audio.mp3",
     "service.audio.ffmpeg_command",
+    "service.audio.confinement",
+    "service.audio.spawner",
     "service.audio.ffmpeg_process",
     "service.audio.encoder",
     "service.database",
@@ -103,7 +105,7 @@ DATABASE = {
     "service.database.pool",
     "service.database.migrations",
 }
-PROCESSES = {"service.audio.ffmpeg_process", "service.database.cluster"}
+PROCESSES = {"service.audio.ffmpeg_process", "service.audio.spawner", "service.database.cluster"}
 
 # Who may name what: a library, or one of its names.
 ROOMS: dict[str, set[str]] = {
