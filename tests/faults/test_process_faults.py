@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
 from tests.support import procfs, wavs
 from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import executable_of
 from tests.support.raw import RawAnswer, RawClient, connect, framed, request_head
@@ -39,7 +39,7 @@ class SwappedFfmpeg:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "ffmpeg"
-        (directory / "real").symlink_to(bundled_ffmpeg())
+        lend_ffmpeg(directory / "real")
         self._directory = directory
         self.is_well()
 

@@ -28,6 +28,7 @@ from service.audio.mp3 import Mp3Format
 from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
+from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.waiting import until
@@ -125,7 +126,7 @@ def spawner(ffmpeg: str) -> Spawner:
 
 def fake(directory: Path, behaviour: str) -> str:
     (directory / behaviour).symlink_to(FAKE)
-    (directory / "real").symlink_to(bundled_ffmpeg())
+    lend_ffmpeg(directory / "real")
     return str(directory / behaviour)
 
 
