@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -48,7 +49,7 @@ class SwappedFfmpeg:
 
     def misbehaves(self, behaviour: str) -> None:
         """Behave as tests/support/fakes/ffmpeg does under that name."""
-        (self._directory / behaviour).symlink_to(FAKE)
+        shutil.copy2(FAKE, self._directory / behaviour)
         self.runs(f'exec "{self._directory}/{behaviour}" "$@"')
 
     def runs(self, script: str) -> None:
@@ -97,7 +98,7 @@ async def fault(start_service: StartService, tmp_path: Path) -> Fault:
 
 def encoders() -> list[int]:
     """Return the ffmpegs below this process; one that is not yet, but still prlimit or a shell, is none."""
-    return [pid for pid in procfs.encoders(os.getpid()) if "ffmpeg-" in executable_of(pid)]
+    return [pid for pid in procfs.encoders(os.getpid()) if executable_of(pid).endswith("/real")]
 
 
 async def the_encoder() -> int:
