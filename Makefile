@@ -28,7 +28,7 @@ run: $(RUNNABLE) ## Serve on 127.0.0.1:8001 with an embedded PostgreSQL
 	@exec $(BIN)/python -m service serve
 
 test: $(INSTALLED) ## Run every test against real PostgreSQL and real ffmpeg
-	$(BIN)/python -m pytest --numprocesses 2 -m "not long and not container" --reruns 2 # for clocks on machines that others use too
+	$(BIN)/python -m pytest --numprocesses 2 -m "not long and not container"
 
 check: $(INSTALLED) ## Lint, check the format, check the types
 	$(BIN)/ruff check .

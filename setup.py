@@ -19,7 +19,6 @@ DEVELOPMENT = [
     "openapi-spec-validator>=0.7",
     "pytest>=8.3",
     "pytest-aiohttp>=1.1",
-    "pytest-rerunfailures>=15",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "ruff>=0.11",

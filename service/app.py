@@ -13,6 +13,7 @@ from service import __version__, metrics
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg
 from service.database.pool import Database, open_database
+from service.errors import StorageFull
 from service.health import Health, database_check, encoder_check
 from service.models import UserLimits
 from service.settings import Settings
@@ -23,25 +24,41 @@ from service.storage.s3 import S3Storage
 from service.storage.s3_location import S3Location
 from service.uploads.admission import Admission
 from service.uploads.ingest import Ingest
+from service.uploads.intake import Intake
 from service.uploads.leases import Leases
+from service.uploads.places import Places
 from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
+from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
 # Threads wait for disks: to sync drafts, to open downloads.
 _THREADS = 32
 
 
-def create_app(settings: Settings, database_url: str) -> web.Application:
-    """Build the application; the database at `database_url` is migrated already."""
+def create_app(
+    settings: Settings,
+    database_url: str,
+    places: Places | None = None,
+    *,
+    query_seconds: float = 5.0,
+    lease_seconds: float = 60.0,
+) -> web.Application:
+    """Build the application. The database at `database_url` is migrated already.
+
+    `places` are those that this process shares with others; without them it has all of them to itself. A statement
+    has `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
+    """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.STORAGE] = storage = make_storage(settings)
-    app[app_keys.ADMISSION] = Admission(max_running=settings.max_encodings, max_waiting=settings.max_waiting)
+    app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
+    app[app_keys.ADMISSION] = Admission(places or make_places(settings))
     app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
         stall_seconds=settings.stall_seconds,
@@ -53,24 +70,40 @@ def create_app(settings: Settings, database_url: str) -> web.Application:
         with ThreadPoolExecutor(_THREADS) as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
-            async with open_database(database_url, _DATABASE_CONNECTIONS) as database:
+            with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again
+                await storage.require_room()
+            async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
                 app[app_keys.DATABASE] = database
-                app[app_keys.INGEST] = _make_ingest(settings, encoder, storage, database)
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
-                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings))
+                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
+                ingest = _make_ingest(settings, encoder, storage, database)
+                app[app_keys.INTAKE] = Intake(
+                    app[app_keys.ADMISSION],
+                    leases,
+                    storage,
+                    ingest,
+                    stall_seconds=settings.stall_seconds,
+                    max_upload_seconds=settings.max_upload_seconds,
+                )
                 async with _in_background(leases.renew_for_ever()):
                     yield
                 await leases.give_back_owed()
 
+    # A worker of gunicorn has no other drain. `server.serve` drains before, and heeds a second signal meanwhile.
     async def drain(app: web.Application) -> None:
         app[app_keys.ADMISSION].close()
         await app[app_keys.ADMISSION].drain(settings.shutdown_seconds)
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)
-    app.on_response_prepare.append(_hide_server)
+    app.on_response_prepare.extend([_hide_server, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
+
+
+def make_places(settings: Settings, rows: int = 1) -> Places:
+    """Build the counts of uploads for as many processes as there are rows."""
+    return Places(max_running=settings.max_encodings, max_waiting=settings.max_waiting, rows=rows)
 
 
 def _make_ingest(settings: Settings, encoder: Encoder, storage: Storage, database: Database) -> Ingest:

@@ -10,12 +10,11 @@ from service.audio import mp3
 from service.audio.encoder import Encoder
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
-from service.database.migrations import newest_migration
-from service.database.pool import Database, read_query
+from service.database.migrations import is_applied, newest_migration
+from service.database.pool import Database
 from service.errors import ServiceError
 from service.storage import Storage
 
-_SELECT_MIGRATION = read_query("select_migration")
 # Probes come every second or so from more than one side; asking the database each time would be load.
 _FRESH_SECONDS = 1.5
 # An encode costs 20 ms of CPU, and an ffmpeg that worked a minute ago is there still.
@@ -24,9 +23,13 @@ _ENCODER_FRESH_SECONDS = 60.0
 Check = Callable[[], Awaitable[None]]
 
 
+class CheckFailed(Exception):
+    """A check's own sentence on what is wrong, for operators."""
+
+
 @dataclass
 class Health:
-    """Named checks; a check raises ServiceError with a sentence on what is wrong."""
+    """Named checks. A check raises CheckFailed or ServiceError with a sentence on what is wrong."""
 
     checks: Mapping[str, Check]
     _checked_at: float = field(default=float("-inf"))
@@ -45,8 +48,8 @@ class Health:
 async def _result(check: Check) -> str:
     try:
         await check()
-    except ServiceError as error:
-        return error.detail
+    except (CheckFailed, ServiceError) as error:
+        return str(error)
     return "ok"
 
 
@@ -55,8 +58,8 @@ def database_check(database: Database) -> Check:
 
     async def check() -> None:
         newest = newest_migration()
-        if await database.fetch_one(_SELECT_MIGRATION, {"id": newest}) is None:
-            raise ServiceError("not_migrated", f"Migration {newest} is not applied. Run: wavepress migrate")
+        if not await is_applied(database, newest):
+            raise CheckFailed(f"Migration {newest} is not applied. Run: wavepress migrate")
 
     return check
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from service.errors import Unprocessable
+from service.refusals import INVALID_FILENAME
 
 LONGEST_FILENAME = 1024
 # Control characters, and halves of surrogate pairs, which are bytes that were no UTF-8.
@@ -20,8 +20,8 @@ def clean_filename(name: str) -> str:
     Raises Unprocessable for control characters and for more than 1024 characters.
     """
     if has_control_characters(name):
-        raise Unprocessable("invalid_filename", "A file name has no control characters and is UTF-8.")
+        raise INVALID_FILENAME(rule="is UTF-8 and has no control characters")
     if len(name) > LONGEST_FILENAME:
-        raise Unprocessable("invalid_filename", f"A file name has at most {LONGEST_FILENAME} characters.")
+        raise INVALID_FILENAME(rule=f"has at most {LONGEST_FILENAME} characters")
     base = name.replace("\\", "/").rpartition("/")[2].strip()
     return base if base.strip(".") else "recording.wav"

@@ -50,6 +50,10 @@ class Refusal(Generic[E]):
         """Return the error that says this of the facts. Raises KeyError if a fact is missing."""
         return self.kind(self.code, self.sentence.format(**facts), offset=offset, facts=facts)
 
+    def shown(self) -> E:
+        """Return the error of the example."""
+        return self(offset=self.offset, **self.example)
+
 
 # 400: the request cannot be read.
 BAD_REQUEST = Refusal(MalformedRequest, "bad_request", "This is not a well-formed HTTP/1.1 request.")
@@ -129,6 +133,12 @@ STALLED_BODY = Refusal(
     {"seconds": 30},
     offset=65_536,
 )
+UPLOAD_TOO_SLOW = Refusal(
+    ClientStalled,
+    "upload_too_slow",
+    "An upload may take {max_seconds:g} seconds in all. Send it over a faster line, or in parts.",
+    {"max_seconds": 90_000},
+)
 
 # 409, 412, 416 and 417: the request's own conditions.
 UPLOAD_RUNNING = Refusal(
@@ -177,7 +187,13 @@ UNSUPPORTED_TYPE = Refusal(
 DIGEST_MISMATCH = Refusal(
     Unprocessable, "digest_mismatch", "The WAV that arrived does not have the digest that was sent. Send it again."
 )
-EMPTY = Refusal(Unprocessable, "empty", "{what} has no samples. Send a WAV with sound.", {"what": "The WAV"}, offset=44)
+EMPTY = Refusal(
+    Unprocessable,
+    "empty",
+    "The body has {byte_count} bytes and not one sample. Send a WAV with sound.",
+    {"byte_count": 44},
+    offset=44,
+)
 HEADER_TOO_LARGE = Refusal(
     Unprocessable,
     "header_too_large",
@@ -203,7 +219,7 @@ INVALID_FILENAME = Refusal(
     Unprocessable,
     "invalid_filename",
     "A file name {rule}.",
-    {"rule": "is UTF-8 without control characters"},
+    {"rule": "is UTF-8 and has no control characters"},
 )
 INVALID_IDEMPOTENCY_KEY = Refusal(
     Unprocessable,
@@ -237,8 +253,8 @@ SIZE_WRAPPED = Refusal(
 TRUNCATED = Refusal(
     Unprocessable,
     "truncated",
-    "The WAV declares {declared} and only {arrived} arrived. Send the whole file.",
-    {"declared": "176400 bytes of samples", "arrived": "65536"},
+    "The body ends after {byte_count} bytes, before the end of the WAV's {part}. Send the whole file.",
+    {"byte_count": 65_580, "part": "176400 bytes of samples"},
     offset=65_580,
 )
 UNENCODABLE_AUDIO = Refusal(

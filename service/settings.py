@@ -1,4 +1,4 @@
-"""The environment as frozen settings; nothing else reads it."""
+"""The environment as frozen settings."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -6,11 +6,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, FilePath, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.database_url import check_database_url, with_password
+
 PREFIX = "WAVEPRESS_"
+_SECRET = {"database_url", "database_password", "s3_secret_access_key"}
 
 
 class InvalidSettingsError(Exception):
@@ -67,8 +80,13 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on")
     port: int = Field(default=8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     data_dir: Path = Field(default=Path("data"), description="Directory of the MP3s and of the embedded PostgreSQL")
-    database_url: str | None = Field(
-        default=None, description="PostgreSQL to use (`postgresql://user:password@host/name`); unset: an embedded one"
+    database_url: Annotated[str, AfterValidator(check_database_url)] | None = Field(
+        default=None,
+        repr=False,
+        description="PostgreSQL to use (`postgresql://user:password@host/name`); unset: an embedded one",
+    )
+    database_password: SecretStr | None = Field(
+        default=None, description="Its password, as it is; in the URL it must be percent-encoded"
     )
     storage_url: Annotated[str, AfterValidator(_storage_url)] | None = Field(
         default=None,
@@ -112,6 +130,14 @@ class Settings(BaseSettings):
     )
     stall_seconds: float = Field(default=30, gt=0, description="How long an upload, or its encoder, may stand still")
     min_bytes_per_second: int = Field(default=1_000, ge=0, description="Slowest upload, measured over STALL_SECONDS")
+    max_upload_seconds: float = Field(
+        default=90_000,
+        gt=0,
+        description="How long an upload may take in all: by default a day of sound and an hour",
+    )
+    download_stall_seconds: float = Field(
+        default=300, gt=0, description="How long a client may take nothing of an answer; players pause"
+    )
     shutdown_seconds: float = Field(default=20, ge=0, description="How long uploads may go on after SIGTERM")
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of its own for `/metrics`; unset: on PORT with the rest"
@@ -119,6 +145,21 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="`auto` is text on a terminal, else json"
     )
+
+    @field_validator("database_password")
+    @classmethod
+    def _require_url(cls, password: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        is_url_unset = "database_url" in others.data and others.data["database_url"] is None
+        if password is not None and is_url_unset:
+            raise ValueError(f"needs {PREFIX}DATABASE_URL, which says where the database is")
+        return password
+
+    @property
+    def database(self) -> str | None:
+        """Return `database_url` with `database_password` in it, as libpq takes it; None means the embedded one."""
+        if self.database_url is None or self.database_password is None:
+            return self.database_url
+        return with_password(self.database_url, self.database_password.get_secret_value())
 
     @property
     def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
@@ -138,8 +179,11 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as invalid:
-        problems = [
-            f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']} (it is {error['input']!r})"
-            for error in invalid.errors()
-        ]
-        raise InvalidSettingsError("\n".join(problems)) from None
+        raise InvalidSettingsError("\n".join(_problem(error) for error in invalid.errors())) from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    said = error["msg"].removeprefix("Value error, ")
+    given = "" if name in _SECRET else f" (it is {error['input']!r})"
+    return f"{PREFIX}{name.upper()}: {said}{given}"

@@ -12,31 +12,28 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from service.app import create_app
+from service.app import create_app, make_places
 from service.metrics import MULTIPROCESS_VARIABLE
 from service.server import make_runner, start_metrics
 from service.settings import Settings
-from service.web.presentation import address
+from service.uploads.places import Places
+from service.web.addresses import host_and_port
 
 
 def serve_with_workers(settings: Settings, database_url: str, count: int, announce: Callable[[str], None]) -> None:
     """Serve from `count` processes until SIGTERM or SIGINT; SIGHUP restarts them one by one, without a refusal.
 
-    The limits on uploads are shared out among them, rounded up. Blocking; ends the process.
+    They share the limits on uploads: no process refuses one while another has a place. Blocking; ends the process.
     """
-    each = settings.model_copy(
-        update={
-            "max_encodings": -(-settings.max_encodings // count),
-            "max_waiting": -(-settings.max_waiting // count),
-        }
-    )
+    # While SIGHUP replaces the workers there are twice as many, and more if it comes again.
+    places = make_places(settings, rows=16 * count)
 
     async def make() -> web.AppRunner:
-        return make_runner(create_app(each, database_url))
+        return make_runner(create_app(settings, database_url, places))
 
     parent = os.getpid()
     try:
-        _Gunicorn(settings, count, make, announce).run()
+        _Gunicorn(settings, count, make, places, announce).run()
     except SystemExit as end:
         # gunicorn's workers leave by unwinding the stack that they were forked with, and what stands further up
         # on it, the embedded PostgreSQL for one, is the parent's to end.
@@ -53,24 +50,28 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
         settings: Settings,
         count: int,
         make: Callable[[], Awaitable[web.AppRunner]],
+        places: Places,
         announce: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._count = count
         self._make = make
+        self._places = places
+        self._rows: dict[Worker, int] = {}
         self._announce = announce
         super().__init__()
 
     def load_config(self) -> None:
         options = {
-            "bind": address(self._settings.host, self._settings.port),
+            "bind": host_and_port(self._settings.host, self._settings.port),
             "workers": self._count,
             "worker_class": "aiohttp.GunicornWebWorker",
             # A worker that drains is not one that hangs.
             "graceful_timeout": int(self._settings.shutdown_seconds) + 10,
             "timeout": 60,
             "when_ready": self._when_ready,
-            "child_exit": _forget,
+            "pre_fork": self._give_row,
+            "child_exit": self._forget,
             "proc_name": "wavepress",
             # Its control socket would stand in the working directory.
             "control_socket_disable": True,
@@ -86,7 +87,20 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
     def _when_ready(self, arbiter: Arbiter) -> None:
         if self._settings.metrics_port is not None:
             start_metrics(self._settings.host, self._settings.metrics_port)
-        self._announce(f"http://{address(*arbiter.LISTENERS[0].getsockname()[:2])}")
+        self._announce(f"http://{host_and_port(*arbiter.LISTENERS[0].getsockname()[:2])}")
+
+    def _give_row(self, _arbiter: Arbiter, worker: Worker) -> None:
+        """Choose the row of counts that the next worker inherits."""
+        used = set(self._rows.values())
+        self._places.row = next(row for row in range(self._places.rows) if row not in used)
+        self._rows[worker] = self._places.row
+
+    def _forget(self, _arbiter: Arbiter, worker: Worker) -> None:
+        """Take a dead worker out of the counts and the metrics."""
+        if worker in self._rows:
+            self._places.clear(self._rows.pop(worker))
+        if MULTIPROCESS_VARIABLE in os.environ:
+            prometheus_client.multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 class _Logger(Logger):  # type: ignore[misc] # gunicorn publishes no types
@@ -96,9 +110,3 @@ class _Logger(Logger):  # type: ignore[misc] # gunicorn publishes no types
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
-
-
-def _forget(_arbiter: Arbiter, worker: Worker) -> None:
-    """Take a dead worker's gauges out of the sums."""
-    if MULTIPROCESS_VARIABLE in os.environ:
-        prometheus_client.multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -14,7 +14,8 @@ from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
 from service.audio.mp3 import IncompleteMp3Error, Mp3Format
 from service.audio.wav_header import WavHeader
-from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
+from service.errors import ServiceError, Unavailable
+from service.refusals import ENCODER_FAILED, ENCODER_UNAVAILABLE, STORAGE_FULL, UNENCODABLE_AUDIO
 
 log = structlog.stdlib.get_logger()
 
@@ -134,24 +135,24 @@ class Encoding:
         words = self._process.last_words
         if "No space left on device" in words or "Disk quota exceeded" in words:
             metrics.ENCODER_FAILURES.labels("storage_full").inc()
-            return StorageFull("storage_full", "There is no room for this recording now. Try again later.")
+            return STORAGE_FULL()
         is_about_samples = any(name in words for name in _ABOUT_SAMPLES)
         if status in _UNENCODABLE and is_about_samples and self._source.codec.startswith("f"):
             metrics.ENCODER_FAILURES.labels("unencodable_audio").inc()
-            return Unprocessable("unencodable_audio", "A sample is not a number, infinite or far out of range.")
+            return UNENCODABLE_AUDIO()
         if status in _NOT_STARTED:
             return _not_started(words.strip())
         metrics.ENCODER_FAILURES.labels("failed").inc()
         log.error("encoder_failed", status=status, reason=reason, last_words=words)
-        return Unavailable("encoder_failed", "The encoder failed on this upload. Try again.")
+        return ENCODER_FAILED()
 
     def _stuck(self) -> ServiceError:
         metrics.ENCODER_FAILURES.labels("stuck").inc()
         log.error("encoder_stuck", pid=self._process.pid, seconds=self._stall_seconds)
-        return Unavailable("encoder_failed", "The encoder stopped on this upload. Try again.")
+        return ENCODER_FAILED()
 
 
 def _not_started(reason: str) -> Unavailable:
     metrics.ENCODER_FAILURES.labels("not_started").inc()
     log.error("encoder_not_started", reason=reason)
-    return Unavailable("encoder_unavailable", "The encoder cannot be started. Try again later.")
+    return ENCODER_UNAVAILABLE()

@@ -5,6 +5,8 @@ Only the samples go on to the encoder, so no chunk that a stranger wrote is pars
 
 from service.audio.wav_header import WavHeader, parse_header
 from service.errors import Unprocessable
+from service.models import RecordWarning
+from service.refusals import EMPTY, SIZE_WRAPPED, TRUNCATED
 
 # A RIFF file's 32-bit sizes cannot describe more than this, so a longer body means that they wrapped.
 MAX_RIFF_BYTES = 2**32 + 8
@@ -29,8 +31,8 @@ class WavReader:
     def feed(self, piece: bytes) -> bytes:
         """Take the body's next piece and return the samples that are complete with it.
 
-        Raises UnsupportedMedia for what is no WAV and Unprocessable for a WAV that we refuse, each as soon as
-        the bytes that show it are here.
+        Raises UnsupportedMedia for a body that is not a WAV and Unprocessable for a WAV that we refuse, each as
+        soon as the bytes that show it are here.
         """
         self.byte_count += len(piece)
         if self.header is None:
@@ -40,48 +42,43 @@ class WavReader:
         if self.header.data_size is not None:
             piece = self._cut(piece, self.header.data_size)
             if self.header.is_riff and self.byte_count > MAX_RIFF_BYTES:
-                raise Unprocessable(
-                    "size_wrapped",
-                    "This WAV is over 4 GiB, more than its 32-bit sizes can say. Send it as RF64.",
-                    offset=self.byte_count,
-                )
+                raise SIZE_WRAPPED(offset=self.byte_count)
         self.data_byte_count += len(piece)
         return self._whole_samples(piece, self.header.block_align)
 
     def finish(self) -> int:
         """Take the end of the body and return the number of samples per channel.
 
-        Raises Unprocessable where samples are missing that the header declares, or where there are none.
+        Raises Unprocessable if samples that the header declares are missing, or if there are none.
         """
         if self.byte_count == 0:
-            raise Unprocessable("empty", "The body has no bytes. Send a WAV.", offset=0)
+            raise self._empty()
         if self.header is None:
-            raise Unprocessable(
-                "truncated",
-                "The body ends inside the WAV's header. Send the whole file.",
-                offset=self.byte_count,
-            )
+            raise self._truncated("header")
         declared = self.header.data_size
         if declared is not None and self.data_byte_count < declared:
-            raise Unprocessable(
-                "truncated",
-                f"The WAV declares {declared} bytes of samples and only {self.data_byte_count} arrived. "
-                "Send the whole file.",
-                offset=self.byte_count,
-            )
+            raise self._truncated(f"{declared} bytes of samples")
         sample_count = self.data_byte_count // self.header.block_align
         if sample_count == 0:
-            raise Unprocessable("empty", "The WAV has a header and no samples.", offset=self.byte_count)
+            raise self._empty()
         return sample_count
 
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[RecordWarning, ...]:
         """Say what was odd about a finished WAV and did not stop us."""
         found = []
         if self.header is not None and (rest := self.data_byte_count % self.header.block_align):
-            found.append(f"The last {rest} bytes are less than one sample and were left out.")
+            detail = f"The last {rest} bytes are less than one sample and were left out."
+            found.append(RecordWarning("partial_sample", detail))
         if len(self._tail) == _TAIL_BYTES and not _is_chunk_id(self._tail[-4:]) and not _is_chunk_id(self._tail[:4]):
-            found.append("Bytes after the declared samples that are no chunk were ignored.")
+            detail = "The bytes after the declared samples are not a chunk and were ignored."
+            found.append(RecordWarning("trailing_bytes", detail))
         return tuple(found)
+
+    def _empty(self) -> Unprocessable:
+        return EMPTY(byte_count=self.byte_count, offset=self.byte_count)
+
+    def _truncated(self, part: str) -> Unprocessable:
+        return TRUNCATED(byte_count=self.byte_count, part=part, offset=self.byte_count)
 
     def _feed_header(self, piece: bytes) -> bytes:
         self._pending += piece

@@ -7,7 +7,15 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from service.errors import Unprocessable, UnsupportedMedia
+from service.errors import Unprocessable
+from service.refusals import (
+    HEADER_TOO_LARGE,
+    MALFORMED_HEADER,
+    NOT_WAV,
+    UNSUPPORTED_CHANNELS,
+    UNSUPPORTED_CODEC,
+    UNSUPPORTED_SAMPLE_RATE,
+)
 
 SAMPLE_RATES = range(8_000, 192_001)
 CHANNELS = range(1, 9)
@@ -59,13 +67,18 @@ class WavHeader:
     data_size: int | None
     is_riff: bool
 
+    @property
+    def playing_rate(self) -> int:
+        """The bytes of samples that play in a second."""
+        return self.block_align * self.sample_rate
+
 
 def parse_header() -> Generator[int, bytes, WavHeader]:
     """Ask for bytes by yielding how many (negative: to skip them); return the header at the first sample."""
     is_riff = _require_wav((yield 4))
     riff_size, form = struct.unpack("<I4s", (yield 8))
     if form != b"WAVE":
-        raise UnsupportedMedia("not_wav", "This is a RIFF file of another kind than WAVE. Send a WAV.", offset=8)
+        raise NOT_WAV(what="a RIFF file that does not hold WAVE", offset=8)
     offset, chunk_count = 12, 0
     chunks: dict[bytes, tuple[int, bytes]] = {}
     while True:
@@ -76,12 +89,7 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
         padded = size + size % 2
         chunk_count += 1
         if offset + padded > MAX_HEADER_BYTES or chunk_count > MAX_CHUNKS:
-            raise Unprocessable(
-                "header_too_large",
-                f"More than {MAX_HEADER_BYTES} bytes, or {MAX_CHUNKS} chunks, come before the samples. "
-                "Remove the metadata.",
-                offset=offset - 8,
-            )
+            raise HEADER_TOO_LARGE(max_bytes=MAX_HEADER_BYTES, max_chunks=MAX_CHUNKS, offset=offset - 8)
         kept = min(size, _LARGEST_READ) if chunk_id in {b"fmt ", b"ds64"} else 0
         if kept:
             if chunk_id in chunks:
@@ -114,16 +122,15 @@ def _header(
 _LARGEST_READ = 40
 
 
-def _malformed(detail: str, offset: int) -> Unprocessable:
-    return Unprocessable("malformed_header", f"{detail} Export the WAV again.", offset=offset)
+def _malformed(what: str, offset: int) -> Unprocessable:
+    return MALFORMED_HEADER(what=what, offset=offset)
 
 
 def _require_wav(magic: bytes) -> bool:
     """Return whether this is plain RIFF (not RF64 or BW64); raise UnsupportedMedia for anything else."""
     if magic in {b"RIFF", b"RF64", b"BW64"}:
         return magic == b"RIFF"
-    what = _OTHER_MAGIC.get(magic, "no WAV")
-    raise UnsupportedMedia("not_wav", f"This is {what}. Send a WAV (RIFF, RF64 or BW64).", offset=0)
+    raise NOT_WAV(what=_OTHER_MAGIC.get(magic, "not a WAV"), offset=0)
 
 
 def _parse_fmt(offset: int, fmt: bytes) -> tuple[str, int, int, int, int]:
@@ -139,29 +146,17 @@ def _parse_fmt(offset: int, fmt: bytes) -> tuple[str, int, int, int, int]:
         if tail != _SUBTYPE_TAIL:
             tag = _EXTENSIBLE  # a format of some vendor's own: no codec of ours
     if channels not in CHANNELS:
-        raise Unprocessable(
-            "unsupported_channels",
-            f"The WAV has {channels} channels. Send 1 to {CHANNELS[-1]}.",
-            offset=offset + 2,
-        )
+        raise UNSUPPORTED_CHANNELS(channels=channels, most=CHANNELS[-1], offset=offset + 2)
     if sample_rate not in SAMPLE_RATES:
-        raise Unprocessable(
-            "unsupported_sample_rate",
-            f"The WAV's sample rate is {sample_rate} Hz. Send {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} Hz.",
-            offset=offset + 4,
-        )
+        least, most = SAMPLE_RATES[0], SAMPLE_RATES[-1]
+        raise UNSUPPORTED_SAMPLE_RATE(sample_rate=sample_rate, least=least, most=most, offset=offset + 4)
     width = (bits + 7) // 8
     codec = _CODECS.get((tag, width))
     if codec is None:
-        raise Unprocessable(
-            "unsupported_codec",
-            f"The WAV holds format 0x{tag:04X} with {bits} bits. Send PCM of 8, 16, 24 or 32 bits, "
-            "float of 32 or 64 bits, A-law or mu-law.",
-            offset=offset,
-        )
+        raise UNSUPPORTED_CODEC(tag=tag, bits=bits, offset=offset)
     if block_align != channels * width:
         raise _malformed(
-            f"Its block align is {block_align} bytes; {channels} channels of {bits} bits take {channels * width}.",
+            f"The block align is {block_align} bytes; {channels} channels of {bits} bits take {channels * width}.",
             offset + 12,
         )
     return codec, sample_rate, channels, mask, block_align

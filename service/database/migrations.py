@@ -15,28 +15,33 @@ from yoyo.backends.core import PostgresqlBackend
 from yoyo.connections import parse_uri
 from yoyo.migrations import Migration, MigrationList, default_migration_table
 
-from service.errors import Unavailable
+from service.database.pool import Database, NotMigrated, read_query
 
 log = structlog.stdlib.get_logger()
 
-_DIRECTORY = Path(__file__).parents[1] / "sql" / "migrations"
+MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"
+
+_SELECT_MIGRATION = read_query("select_migration")
 # Any number will do, as long as nobody else takes the same advisory lock in this database.
 _LOCK, _STATEMENT_LOCK = 0x77617665, 0x77617666
-# Another replica may be in a long migration; a pool of starting replicas should wait for it, not crash.
-_LOCK_SECONDS = 600
 
 
-def migrate(url: str) -> list[str]:
+class MigrationFailed(Exception):
+    """The database cannot be brought up to date. The message quotes the database and is for operators alone."""
+
+
+def migrate(url: str, *, directory: Path = MIGRATIONS, lock_seconds: int = 600) -> list[str]:
     """Apply what is not applied yet and return its names.
 
     Blocking; safe to call from any number of processes at once, and after one was killed in the middle: the
-    locks are held by connections, the second by the very one that runs the DDL, so it lasts as long. Raises
-    Unavailable where the database does not answer or a migration fails.
+    locks are held by connections, the second by the very one that runs the DDL, so it lasts as long. Another process
+    may be in a long migration: waits `lock_seconds` for it, so that starting replicas do not crash. Raises
+    MigrationFailed if the database does not answer or a migration fails.
     """
-    migrations = _read_migrations()
+    migrations = _read_migrations(directory)
     try:
         with _backend(url) as backend:
-            backend.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
+            backend.execute(f"SET lock_timeout = '{lock_seconds}s'")
             backend.execute(f"SELECT pg_advisory_lock({_LOCK})")
             # The statement of a process that was killed may go on for long; its connection holds this one.
             backend.execute(f"SELECT pg_advisory_lock({_STATEMENT_LOCK}), pg_advisory_unlock({_STATEMENT_LOCK})")
@@ -47,9 +52,9 @@ def migrate(url: str) -> list[str]:
                 backend.apply_migrations(pending)
             left = [migration.id for migration in backend.to_apply(migrations)]
     except psycopg2.Error as error:
-        raise Unavailable("database_unavailable", f"The database cannot be migrated: {error}".strip()) from error
+        raise MigrationFailed(f"The database cannot be migrated: {error}".strip()) from error
     if left:
-        raise Unavailable("database_unavailable", f"These migrations were not applied: {', '.join(left)}")
+        raise MigrationFailed(f"These migrations were not applied: {', '.join(left)}")
     applied = [migration.id for migration in pending]
     if applied:
         log.info("migrated", migrations=applied)
@@ -59,18 +64,26 @@ def migrate(url: str) -> list[str]:
 def roll_back(url: str) -> None:
     """Undo every migration, newest first; all users and records go with it. Blocking, for tests and operators."""
     with _backend(url) as backend, backend.lock():
-        backend.rollback_migrations(backend.to_rollback(_read_migrations()))
+        backend.rollback_migrations(backend.to_rollback(_read_migrations(MIGRATIONS)))
 
 
 def newest_migration() -> str:
     """Return the name of the last migration that this service needs."""
-    return max(path.stem for path in _DIRECTORY.glob("*.sql") if not path.stem.endswith(".rollback"))
+    return max(path.stem for path in MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback"))
 
 
-def _read_migrations() -> MigrationList:
-    migrations = yoyo.read_migrations(str(_DIRECTORY))
+async def is_applied(database: Database, migration: str) -> bool:
+    """Return whether the database has that migration, by its name. Raises Unavailable."""
+    try:
+        return await database.fetch_one(_SELECT_MIGRATION, {"id": migration}) is not None
+    except NotMigrated:  # not one migration, not even the table of them
+        return False
+
+
+def _read_migrations(directory: Path) -> MigrationList:
+    migrations = yoyo.read_migrations(str(directory))
     if not migrations:  # yoyo finds nothing wrong with a directory that is not there
-        raise FileNotFoundError(f"no migrations in {_DIRECTORY}")
+        raise FileNotFoundError(f"no migrations in {directory}")
     return migrations
 
 

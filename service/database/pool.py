@@ -1,54 +1,43 @@
-"""PostgreSQL by aiopg: the pool, its guards, and the one border at which the driver's errors are translated."""
+"""PostgreSQL by aiopg: the pool, and the one border at which the driver's errors are translated."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import aiopg
 import psycopg2
 import psycopg2.errors
 import structlog
 
 from service import metrics
-from service.database import aiopg_guards
+from service.database.aiopg_guards import ConnectionLost, GuardedPool, open_guarded_pool
 from service.errors import Unavailable
+from service.refusals import DATABASE_UNAVAILABLE
 
 log = structlog.stdlib.get_logger()
 
-Row = tuple[Any, ...]
+# A row's values by the names of their columns.
+Row = Mapping[str, Any]
 
 _QUERIES = Path(__file__).parents[1] / "sql" / "queries"
-_QUERY_SECONDS = 5.0
-# A peer that vanished without a word is noticed within these, not within the kernel's two hours.
-_KEEPALIVE: Mapping[str, Any] = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-# aiopg's own way of tripping over a connection that broke under it are an OSError of epoll and an assertion.
-_CONNECTION_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError, OSError, AssertionError)
 
 
 class ConstraintViolated(Exception):
     """A row that a statement needs is not there any more, or is there already."""
 
 
-aiopg_guards.install()
+class NotMigrated(Unavailable):
+    """The schema lacks what a statement names. A client is only told that the database is unavailable."""
 
 
-class Query(str):  # noqa: SLOT000 - a str has no room for slots
-    """One statement of sql/queries, and the name under which it is measured."""
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement, and the name under which it is measured."""
 
     name: str
-
-    def __new__(cls, name: str, statement: str) -> Self:
-        """Make the statement that it is, with its name."""
-        query = super().__new__(cls, statement)
-        query.name = name
-        return query
+    statement: str
 
 
 def read_query(name: str) -> Query:
@@ -57,69 +46,55 @@ def read_query(name: str) -> Query:
 
 
 class Database:
-    """A pool of connections that runs single statements, each idempotent, each in a transaction of its own."""
+    """A pool of connections that runs single statements, each in a transaction of its own.
 
-    def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
+    Every method raises Unavailable if the database cannot be asked, or does not answer within `query_seconds`, the
+    wait for a connection included. It raises ConstraintViolated if the statement violates a constraint. It runs the
+    statement a second time if its connection broke, because a server that restarts leaves broken connections in the
+    pool. So every statement must be safe to run twice.
+    """
+
+    def __init__(self, pool: GuardedPool, query_seconds: float) -> None:
         self._pool = pool
-        # aiopg forgets to wake a waiter when a broken connection comes back, so its pool never has waiters.
-        self._permits = asyncio.Semaphore(max_connections)
+        self._query_seconds = query_seconds
 
-    async def fetch_all(self, query: str, parameters: Mapping[str, object]) -> list[Row]:
-        """Run one statement and return its rows.
+    async def fetch_all(self, query: Query, parameters: Mapping[str, object]) -> list[Row]:
+        """Run one statement and return its rows."""
+        return await self._run(query, parameters, has_rows=True)
 
-        Raises Unavailable where the database cannot be asked, and ConstraintViolated. A statement whose
-        connection broke is run once more, for a restarted server leaves broken connections in the pool; hence
-        every statement must be safe to run twice.
-        """
-        name = query.name if isinstance(query, Query) else "other"
-        with metrics.QUERY_SECONDS.labels(name).time(), _translated_errors(name):
-            async with asyncio.timeout(_QUERY_SECONDS), self._permits:
-                try:
-                    return await self._run(query, parameters)
-                except TimeoutError:
-                    raise
-                except _CONNECTION_LOST:
-                    await self._pool.clear()  # what one restart of the server broke, it broke in all of them
-                    return await self._run(query, parameters)
-
-    async def fetch_one(self, query: str, parameters: Mapping[str, object]) -> Row | None:
-        """Run one statement and return its first row; otherwise as `fetch_all`."""
+    async def fetch_one(self, query: Query, parameters: Mapping[str, object]) -> Row | None:
+        """Run one statement and return its first row, if there is one."""
         rows = await self.fetch_all(query, parameters)
         return rows[0] if rows else None
 
-    async def _run(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
-        with metrics.CONNECTIONS_USED.track_inprogress():
-            return await self._run_on_connection(statement, parameters)
+    async def execute(self, query: Query, parameters: Mapping[str, object]) -> None:
+        """Run one statement that returns no rows."""
+        await self._run(query, parameters, has_rows=False)
 
-    async def _run_on_connection(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
-        async with self._pool.acquire() as connection:
-            try:
-                async with connection.cursor() as cursor:
-                    await cursor.execute(statement, parameters)
-                    return await cursor.fetchall() if cursor.description else []
-            finally:
-                aiopg_guards.let_go_if_broken(connection)
+    async def _run(self, query: Query, parameters: Mapping[str, object], *, has_rows: bool) -> list[Row]:
+        with metrics.QUERY_SECONDS.labels(query.name).time(), _translated_errors(query.name):
+            async with asyncio.timeout(self._query_seconds), self._pool.permits:
+                try:
+                    return await self._run_once(query, parameters, has_rows=has_rows)
+                except ConnectionLost:
+                    await self._pool.clear()  # a restart of the server breaks all of its connections
+                    return await self._run_once(query, parameters, has_rows=has_rows)
+
+    async def _run_once(self, query: Query, parameters: Mapping[str, object], *, has_rows: bool) -> list[Row]:
+        with metrics.CONNECTIONS_USED.track_inprogress():
+            async with self._pool.cursor() as cursor:
+                await cursor.execute(query.statement, parameters)
+                return await cursor.fetchall() if has_rows else []
 
 
 @contextlib.asynccontextmanager
-async def open_database(url: str, max_connections: int) -> AsyncIterator[Database]:
-    """Open the pool and close it at the end. Raises Unavailable where the database does not answer."""
-    with _translated_errors("connect"):
-        pool = await aiopg.create_pool(
-            url,
-            minsize=max_connections,
-            maxsize=max_connections,
-            timeout=_QUERY_SECONDS,
-            enable_json=False,
-            enable_hstore=False,
-            **_KEEPALIVE,
-        )
-    metrics.CONNECTIONS_LIMIT.set(max_connections)
-    try:
-        yield Database(pool, max_connections)
-    finally:
-        pool.terminate()
-        await pool.wait_closed()
+async def open_database(url: str, max_connections: int, *, query_seconds: float = 5.0) -> AsyncIterator[Database]:
+    """Open the pool and close it at the end. Raises Unavailable if the database does not answer."""
+    async with contextlib.AsyncExitStack() as stack:
+        with _translated_errors("connect"):
+            pool = await stack.enter_async_context(open_guarded_pool(url, max_connections, query_seconds))
+        metrics.CONNECTIONS_LIMIT.set(max_connections)
+        yield Database(pool, query_seconds)
 
 
 @contextlib.contextmanager
@@ -130,22 +105,8 @@ def _translated_errors(query: str) -> Iterator[None]:
         raise ConstraintViolated(str(error)) from error
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
         log.error("database_not_migrated", query=query, reason=str(error).strip())
-        raise Unavailable("database_unavailable", "The schema is not up to date. Run: wavepress migrate") from error
-    except (psycopg2.Error, OSError, AssertionError) as error:
-        raise _unavailable(query, str(error).strip() or type(error).__name__) from error
-    except RuntimeError as error:
-        if "closing pool" not in str(error):
-            raise
-        raise _unavailable(query, "the service is stopping") from error
-    except asyncio.CancelledError as error:
-        # aiopg raises this too when the server cancels a statement; then nobody has cancelled this task.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise _unavailable(query, "the server cancelled the statement") from error
-
-
-def _unavailable(query: str, reason: str) -> Unavailable:
-    metrics.QUERY_FAILURES.labels(query).inc()
-    log.error("database_failed", query=query, reason=reason)
-    return Unavailable("database_unavailable", "The database does not answer now. Try again in a moment.")
+        raise DATABASE_UNAVAILABLE().as_kind(NotMigrated) from error
+    except (psycopg2.Error, TimeoutError) as error:
+        metrics.QUERY_FAILURES.labels(query).inc()
+        log.error("database_failed", query=query, reason=str(error).strip() or type(error).__name__)
+        raise DATABASE_UNAVAILABLE() from error

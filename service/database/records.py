@@ -1,4 +1,4 @@
-"""Records: one typed function per statement."""
+"""Records: one typed function for each statement."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from service.database.pool import Database, Row, read_query
-from service.models import Record, User, UserLimits
+from service.models import Record, RecordWarning, User, UserLimits
 
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
@@ -18,6 +18,8 @@ _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
 
 # For this long after its upload a key answers with the record.
 IDEMPOTENCY_KEY_SECONDS = 24 * 3600
+# The code of a warning that a replica of the version before has kept, which knows no codes.
+OTHER_WARNING = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,15 @@ async def insert_record(
     Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
     parameters = asdict(record) | {
-        "warnings": list(record.warnings),
+        "warnings": [warning.detail for warning in record.warnings],
+        "warning_codes": [warning.code for warning in record.warnings],
         "idempotency_key": idempotency_key,
         "key_seconds": IDEMPOTENCY_KEY_SECONDS,
         "max_records": limits.max_records,
         "max_bytes": limits.max_bytes,
     }
     [row] = await database.fetch_all(_INSERT, parameters)
-    insertion = Insertion(*row)
+    insertion = Insertion(**row)
     if not insertion.is_kept and await find_record(database, record.id) is not None:
         # An earlier run, whose answer was lost, was still under way when this one began.
         return insertion._replace(is_kept=True)
@@ -73,7 +76,7 @@ async def select_records(database: Database, user: User, limit: int, after: Posi
 async def delete_record(database: Database, record: Record) -> None:
     """Delete a record, if it is still there; its file is."""
     # Whether it was there remains unsaid: a deletion whose answer was lost is run again, and finds nothing then.
-    await database.fetch_all(_DELETE, {"id": record.id})
+    await database.execute(_DELETE, {"id": record.id})
 
 
 async def find_record(database: Database, record_id: UUID) -> Record | None:
@@ -84,8 +87,10 @@ async def find_record(database: Database, record_id: UUID) -> Record | None:
 
 async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:
     """Return those of the ids that have a record."""
-    return {row[0] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
+    return {row["id"] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
 
 
 def _record(row: Row) -> Record:
-    return Record(*row[:9], warnings=tuple(row[9]), created_at=row[10])  # type: ignore[misc] # a row is of Any
+    values, details = dict(row), row["warnings"]
+    codes = values.pop("warning_codes") or [OTHER_WARNING] * len(details)
+    return Record(**values | {"warnings": tuple(map(RecordWarning, codes, details))})

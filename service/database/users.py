@@ -1,12 +1,12 @@
-"""Users: one typed function per statement."""
+"""Users: one typed function for each statement."""
 
 import hashlib
 from uuid import UUID, uuid4
 
 from service.database.pool import Database, read_query
-from service.errors import Unprocessable
 from service.models import User
 from service.names import has_control_characters
+from service.refusals import INVALID_USERNAME
 
 _INSERT = read_query("insert_user")
 _SELECT_BY_TOKEN = read_query("select_user_by_token")
@@ -24,21 +24,19 @@ async def insert_user(database: Database, username: str) -> tuple[User, UUID]:
 
     Raises Unprocessable for a name that is empty, too long or not text.
     """
-    if not 1 <= len(username) <= LONGEST_USERNAME:
-        raise Unprocessable("invalid_username", f"A username has 1 to {LONGEST_USERNAME} characters.")
-    if has_control_characters(username):
-        raise Unprocessable("invalid_username", "A username has no control characters and no broken Unicode.")
+    if not 1 <= len(username) <= LONGEST_USERNAME or has_control_characters(username):
+        raise INVALID_USERNAME(max_length=LONGEST_USERNAME)
     token = uuid4()
     row = await database.fetch_one(_INSERT, {"username": username, "token_sha256": _sha256(str(token))})
     assert row is not None  # noqa: S101 - the statement returns its row
-    return User(*row), token
+    return User(**row), token
 
 
 async def find_user_by_token(database: Database, token: str) -> User | None:
     """Return whose token this is, if anybody's."""
     # Of the same length and by an index, whatever the token: the time tells nothing about it.
     row = await database.fetch_one(_SELECT_BY_TOKEN, {"token_sha256": _sha256(token)})
-    return User(*row) if row else None
+    return User(**row) if row else None
 
 
 async def find_user(database: Database, user_id: int) -> User | None:
@@ -46,13 +44,13 @@ async def find_user(database: Database, user_id: int) -> User | None:
     if not 0 < user_id <= _LARGEST_ID:
         return None
     row = await database.fetch_one(_SELECT_BY_ID, {"id": user_id})
-    return User(*row) if row else None
+    return User(**row) if row else None
 
 
 async def update_token(database: Database, user: User) -> UUID:
     """Give a user a new token and return it; the old one is nobody's at once."""
     token = uuid4()
-    await database.fetch_all(_UPDATE_TOKEN, {"id": user.id, "token_sha256": _sha256(str(token))})
+    await database.execute(_UPDATE_TOKEN, {"id": user.id, "token_sha256": _sha256(str(token))})
     return token
 
 
@@ -61,7 +59,7 @@ async def delete_user(database: Database, user: User) -> list[UUID]:
     # Asked for before: a deletion whose answer was lost is run again, and returns nothing then.
     rows = await database.fetch_all(_SELECT_RECORD_IDS, {"user_id": user.id})
     rows += await database.fetch_all(_DELETE, {"id": user.id})
-    return list({row[0] for row in rows})
+    return list({row["id"] for row in rows})
 
 
 def _sha256(token: str) -> bytes:

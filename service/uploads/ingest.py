@@ -3,11 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
-
-import structlog
 
 from service import metrics
 from service.audio import mp3
@@ -18,12 +16,19 @@ from service.audio.wav_header import WavHeader
 from service.cancellation import to_the_end
 from service.database.pool import Database
 from service.database.records import insert_record
-from service.errors import Conflict, NotAuthenticated, TooLarge, Unavailable, Unprocessable
-from service.models import Record, UserLimits
-from service.storage import Draft, Storage
-from service.uploads.leases import quota_exceeded
-
-log = structlog.stdlib.get_logger()
+from service.errors import Unavailable
+from service.models import Record, RecordWarning, UserLimits
+from service.refusals import (
+    CLIENT_GONE,
+    INVALID_BIT_RATE,
+    QUOTA_EXCEEDED,
+    TOO_LARGE,
+    TOO_LONG,
+    UNKNOWN_TOKEN,
+    UPLOAD_RUNNING,
+)
+from service.storage import Draft, Storage, StoredFile
+from service.uploads.pace import Pace
 
 # A database that restarts is back within seconds; an hour of encoding is worth the wait.
 _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
@@ -33,9 +38,9 @@ _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
 class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
-    `bit_rate` (bit/s) and `idempotency_key` are None where the client sent none.
-
-    `check` is called when all bytes are in and nothing is kept yet; what it raises ends the upload.
+    `bit_rate` (bit/s) and `idempotency_key` are None if the client sent none. `is_abandoned` says whether the
+    client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before those that
+    the WAV gives reason for.
     """
 
     id: UUID
@@ -43,7 +48,9 @@ class Upload:
     filename: str
     bit_rate: int | None
     idempotency_key: str | None
-    check: Callable[[], None]
+    warnings: tuple[RecordWarning, ...]
+    is_abandoned: Callable[[], bool]
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +68,9 @@ class Ingest:
     async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes]) -> Record:
         """Take one upload and return its record: every sample of it is on the disk then.
 
-        In all other cases nothing is left of it: whatever `pieces` or `upload.check` raise, a ServiceError of
-        what the WAV, the encoder, the storage or the database refuse, or a cancellation.
+        In all other cases nothing is left of it: if `pieces` raises, if the WAV, the encoder, the storage or the
+        database refuses (ServiceError), if the client has gone away (ClientGone), and on a cancellation. What
+        `pieces` raises at its end, such as a wrong digest, wins over what the WAV lacks: it says why.
         """
         started = time.monotonic()
         reader = WavReader()
@@ -73,42 +81,43 @@ class Ingest:
             self.encoder.open(header, target, draft.fileno()) as encoding,
         ):
             await encoding.write(samples)
-            async for piece in pieces:
+            async for piece in upload.pace.watch(pieces, header.playing_rate):
                 samples = reader.feed(piece)
                 self._check_size(reader, header)
                 await encoding.write(samples)
             sample_count = reader.finish()
             arrived = time.monotonic()
-            upload.check()
             await encoding.finish(sample_count)
-            upload.check()  # an encoder may take its time, and the client go
-            record = _unsaved_record(upload, sample_count / header.sample_rate, target, reader.warnings())
-            record = await to_the_end(self._keep(draft, record, upload.idempotency_key))
+            if upload.is_abandoned():  # nobody would learn of the record
+                raise CLIENT_GONE()
+            sound = _Sound(sample_count / header.sample_rate, target, upload.warnings + reader.warnings())
+            record = await to_the_end(self._keep(draft, upload, sound))
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
         metrics.LAST_BYTE_TO_RECORD.observe(time.monotonic() - arrived)
         return record
 
-    async def _keep(self, draft: Draft, record: Record, idempotency_key: str | None) -> Record:
-        file = await draft.commit()
-        record = replace(record, size=file.size, sha256=file.sha256)
+    async def _keep(self, draft: Draft, upload: Upload, sound: "_Sound") -> Record:
+        record = _record(upload, sound, await draft.commit())
         for pause in _INSERT_PAUSES_SECONDS:
             try:
-                return await self._insert(record, idempotency_key)
+                return await self._insert(record, upload.idempotency_key)
             except Unavailable:
                 await asyncio.sleep(pause)
-        # Should this fail as well, the file stays: the row may be there, with only the answer lost. If it is
-        # not, the sweep finds the file.
-        return await self._insert(record, idempotency_key)
+        # If this fails too, the file stays: the row may be there, with only its answer lost. If it is not, the
+        # sweep finds the file.
+        return await self._insert(record, upload.idempotency_key)
 
     async def _insert(self, record: Record, idempotency_key: str | None) -> Record:
         insertion = await insert_record(self.database, record, idempotency_key, self.user_limits)
         if insertion.is_kept:
             return record
         await self.storage.delete(record.id)
-        if not insertion.has_owner:
-            raise NotAuthenticated("unknown_token", "This user has been deleted meanwhile.")
-        raise quota_exceeded(self.user_limits) if insertion.has_key else upload_running()
+        if not insertion.has_owner:  # deleted meanwhile
+            raise UNKNOWN_TOKEN()
+        if not insertion.has_key:
+            raise UPLOAD_RUNNING()
+        raise QUOTA_EXCEEDED(max_records=self.user_limits.max_records, max_bytes=self.user_limits.max_bytes)
 
     async def _read_header(self, reader: WavReader, pieces: AsyncIterator[bytes]) -> tuple[WavHeader, bytes]:
         async for piece in pieces:
@@ -125,42 +134,39 @@ class Ingest:
         if bit_rate is None:
             bit_rate = max((rate for rate in legal if rate <= self.default_bit_rate), default=legal[0])
         elif bit_rate not in legal:
-            raise Unprocessable(
-                "invalid_bit_rate",
-                f"An MP3 at {sample_rate} Hz cannot have {bit_rate} bit/s. Choose one of {', '.join(map(str, legal))}.",
-            )
+            legal_list = ", ".join(map(str, legal))
+            raise INVALID_BIT_RATE(legal=f"at {sample_rate} Hz one of {legal_list}")
         return Mp3Format(sample_rate=sample_rate, channels=min(header.channels, 2), bit_rate=bit_rate)
 
     def _check_size(self, reader: WavReader, header: WavHeader) -> None:
         """Refuse at the byte that is one too many, or at the header that declares it."""
         if max(reader.byte_count, header.data_offset + (header.data_size or 0)) > self.max_upload_bytes:
-            raise too_large(self.max_upload_bytes, offset=self.max_upload_bytes)
+            raise TOO_LARGE(max_bytes=self.max_upload_bytes, offset=self.max_upload_bytes)
         seconds = max(reader.data_byte_count, header.data_size or 0) / header.block_align / header.sample_rate
         if seconds > self.max_duration_seconds:
-            raise TooLarge("too_long", f"This service takes recordings of up to {self.max_duration_seconds} seconds.")
+            raise TOO_LONG(max_seconds=self.max_duration_seconds)
 
 
-def too_large(max_upload_bytes: int, offset: int | None = None) -> TooLarge:
-    """Return the refusal of a body with more bytes than the service takes."""
-    return TooLarge("too_large", f"This service takes uploads of up to {max_upload_bytes} bytes.", offset=offset)
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """What was heard: seconds of sound, the MP3's format, and what was odd about the WAV."""
+
+    duration: float
+    target: Mp3Format
+    warnings: tuple[RecordWarning, ...]
 
 
-def _unsaved_record(upload: Upload, duration: float, target: Mp3Format, warnings: tuple[str, ...]) -> Record:
+def _record(upload: Upload, sound: _Sound, file: StoredFile) -> Record:
     return Record(
         id=upload.id,
         user_id=upload.user_id,
         filename=upload.filename,
-        duration=duration,
-        sample_rate=target.sample_rate,
-        channels=target.channels,
-        bit_rate=target.bit_rate,
-        size=0,
-        sha256="",
-        warnings=warnings,
+        duration=sound.duration,
+        sample_rate=sound.target.sample_rate,
+        channels=sound.target.channels,
+        bit_rate=sound.target.bit_rate,
+        size=file.size,
+        sha256=file.sha256,
+        warnings=sound.warnings,
         created_at=datetime.now(UTC),
     )
-
-
-def upload_running() -> Conflict:
-    """Return the refusal of an upload while another one has its idempotency key."""
-    return Conflict("upload_running", "An upload with this Idempotency-Key is still running. Ask again in a moment.")

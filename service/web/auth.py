@@ -3,8 +3,8 @@
 from aiohttp import hdrs, web
 
 from service.database.users import find_user_by_token
-from service.errors import NotAuthenticated
 from service.models import User
+from service.refusals import MISSING_TOKEN, UNKNOWN_TOKEN
 from service.web.app_keys import DATABASE, USER_ID
 
 
@@ -18,9 +18,9 @@ async def authenticate(request: web.Request) -> User:
     """Return the user whose token the request has; reads no byte of the body. Raises NotAuthenticated."""
     token = bearer_token(request)
     if token is None:
-        raise NotAuthenticated("missing_token", "Send your token in the header: Authorization: Bearer <token>.")
+        raise MISSING_TOKEN()
     user = await find_user_by_token(request.app[DATABASE], token)
     if user is None:
-        raise NotAuthenticated("unknown_token", "This token belongs to nobody. Create a user to get one.")
+        raise UNKNOWN_TOKEN()
     request[USER_ID] = user.id
     return user

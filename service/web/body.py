@@ -6,9 +6,17 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_exceptions import HTTPExpectationFailed
 
-from service.errors import ClientGone, ClientStalled, MalformedRequest, TooLarge, UnsupportedMedia
+from service.refusals import (
+    CLIENT_GONE,
+    CONTENT_ENCODED,
+    EXPECTATION_FAILED,
+    MALFORMED_BODY,
+    SLOW_BODY,
+    STALLED_BODY,
+    TOO_LARGE,
+    TOO_MANY_FIELDS,
+)
 
 PIECE_BYTES = 64 * 1024
 # What a multipart body may have around its file: boundaries, headers, fields.
@@ -71,23 +79,19 @@ class Body:
             async with asyncio.timeout(self._limits.stall_seconds):
                 piece = await reading
         except TimeoutError as error:
-            raise ClientStalled(
-                "stalled_body",
-                f"No byte arrived for {self._limits.stall_seconds:g} seconds.",
-                offset=self._content.total_bytes,
-            ) from error
+            raise STALLED_BODY(seconds=self._limits.stall_seconds, offset=self._content.total_bytes) from error
         except LineTooLong:
             raise  # a line of a form, whose reader has the word for it
         except (web.RequestPayloadError, HttpProcessingError) as error:
-            raise MalformedRequest("malformed_body", "The body's transfer coding is broken.") from error
+            raise MALFORMED_BODY() from error
         except (ConnectionError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and self._request.transport is not None:
                 raise
-            raise ClientGone("client_gone", "The client closed the connection.") from error
+            raise CLIENT_GONE() from error
         self._check_pace(loop.time() - started, len(piece))
         self.allowance -= len(piece)
         if self.allowance < 0:
-            raise MalformedRequest("too_many_fields", f"More than {ENVELOPE_BYTES} bytes surround the file.")
+            raise TOO_MANY_FIELDS(max_bytes=ENVELOPE_BYTES)
         return piece
 
     async def _send_continue(self) -> None:
@@ -104,21 +108,19 @@ class Body:
         if self._waited_seconds < self._limits.stall_seconds:
             return
         if self._received < self._limits.min_bytes_per_second * self._waited_seconds:
-            raise ClientStalled(
-                "slow_body",
-                f"The body arrives at less than {self._limits.min_bytes_per_second} bytes a second.",
-                offset=self._content.total_bytes,
-            )
+            least = self._limits.min_bytes_per_second
+            raise SLOW_BODY(min_bytes_per_second=least, offset=self._content.total_bytes)
         self._waited_seconds, self._received = 0.0, 0
 
 
-async def defer_continue(request: web.Request) -> None:
-    """Expect handler of every route: "100 Continue" is sent at the body's first read, and not before.
+async def defer_continue(_request: web.Request) -> None:
+    """Send nothing: the expect handler of every route. The body's first read sends "100 Continue"."""
 
-    Raises HTTPExpectationFailed for any other expectation.
-    """
-    if request.headers[hdrs.EXPECT].lower() != "100-continue":
-        raise HTTPExpectationFailed
+
+def check_expectation(request: web.Request) -> None:
+    """Raise ExpectationFailed if the request expects something other than "100 Continue"."""
+    if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+        raise EXPECTATION_FAILED()
 
 
 def check_headers(request: web.Request, limits: BodyLimits) -> None:
@@ -127,7 +129,7 @@ def check_headers(request: web.Request, limits: BodyLimits) -> None:
     Raises UnsupportedMedia for an encoded body and TooLarge for one whose declared size is.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        raise UnsupportedMedia("content_encoded", "Send the WAV as it is, without Content-Encoding.")
+        raise CONTENT_ENCODED()
     envelope = ENVELOPE_BYTES if request.content_type.startswith("multipart/") else 0
     if (request.content_length or 0) > limits.max_upload_bytes + envelope:
-        raise TooLarge("too_large", f"This service takes uploads of up to {limits.max_upload_bytes} bytes.")
+        raise TOO_LARGE(max_bytes=limits.max_upload_bytes)

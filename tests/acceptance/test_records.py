@@ -157,7 +157,7 @@ WRONG = "sha-256=:" + "A" * 43 + "=:"
 @pytest.mark.parametrize(
     ("digest", "status"), [(RIGHT, 201), (WRONG, 422), (f"md5=:AAAA:, {RIGHT}", 201), ("md5=:AA:", 201)]
 )
-async def test_digest_of_the_wav_is_checked_where_it_is_sent(
+async def test_digest_of_the_wav_is_checked_if_it_is_sent(
     service: Service, account: Account, digest: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with invariants_hold(service, caplog):
@@ -169,6 +169,18 @@ async def test_digest_of_the_wav_is_checked_where_it_is_sent(
         assert [answer.status for answer in answers] == [status] * 3
         if status == 422:
             assert {answer.json["code"] for answer in answers} == {"digest_mismatch"}
+
+
+async def test_wrong_digest_wins_over_a_truncated_wav(service: Service, account: Account) -> None:
+    """A body that was cut in transfer has the wrong digest, and that is the better word for it."""
+    cut = GOOD_WAV[:-100]
+    for digest, code in [(RIGHT, "digest_mismatch"), (sha256_digest(cut), "truncated")]:
+        headers = account.headers | {"Content-Digest": digest}
+        answers = [
+            await service.put("/records/", data=cut, headers=headers),
+            await service.post("/records", data=digest_field(cut, digest, first=False), headers=account.headers),
+        ]
+        assert [(answer.status, answer.json["code"]) for answer in answers] == [(422, code)] * 2
 
 
 async def test_digest_that_cannot_be_read_is_400(service: Service, account: Account) -> None:

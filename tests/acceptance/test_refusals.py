@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import closing
 
+import psycopg2
 import pytest
 
 from service.web.app_keys import ADMISSION
@@ -78,7 +80,9 @@ async def test_client_that_expects_100_gets_it_once_it_may_send(
 async def test_other_expectations_are_417(service: Service, account: Account) -> None:
     async with connect(service) as client:
         await client.send(request_head(account, "raw", 10, "Expect: the-unexpected"))
-        assert (await client.answer()).status == 417
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (417, "expectation_failed")
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(("line", "status"), [("PUT /nowhere", 404), ("PUT /users", 405), ("POST /health/live", 405)])
@@ -89,6 +93,19 @@ async def test_unknown_addresses_refuse_before_the_body_too(service: Service, li
         assert answer.status == status
         assert answer.headers["content-type"] == "application/problem+json"
         assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_refused_method_names_itself_and_those_that_the_address_takes(service: Service) -> None:
+    answer = await service.request("DELETE", "/records")
+    assert answer.headers["Allow"] == "GET, HEAD, POST, PUT"
+    assert answer.json["detail"] == "This address does not take DELETE. It takes GET, HEAD, POST, PUT."
+
+
+async def test_target_that_is_not_a_path_is_404(service: Service) -> None:
+    async with connect(service) as client:
+        await client.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
@@ -193,6 +210,18 @@ async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(s
         await client.send(head + WAV)
         again = await client.answer()
     assert (first.status, again.status, again.json) == (201, 200, first.json)
+
+
+async def test_key_is_no_way_around_a_full_queue(start_service: StartService) -> None:
+    service = await start_service(max_encodings=1, max_waiting=0)
+    account = await service.create_user()
+    async with running_upload(service, account), connect(service) as client:
+        await client.send(request_head(account, "raw", len(WAV), "Idempotency-Key: new", "Expect: 100-continue"))
+        answer = await client.answer()
+    assert (answer.status, answer.json["code"]) == (503, "queue_full")
+    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM idempotency_keys")
+        assert cursor.fetchone() == (0,)  # it was refused before anything was written
 
 
 async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: StartService) -> None:
@@ -342,3 +371,24 @@ async def test_hung_up_upload_leaves_nothing_behind(
     await until_nothing_runs(service)
     assert not service.files()
     assert (await service.upload(account, WAV)).status == 201
+
+
+LONG_WAV = wavs.wav(wavs.chirp(44100 * 20, 44100, 2), sample_rate=44100, channels=2)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("share", "is_reset"), [(0, False), (0.01, False), (0.1, False), (0.01, True), (0.99, True)])
+async def test_client_that_goes_away_leaves_the_queue_at_once(
+    start_service: StartService, transport: Transport, share: float, *, is_reset: bool
+) -> None:
+    service = await start_service(max_encodings=1, max_waiting=1)
+    account = await service.create_user()
+    body = framed(LONG_WAV, transport)
+    async with running_upload(service, account):
+        async with connect(service) as client:
+            client.writer.write(request_head(account, transport, len(LONG_WAV)) + body[: int(len(body) * share)])
+            await until(lambda: service.app[ADMISSION].waiting)
+            if is_reset:
+                client.reset()
+        await until(lambda: not service.app[ADMISSION].waiting, seconds=3)
+    await until_nothing_runs(service)

@@ -1,6 +1,7 @@
 """Several processes behind one address: `wavepress serve --workers N`."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -18,11 +19,11 @@ from tests.support.invariants import GOOD_WAV
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A service of two workers: its process and its address."""
-    data_dir = tmp_path_factory.mktemp("workers")
-    environment = {**os.environ, "WAVEPRESS_DATA_DIR": str(data_dir), "WAVEPRESS_PORT": "0", "TMPDIR": str(data_dir)}
+@contextlib.contextmanager
+def two_workers(data_dir: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a service of two workers. Yields its process and its address."""
+    own = {"WAVEPRESS_DATA_DIR": str(data_dir), "WAVEPRESS_PORT": "0", "TMPDIR": str(data_dir)}
+    environment = {**os.environ, **own, **settings}
     command = [sys.executable, "-m", "service", "serve", "--workers", "2"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -34,6 +35,13 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproce
             process.terminate()
             assert process.wait(30) == 0
     assert list(data_dir.glob("wavepress-metrics-*")) == []
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A service of two workers: its process and its address."""
+    with two_workers(tmp_path_factory.mktemp("workers")) as service:
+        yield service
 
 
 @pytest.fixture
@@ -80,7 +88,7 @@ async def test_metrics_are_the_sum_of_all_workers(session: aiohttp.ClientSession
     for _ in range(8):
         assert (await upload(session, token))[0] == 201
     assert await metric(session, uploads) - before == 8
-    assert await metric(session, "wavepress_upload_slots_limit") == 64
+    assert await metric(session, "wavepress_encoder_slots_limit") == 64
 
 
 async def test_key_made_at_one_worker_is_known_at_all(session: aiohttp.ClientSession) -> None:
@@ -101,3 +109,31 @@ async def test_restart_of_the_workers_fails_no_request(
         statuses.append((await upload(session, token))[0])
     assert set(statuses) == {201}
     assert len(statuses) > 10
+
+
+async def test_no_worker_refuses_while_another_has_a_free_place(tmp_path: Path) -> None:
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    with two_workers(tmp_path, WAVEPRESS_MAX_ENCODINGS="8", WAVEPRESS_MAX_WAITING="0") as (_, url):
+        async with aiohttp.ClientSession(url, connector=connector) as session:
+            await wait_until_ready(session)
+            token = await create_user(session)
+            may_end = asyncio.Event()
+
+            async def body() -> AsyncIterator[bytes]:
+                yield GOOD_WAV[:1000]
+                await may_end.wait()
+                yield GOOD_WAV[1000:]
+
+            async def slow_upload() -> int:
+                headers = {"Authorization": f"Bearer {token}"}
+                async with session.put("/records/talk.wav", data=body(), headers=headers) as answer:
+                    return answer.status
+
+            uploads = [asyncio.create_task(slow_upload()) for _ in range(8)]
+            for _ in range(1000):
+                if await metric(session, "wavepress_encoder_slots_used") == 8:
+                    break
+                await asyncio.sleep(0.02)
+            assert (await upload(session, token))[0] == 503
+            may_end.set()
+            assert await asyncio.gather(*uploads) == [201] * 8

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import resource
-import select
 import tempfile
-import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from service.database.pool import ConstraintViolated, Database, open_database
+from service.database.pool import ConstraintViolated, Database, Query, open_database
 from service.errors import Unavailable
+from tests.support.pools import break_connections, connections, many_descriptors, query, seconds_within
 from tests.support.procfs import descriptors
-from tests.support.waiting import until, wait_until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 CONNECTIONS = 10
-INSERT_USER = "INSERT INTO users (username, token_sha256) VALUES ('ann', %(token_sha256)s)"
+IMPATIENT_SECONDS = 0.5
+INSERT_USER = Query("insert_user", "INSERT INTO users (username, token_sha256) VALUES ('ann', %(token_sha256)s)")
 TOKEN = {"token_sha256": bytes(32)}
-INSERT_RECORD_OF_NOBODY = """
+INSERT_RECORD_OF_NOBODY = Query(
+    "insert_record",
+    """
     INSERT INTO records (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256)
     VALUES (gen_random_uuid(), 4711, 'talk.wav', 1, 44100, 2, 128000, 1, %(sha256)s)
-"""
+    """,
+)
+SELECT_ONE = Query("select_one", "SELECT 1 AS one")
+ONE = {"one": 1}
+
+
+def sleep(seconds: float) -> Query:
+    """A statement that the server answers after so many seconds."""
+    return Query("sleep", f"SELECT pg_sleep({seconds}) AS slept")
+
+
+SLEPT = {"slept": ""}
 
 
 @pytest.fixture
@@ -53,71 +63,17 @@ async def assert_found_again(database: Database) -> None:
     async with asyncio.timeout(20):
         while True:
             with suppress(Unavailable):
-                await database.fetch_one("SELECT 1", {})
+                await database.fetch_one(SELECT_ONE, {})
                 break
     await assert_usable(database)
-
-
-@contextmanager
-def impatience() -> Iterator[None]:
-    """Give the database a tenth of the usual time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.database.pool._QUERY_SECONDS", 0.5)
-        yield
-
-
-def query(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    """Ask the server by another connection, and let nothing else of this process run meanwhile."""
-    with closing(psycopg2.connect(make_dsn(url, application_name="test"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall())
-
-
-def connections(url: str) -> set[int]:
-    """Return the process of each of the pool's connections."""
-    name = parse_dsn(url)["application_name"]
-    return {pid for (pid,) in query(url, "SELECT pid FROM pg_stat_activity WHERE application_name = %s", (name,))}
-
-
-def break_connections(url: str, count: int = CONNECTIONS) -> None:
-    """Have the server end so many of the pool's connections, while nothing else of this process runs."""
-    broken = random.Random(count).sample(sorted(connections(url)), count)
-    query(url, "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (broken,))
-    wait_until(lambda: not connections(url).intersection(broken))
 
 
 async def assert_usable(database: Database) -> None:
     """Every connection answers, well before a hanging one is given up."""
     async with asyncio.timeout(4):
-        sums = [database.fetch_one(f"SELECT 1 + {number}", {}) for number in range(2 * CONNECTIONS)]
-        assert await asyncio.gather(*sums) == [(1 + number,) for number in range(2 * CONNECTIONS)]
-
-
-@contextmanager
-def seconds_within(least: float, most: float) -> Iterator[None]:
-    begin = time.monotonic()
-    yield
-    assert least <= time.monotonic() - begin <= most
-
-
-@contextmanager
-def many_descriptors(count: int = 1100) -> Iterator[None]:
-    """Let the next descriptor be past 1023, as in a service with many clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * count:
-        pytest.skip(f"only {hard} descriptors are allowed here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count), hard))
-    held = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        held += [os.dup(held[0]) for _ in range(count)]
-        assert held[-1] > 1023
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        add_one = Query("add_one", "SELECT 1 + %(number)s AS sum")
+        sums = [database.fetch_one(add_one, {"number": number}) for number in range(2 * CONNECTIONS)]
+        assert await asyncio.gather(*sums) == [{"sum": 1 + number} for number in range(2 * CONNECTIONS)]
 
 
 class Network:
@@ -187,11 +143,22 @@ async def network(pool_url: str) -> AsyncIterator[Network]:
         await network.cut()
 
 
-async def test_rows_come_back_as_python_values(database: Database) -> None:
-    assert await database.fetch_one("SELECT 1, %(text)s, ARRAY['a']", {"text": "ö%"}) == (1, "ö%", ["a"])
-    assert await database.fetch_all("SELECT * FROM generate_series(1, 3)", {}) == [(1,), (2,), (3,)]
-    assert await database.fetch_one("SELECT 1 WHERE false", {}) is None
-    assert await database.fetch_all("DELETE FROM users", {}) == []
+async def test_rows_come_back_as_python_values_by_the_names_of_their_columns(database: Database) -> None:
+    mixed = Query("mixed", "SELECT 1 AS number, %(text)s AS text, ARRAY['a'] AS list")
+    assert await database.fetch_one(mixed, {"text": "ö%"}) == {"number": 1, "text": "ö%", "list": ["a"]}
+    series = Query("series", "SELECT * FROM generate_series(1, 3) AS numbers (number)")
+    assert await database.fetch_all(series, {}) == [{"number": 1}, {"number": 2}, {"number": 3}]
+
+
+async def test_statement_that_finds_nothing_has_no_first_row(database: Database) -> None:
+    nothing = Query("nothing", "SELECT 1 AS one WHERE false")
+    assert await database.fetch_all(nothing, {}) == []
+    assert await database.fetch_one(nothing, {}) is None
+
+
+async def test_statement_without_rows_is_executed(database: Database) -> None:
+    await database.execute(INSERT_USER, TOKEN)
+    assert await database.fetch_all(Query("users", "SELECT username FROM users"), {}) == [{"username": "ann"}]
 
 
 async def test_pool_is_full_from_the_start_and_empty_after_the_end(pool_url: str) -> None:
@@ -204,59 +171,48 @@ async def test_pool_is_full_from_the_start_and_empty_after_the_end(pool_url: str
 
 
 @pytest.mark.parametrize(
-    ("statement", "parameters"), [(INSERT_USER, TOKEN), (INSERT_RECORD_OF_NOBODY, {"sha256": bytes(32)})]
+    ("statement", "parameters"),
+    [(INSERT_USER, TOKEN), (INSERT_RECORD_OF_NOBODY, {"sha256": bytes(32)})],
+    ids=["twice", "of nobody"],
 )
 async def test_violated_constraint_is_told_from_an_outage(
-    database: Database, statement: str, parameters: dict[str, object]
+    database: Database, statement: Query, parameters: dict[str, object]
 ) -> None:
-    await database.fetch_all(INSERT_USER, TOKEN)
+    await database.execute(INSERT_USER, TOKEN)
     with pytest.raises(ConstraintViolated):
-        await database.fetch_all(statement, parameters)
+        await database.execute(statement, parameters)
     await assert_usable(database)
 
 
 @pytest.mark.parametrize("statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT 1/0"])
 async def test_statement_that_fails_breaks_nothing(database: Database, statement: str) -> None:
     with pytest.raises(Unavailable):
-        await database.fetch_all(statement, {})
+        await database.fetch_all(Query("failing", statement), {})
     await assert_usable(database)
 
 
 async def test_errors_are_noticed_on_descriptors_past_1023(pool_url: str) -> None:
     with many_descriptors():
         async with open_database(pool_url, CONNECTIONS) as database:
-            await database.fetch_all(INSERT_USER, TOKEN)
+            await database.execute(INSERT_USER, TOKEN)
             for _ in range(2 * CONNECTIONS):
                 with seconds_within(0, 4), pytest.raises(ConstraintViolated):
-                    await database.fetch_all(INSERT_USER, TOKEN)
+                    await database.execute(INSERT_USER, TOKEN)
             await assert_usable(database)
-
-
-async def test_aiopg_still_hangs_on_descriptors_past_1023(pool_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should this fail, then aiopg has been mended: remove _PollSelect."""
-    monkeypatch.setattr("aiopg.connection.select", select)
-    with many_descriptors():
-        async with open_database(pool_url, CONNECTIONS) as database:
-            await database.fetch_all(INSERT_USER, TOKEN)
-            with (
-                impatience(),
-                pytest.raises((Unavailable, ValueError)),
-            ):  # by whether the answer was awaited or there already
-                await database.fetch_all(INSERT_USER, TOKEN)
 
 
 async def test_broken_connection_is_noticed_on_descriptors_past_1023(pool_url: str) -> None:
     with many_descriptors():
         async with open_database(pool_url, CONNECTIONS) as database:
-            break_connections(pool_url)
+            break_connections(pool_url, CONNECTIONS)
             with seconds_within(0, 4):
-                assert await database.fetch_one("SELECT 1", {}) == (1,)
+                assert await database.fetch_one(SELECT_ONE, {}) == ONE
 
 
 async def test_servers_time_limit_is_an_outage_and_not_a_cancellation(pool_url: str) -> None:
     async with open_database(make_dsn(pool_url, options="-c statement_timeout=100"), CONNECTIONS) as database:
         with seconds_within(0.1, 4), pytest.raises(Unavailable):
-            await database.fetch_all("SELECT pg_sleep(60)", {})
+            await database.fetch_all(sleep(60), {})
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -273,7 +229,7 @@ async def test_statement_cancelled_by_an_operator_is_an_outage(database: Databas
 
 async def asking_task(database: Database, url: str) -> asyncio.Task[Any]:
     """Return a task that waits for the server, which has its statement by now."""
-    asking = asyncio.create_task(database.fetch_all("SELECT pg_sleep(60)", {}))
+    asking = asyncio.create_task(database.fetch_all(sleep(60), {}))
     await until(lambda: query(url, "SELECT 1 FROM pg_stat_activity WHERE starts_with(query, 'SELECT pg_sleep')"))
     return asking
 
@@ -290,20 +246,21 @@ async def test_cancellation_of_the_task_stays_one(database: Database, pool_url: 
 async def test_callers_own_time_limit_stays_one(database: Database) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
-            await database.fetch_all("SELECT pg_sleep(60)", {})
+            await database.fetch_all(sleep(60), {})
     await assert_usable(database)
 
 
-async def test_query_without_an_answer_is_an_outage(database: Database) -> None:
-    with impatience(), seconds_within(0.4, 4), pytest.raises(Unavailable):
-        await database.fetch_all("SELECT pg_sleep(60)", {})
-    await assert_usable(database)
+async def test_query_without_an_answer_is_an_outage(pool_url: str) -> None:
+    async with open_database(pool_url, CONNECTIONS, query_seconds=IMPATIENT_SECONDS) as database:
+        with seconds_within(0.4, 4), pytest.raises(Unavailable):
+            await database.fetch_all(sleep(60), {})
+        await assert_usable(database)
 
 
 async def test_cancelled_queries_give_their_connections_back(database: Database) -> None:
     moments = random.Random(1)
     for _ in range(5):
-        asking = [asyncio.create_task(database.fetch_all("SELECT pg_sleep(0.01)", {})) for _ in range(50)]
+        asking = [asyncio.create_task(database.fetch_all(sleep(0.01), {})) for _ in range(50)]
         for task in asking:
             await asyncio.sleep(moments.choice([0, 0, 0.001]))
             task.cancel()
@@ -313,51 +270,51 @@ async def test_cancelled_queries_give_their_connections_back(database: Database)
 
 
 async def test_waiting_queries_go_on_when_those_before_them_are_cancelled(database: Database) -> None:
-    before = [asyncio.create_task(database.fetch_all("SELECT pg_sleep(60)", {})) for _ in range(CONNECTIONS)]
+    before = [asyncio.create_task(database.fetch_all(sleep(60), {})) for _ in range(CONNECTIONS)]
     await asyncio.sleep(0.1)
-    waiting = [asyncio.create_task(database.fetch_one("SELECT 1", {})) for _ in range(CONNECTIONS)]
+    waiting = [asyncio.create_task(database.fetch_one(SELECT_ONE, {})) for _ in range(CONNECTIONS)]
     await asyncio.sleep(0.1)
     for task in before:
         task.cancel()
     with seconds_within(0, 4):
-        assert await asyncio.gather(*waiting) == [(1,)] * CONNECTIONS
+        assert await asyncio.gather(*waiting) == [ONE] * CONNECTIONS
     assert all(task.cancelled() for task in before)
 
 
 @pytest.mark.parametrize("pause_seconds", [0, 0.1], ids=["unseen", "seen"])
 async def test_restarted_server_is_not_noticed(database: Database, pool_url: str, pause_seconds: float) -> None:
     for _ in range(3):
-        break_connections(pool_url)
+        break_connections(pool_url, CONNECTIONS)
         if pause_seconds:
             await asyncio.sleep(pause_seconds)
-        assert await database.fetch_one("SELECT 1", {}) == (1,)
+        assert await database.fetch_one(SELECT_ONE, {}) == ONE
         await assert_usable(database)
 
 
 async def test_restarted_server_is_not_noticed_by_many_at_once(database: Database, pool_url: str) -> None:
-    break_connections(pool_url)
+    break_connections(pool_url, CONNECTIONS)
     await assert_usable(database)
     assert len(connections(pool_url)) == CONNECTIONS
 
 
 async def test_server_that_ends_a_query_is_asked_once_more(database: Database, pool_url: str) -> None:
-    slow = [database.fetch_one("SELECT pg_sleep(0.2)", {}) for _ in range(CONNECTIONS)]
+    slow = [database.fetch_one(sleep(0.2), {}) for _ in range(CONNECTIONS)]
     asking = asyncio.gather(*slow)
     await asyncio.sleep(0.1)
-    break_connections(pool_url)
+    break_connections(pool_url, CONNECTIONS)
     async with asyncio.timeout(4):
-        assert await asking == [("",)] * CONNECTIONS
+        assert await asking == [SLEPT] * CONNECTIONS
 
 
 @pytest.mark.parametrize("count", [1, 5, 10])
 async def test_two_hundred_queries_at_once_all_succeed_while_connections_break(
     database: Database, pool_url: str, count: int
 ) -> None:
-    asking = [asyncio.create_task(database.fetch_one("SELECT pg_sleep(0.01)", {})) for _ in range(200)]
+    asking = [asyncio.create_task(database.fetch_one(sleep(0.01), {})) for _ in range(200)]
     await asyncio.sleep(0.07)
     break_connections(pool_url, count)
     async with asyncio.timeout(5):
-        assert await asyncio.gather(*asking) == [("",)] * 200
+        assert await asyncio.gather(*asking) == [SLEPT] * 200
     await assert_usable(database)
 
 
@@ -365,7 +322,7 @@ async def test_lost_database_is_reported_at_once_and_found_again(network: Networ
     async with open_database(network.url, CONNECTIONS) as database:
         await network.cut()
         with seconds_within(0, 4):
-            asking = [database.fetch_one("SELECT 1", {}) for _ in range(3 * CONNECTIONS)]
+            asking = [database.fetch_one(SELECT_ONE, {}) for _ in range(3 * CONNECTIONS)]
             refusals = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(refusal) for refusal in refusals} == {Unavailable}
         await network.mend()
@@ -373,10 +330,10 @@ async def test_lost_database_is_reported_at_once_and_found_again(network: Networ
 
 
 async def test_silent_database_is_reported_in_time_and_found_again(network: Network) -> None:
-    async with open_database(network.url, CONNECTIONS) as database:
+    async with open_database(network.url, CONNECTIONS, query_seconds=IMPATIENT_SECONDS) as database:
         network.fall_silent()
-        with impatience(), seconds_within(0.4, 4):
-            asking = [database.fetch_one("SELECT 1", {}) for _ in range(3 * CONNECTIONS)]
+        with seconds_within(0.4, 4):
+            asking = [database.fetch_one(SELECT_ONE, {}) for _ in range(3 * CONNECTIONS)]
             refusals = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(refusal) for refusal in refusals} == {Unavailable}
         await network.mend()
@@ -387,7 +344,7 @@ async def test_forgotten_connections_are_not_noticed(network: Network) -> None:
     async with open_database(network.url, CONNECTIONS) as database:
         network.forget()
         with seconds_within(0, 4):
-            assert await database.fetch_one("SELECT 1", {}) == (1,)
+            assert await database.fetch_one(SELECT_ONE, {}) == ONE
         network.forget()
         await assert_usable(database)
 
@@ -400,12 +357,12 @@ async def test_database_that_refuses_at_the_start_is_an_outage(network: Network)
 
 async def test_database_that_is_silent_at_the_start_is_an_outage(network: Network) -> None:
     network.fall_silent()
-    with impatience(), seconds_within(0.4, 4), pytest.raises(Unavailable):
-        await open_and_close(network.url)
+    with seconds_within(0.4, 4), pytest.raises(Unavailable):
+        await open_and_close(network.url, query_seconds=IMPATIENT_SECONDS)
 
 
-async def open_and_close(url: str) -> None:
-    async with open_database(url, CONNECTIONS):
+async def open_and_close(url: str, query_seconds: float = 5.0) -> None:
+    async with open_database(url, CONNECTIONS, query_seconds=query_seconds):
         pass
 
 

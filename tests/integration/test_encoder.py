@@ -450,7 +450,7 @@ async def test_ffmpeg_that_stands_still_is_given_up_in_time(draft: int, tmp_path
 async def test_stopped_ffmpeg_is_given_up(draft: int) -> None:
     upload = asyncio.create_task(encode(encoder(stall_seconds=0.5), MINUTE, draft))
     os.kill(await started(bundled_ffmpeg()), signal.SIGSTOP)
-    with pytest.raises(Unavailable, match="encoder stopped"):
+    with pytest.raises(Unavailable, match="encoder failed"):
         await upload
 
 

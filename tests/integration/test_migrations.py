@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -17,8 +18,8 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 import service
-from service.database.migrations import migrate, roll_back
-from service.errors import Unavailable
+from service.database import migrations
+from service.database.migrations import MigrationFailed, roll_back
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -50,17 +51,12 @@ for url in sys.argv[1:]:
 ONE_PROCESS = "import sys; from service.database.migrations import migrate; migrate(sys.argv[1])"
 IMPATIENT_PROCESS = """
 import sys
-from service.database.pool import migrations
+from service.database.migrations import migrate
 
-migrations._LOCK_SECONDS = 1
-migrations.migrate(sys.argv[1])
+migrate(sys.argv[1], lock_seconds=1)
 """
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should a lock be stuck, a test fails: no signal reaches it while it waits for ten minutes."""
-    monkeypatch.setattr("service.database.migrations._LOCK_SECONDS", 20)
+# If a lock is stuck, a test fails: no signal reaches it while it waits for ten minutes.
+migrate = partial(migrations.migrate, lock_seconds=20)
 
 
 @contextmanager
@@ -216,37 +212,32 @@ def test_migration_that_runs_elsewhere_is_not_waited_for_for_ever(empty_database
         with python(IMPATIENT_PROCESS, empty_database_url) as impatient:
             output, _ = impatient.communicate(timeout=SOON_SECONDS)
         assert impatient.returncode != 0
-        assert "Unavailable: The database cannot be migrated: canceling statement due to lock timeout" in output
+        assert "MigrationFailed: The database cannot be migrated: canceling statement due to lock timeout" in output
         assert other.poll() is None
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
-def test_directory_without_migrations_is_an_error(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_directory_without_migrations_is_an_error(database_url: str, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr("service.database.migrations._DIRECTORY", tmp_path / name)
     with pytest.raises(FileNotFoundError, match=name):
-        migrate(database_url)
+        migrate(database_url, directory=tmp_path / name)
 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE half (id bigint); SELEC 1", "CREATE TABLE half (id nothing)"])
 def test_migration_that_fails_is_an_error_and_leaves_nothing(
-    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+    empty_database_url: str, tmp_path: Path, statement: str
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("service.database.migrations._DIRECTORY", tmp_path)
-        (tmp_path / "0001_fail.sql").write_text(statement)
-        with pytest.raises(Unavailable, match="cannot be migrated"):
-            migrate(empty_database_url)
-        assert tables(empty_database_url) == set()
-        (tmp_path / "0001_fail.sql").write_text("CREATE TABLE whole (id bigint)")
-        assert migrate(empty_database_url) == ["0001_fail"]
+    (tmp_path / "0001_fail.sql").write_text(statement)
+    with pytest.raises(MigrationFailed, match="cannot be migrated"):
+        migrate(empty_database_url, directory=tmp_path)
+    assert tables(empty_database_url) == set()
+    (tmp_path / "0001_fail.sql").write_text("CREATE TABLE whole (id bigint)")
+    assert migrate(empty_database_url, directory=tmp_path) == ["0001_fail"]
     assert migrate(empty_database_url) == MIGRATIONS
 
 
 def test_database_that_does_not_answer_is_an_outage() -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(MigrationFailed):
         migrate("host=/nowhere dbname=wavepress")
 
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from service.database.pool import Database, open_database
+from service.database.pool import Database, Query, open_database
 from service.database.records import select_known_ids
 from service.errors import Unavailable
 from service.storage.disk import DiskStorage
@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 DAY_SECONDS = 24 * 3600
 
-INSERT_USER = "INSERT INTO users (username, token_sha256) VALUES ('ann', %(token_sha256)s) RETURNING id"
-INSERT_RECORD = """
+INSERT_USER = Query(
+    "insert_user", "INSERT INTO users (username, token_sha256) VALUES ('ann', %(token_sha256)s) RETURNING id"
+)
+INSERT_RECORD = Query(
+    "insert_record",
+    """
     INSERT INTO records (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256)
     VALUES (%(id)s, %(user_id)s, 'talk.wav', 1, 44100, 2, 128000, 3, %(sha256)s)
-"""
+    """,
+)
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def user_id(database: Database) -> int:
     row = await database.fetch_one(INSERT_USER, {"token_sha256": bytes(32)})
     assert row is not None
-    return int(row[0])
+    return int(row["id"])
 
 
 def policy(
@@ -59,7 +64,7 @@ def policy(
 
 
 async def insert_record(database: Database, user_id: int, record_id: UUID) -> None:
-    await database.fetch_all(INSERT_RECORD, {"id": record_id, "user_id": user_id, "sha256": bytes(32)})
+    await database.execute(INSERT_RECORD, {"id": record_id, "user_id": user_id, "sha256": bytes(32)})
 
 
 def keep_file(storage: DiskStorage, *, age_seconds: float = DAY_SECONDS) -> UUID:

@@ -5,20 +5,30 @@ import random
 
 import pytest
 
-from service.errors import Unavailable
+from service.errors import ClientGone, TooManyUploads, Unavailable
 from service.uploads.admission import Admission
+from service.uploads.places import Places
+from tests.support.waiting import until
+
+ANN, BOB = 1, 2
+
+
+def is_here() -> bool:
+    """Say of a client that it has not gone away."""
+    return False
 
 
 class Upload:
     """Holds a slot in a task of its own until it is told to end."""
 
-    def __init__(self, admission: Admission, log: list[str] | None = None, name: str = "") -> None:
+    def __init__(self, admission: Admission, log: list[str] | None = None, name: str = "", user_id: int = ANN) -> None:
+        self.user_id = user_id
         self.is_inside = False
         self.end = asyncio.Event()
         self.task = asyncio.create_task(self._run(admission, log if log is not None else [], name))
 
     async def _run(self, admission: Admission, log: list[str], name: str) -> str:
-        async with admission.slot():
+        async with admission.slot(self.user_id, is_here):
             self.is_inside = True
             log.append(name)
             await self.end.wait()
@@ -58,7 +68,7 @@ async def assert_all_free(admission: Admission, max_running: int) -> None:
 
 
 async def test_as_many_run_as_there_are_slots_and_the_next_ones_wait() -> None:
-    admission = Admission(max_running=2, max_waiting=2)
+    admission = Admission(Places(max_running=2, max_waiting=2))
     uploads = await start(admission, 4)
     assert [upload.is_inside for upload in uploads] == [True, True, False, False]
     assert (len(admission.running), len(admission.waiting)) == (2, 2)
@@ -71,11 +81,11 @@ async def test_as_many_run_as_there_are_slots_and_the_next_ones_wait() -> None:
 
 @pytest.mark.parametrize("max_waiting", [0, 1, 3])
 async def test_past_the_queue_the_answer_comes_at_once(max_waiting: int) -> None:
-    admission = Admission(max_running=1, max_waiting=max_waiting)
+    admission = Admission(Places(max_running=1, max_waiting=max_waiting))
     uploads = await start(admission, 1 + max_waiting)
     with pytest.raises(Unavailable) as error:
         # Anything that waits, however short, is a TimeoutError.
-        async with asyncio.timeout(0), admission.slot():
+        async with asyncio.timeout(0), admission.slot(ANN, is_here):
             pytest.fail("there was no slot to be had")
     assert error.value.code == "queue_full"
     await end(*uploads)
@@ -83,14 +93,14 @@ async def test_past_the_queue_the_answer_comes_at_once(max_waiting: int) -> None
 
 
 async def test_a_free_slot_is_had_without_waiting_where_nobody_may_wait() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
-    async with asyncio.timeout(0), admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=0))
+    async with asyncio.timeout(0), admission.slot(ANN, is_here):
         pass
     await assert_all_free(admission, 1)
 
 
 async def test_those_who_wait_are_served_in_their_order() -> None:
-    admission = Admission(max_running=1, max_waiting=5)
+    admission = Admission(Places(max_running=1, max_waiting=5))
     order: list[str] = []
     uploads = [Upload(admission, order, name) for name in "abcde"]
     await settle()
@@ -100,11 +110,11 @@ async def test_those_who_wait_are_served_in_their_order() -> None:
 
 
 async def test_nobody_overtakes_one_who_has_been_given_a_slot_and_not_begun() -> None:
-    admission = Admission(max_running=1, max_waiting=5)
-    async with admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=5))
+    async with admission.slot(ANN, is_here):
         (waiting,) = await start(admission)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0), admission.slot():
+        async with asyncio.timeout(0), admission.slot(ANN, is_here):
             pytest.fail("the slot was another's")
     assert waiting.is_inside
     await end(waiting)
@@ -112,15 +122,15 @@ async def test_nobody_overtakes_one_who_has_been_given_a_slot_and_not_begun() ->
 
 
 async def test_an_exception_gives_the_slot_back_and_passes() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
     with pytest.raises(ZeroDivisionError):
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             raise ZeroDivisionError
     await assert_all_free(admission, 1)
 
 
 async def test_a_cancelled_upload_gives_its_slot_back_and_stays_cancelled() -> None:
-    admission = Admission(max_running=1, max_waiting=1)
+    admission = Admission(Places(max_running=1, max_waiting=1))
     running, waiting = await start(admission, 2)
     running.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -132,7 +142,7 @@ async def test_a_cancelled_upload_gives_its_slot_back_and_stays_cancelled() -> N
 
 
 async def test_a_cancelled_wait_gives_its_place_back_and_stays_cancelled() -> None:
-    admission = Admission(max_running=1, max_waiting=1)
+    admission = Admission(Places(max_running=1, max_waiting=1))
     running, waiting = await start(admission, 2)
     waiting.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -144,8 +154,8 @@ async def test_a_cancelled_wait_gives_its_place_back_and_stays_cancelled() -> No
 
 
 async def test_a_wait_that_is_cancelled_just_as_it_ends_loses_no_slot() -> None:
-    admission = Admission(max_running=1, max_waiting=2)
-    async with admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=2))
+    async with admission.slot(ANN, is_here):
         waiting, last = await start(admission, 2)
     waiting.task.cancel()  # the slot is this one's now, who has not run since
     await settle()
@@ -158,7 +168,7 @@ async def test_a_wait_that_is_cancelled_just_as_it_ends_loses_no_slot() -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_slot_is_lost_however_uploads_come_and_go(seed: int) -> None:
     source = random.Random(seed)
-    admission = Admission(max_running=3, max_waiting=4)
+    admission = Admission(Places(max_running=3, max_waiting=4))
     uploads: list[Upload] = []
     for _ in range(600):
         action = source.choice(["come", "end", "cancel", "pause"])
@@ -179,7 +189,7 @@ async def test_no_slot_is_lost_however_uploads_come_and_go(seed: int) -> None:
 
 
 async def test_closing_refuses_those_who_come_and_those_who_wait_and_lets_the_running_go_on() -> None:
-    admission = Admission(max_running=1, max_waiting=2)
+    admission = Admission(Places(max_running=1, max_waiting=2))
     running, *waiting = await start(admission, 3)
     admission.close()
     assert not admission.is_open
@@ -193,8 +203,8 @@ async def test_closing_refuses_those_who_come_and_those_who_wait_and_lets_the_ru
 
 
 async def test_closing_refuses_one_who_has_been_given_a_slot_and_not_begun() -> None:
-    admission = Admission(max_running=1, max_waiting=1)
-    async with admission.slot():
+    admission = Admission(Places(max_running=1, max_waiting=1))
+    async with admission.slot(ANN, is_here):
         (waiting,) = await start(admission)
     admission.close()
     assert await code_of_refusal(waiting.task) == "shutting_down"
@@ -203,16 +213,16 @@ async def test_closing_refuses_one_who_has_been_given_a_slot_and_not_begun() -> 
 
 
 async def test_closing_refuses_at_once_even_where_slots_are_free() -> None:
-    admission = Admission(max_running=5, max_waiting=5)
+    admission = Admission(Places(max_running=5, max_waiting=5))
     admission.close()
     with pytest.raises(Unavailable) as error:
-        async with asyncio.timeout(0), admission.slot():
+        async with asyncio.timeout(0), admission.slot(ANN, is_here):
             pytest.fail("the service shuts down")
     assert error.value.code == "shutting_down"
 
 
 async def test_draining_waits_for_the_running() -> None:
-    admission = Admission(max_running=2, max_waiting=0)
+    admission = Admission(Places(max_running=2, max_waiting=0))
     first, second = await start(admission, 2)
     admission.close()
     drained = asyncio.create_task(admission.drain(60))
@@ -226,7 +236,7 @@ async def test_draining_waits_for_the_running() -> None:
 
 @pytest.mark.parametrize("count", [0, 2])
 async def test_draining_an_idle_service_takes_no_time(count: int) -> None:
-    admission = Admission(max_running=2, max_waiting=1)
+    admission = Admission(Places(max_running=2, max_waiting=1))
     await end(*await start(admission, count))
     admission.close()
     async with asyncio.timeout(0):
@@ -234,11 +244,11 @@ async def test_draining_an_idle_service_takes_no_time(count: int) -> None:
 
 
 async def test_draining_cancels_what_still_runs_after_the_grace() -> None:
-    admission = Admission(max_running=2, max_waiting=0)
+    admission = Admission(Places(max_running=2, max_waiting=0))
     cancelled = []
 
     async def upload(name: str) -> str:
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -259,11 +269,11 @@ async def test_draining_cancels_what_still_runs_after_the_grace() -> None:
 
 
 async def test_one_who_was_drained_can_answer_the_client() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
 
     async def handler() -> str:
         try:
-            async with admission.slot():
+            async with admission.slot(ANN, is_here):
                 await asyncio.Event().wait()
         except Unavailable as error:
             await asyncio.sleep(0)  # a cancellation that is still due would end this
@@ -281,10 +291,10 @@ async def test_one_who_was_drained_can_answer_the_client() -> None:
 
 
 async def test_a_block_that_ends_well_in_spite_of_the_cancellation_is_no_refusal() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
 
     async def upload() -> str:
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -299,11 +309,11 @@ async def test_a_block_that_ends_well_in_spite_of_the_cancellation_is_no_refusal
 
 
 async def test_one_who_is_drained_twice_may_clean_up() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
     clean = []
 
     async def upload() -> str:
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             try:
                 await asyncio.Event().wait()
             finally:
@@ -321,7 +331,7 @@ async def test_one_who_is_drained_twice_may_clean_up() -> None:
 
 
 async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -> None:
-    admission = Admission(max_running=1, max_waiting=0)
+    admission = Admission(Places(max_running=1, max_waiting=0))
     is_known = asyncio.Event()
 
     async def arrive(*, stays: bool) -> str:
@@ -329,7 +339,7 @@ async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -
         await is_known.wait()
         if not stays:
             return "gone"
-        async with admission.slot():
+        async with admission.slot(ANN, is_here):
             return "done"
 
     gone = asyncio.create_task(arrive(stays=False))
@@ -339,3 +349,86 @@ async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -
     assert await gone == "gone"
     assert await asyncio.create_task(arrive(stays=True)) == "done"
     await assert_all_free(admission, 1)
+
+
+async def test_user_with_half_of_the_slots_gets_no_further_one_while_others_wait() -> None:
+    admission = Admission(Places(max_running=4, max_waiting=8))
+    order: list[str] = []
+    anns = [Upload(admission, order, f"ann {number}", user_id=ANN) for number in range(4)]
+    await settle()
+    ann_waits = Upload(admission, order, "ann waits", user_id=ANN)
+    bob = Upload(admission, order, "bob", user_id=BOB)
+    await settle()
+    refused = Upload(admission, order, "ann again", user_id=ANN)
+    with pytest.raises(TooManyUploads):
+        await refused.task
+    await end(anns[0])
+    await settle()
+    assert (bob.is_inside, ann_waits.is_inside) == (True, False)  # she came first, but has three of four
+    await end(*anns[1:], bob, ann_waits)
+    await assert_all_free(admission, 4)
+
+
+async def test_user_alone_may_have_every_slot() -> None:
+    admission = Admission(Places(max_running=4, max_waiting=4))
+    uploads = [Upload(admission, user_id=ANN) for _ in range(6)]
+    await settle()
+    assert [upload.is_inside for upload in uploads] == [True] * 4 + [False] * 2
+    await end(*uploads)
+    await assert_all_free(admission, 4)
+
+
+async def test_users_who_both_have_half_go_on_in_their_order() -> None:
+    admission = Admission(Places(max_running=2, max_waiting=2))
+    ann, bob = Upload(admission, user_id=ANN), Upload(admission, user_id=BOB)
+    await settle()
+    ann_waits = Upload(admission, user_id=ANN)
+    await settle()
+    await end(bob)
+    await settle()
+    assert ann_waits.is_inside
+    await end(ann, ann_waits)
+
+
+async def test_client_that_goes_away_leaves_the_queue() -> None:
+    admission = Admission(Places(max_running=1, max_waiting=1))
+    (running,) = await start(admission)
+    gone = False
+
+    async def wait() -> None:
+        async with admission.slot(BOB, lambda: gone):
+            pytest.fail("the slot was taken")
+
+    waiting = asyncio.create_task(wait())
+    await settle()
+    assert len(admission.waiting) == 1
+    gone = True
+    with pytest.raises(ClientGone):
+        await waiting
+    (next_one,) = await start(admission)  # its place is free
+    await end(running, next_one)
+    await assert_all_free(admission, 1)
+
+
+async def test_slot_that_another_process_gives_back_is_found() -> None:
+    places = Places(max_running=1, max_waiting=1, rows=2)
+    places.row = 1
+    places.take_slot()
+    places.row = 0
+    admission = Admission(places)
+    (waiting,) = await start(admission)
+    assert not waiting.is_inside
+    places.clear(1)
+    await until(lambda: waiting.is_inside)
+    await end(waiting)
+
+
+async def test_queue_says_since_when_it_is_full() -> None:
+    admission = Admission(Places(max_running=1, max_waiting=1))
+    assert admission.full_seconds == 0
+    running, waiting = await start(admission, 2)
+    (refused,) = await start(admission)
+    assert await code_of_refusal(refused.task) == "queue_full"
+    assert admission.full_seconds > 0
+    await end(running, waiting)
+    assert admission.full_seconds == 0

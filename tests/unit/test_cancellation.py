@@ -69,6 +69,51 @@ async def test_a_cancellation_that_was_due_before_comes_too_late() -> None:
     assert await asyncio.create_task(caller()) == "result"
 
 
+@pytest.mark.parametrize(("before", "meanwhile"), [(1, 0), (0, 1), (0, 2)])
+async def test_a_dropped_cancellation_is_taken_back(before: int, meanwhile: int) -> None:
+    """If one is left, a timeout of Python 3.11.2 raises CancelledError instead of TimeoutError."""
+
+    async def caller() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        for _ in range(before):
+            task.cancel()
+        await to_the_end(cancelling_its_caller(task, meanwhile))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.sleep(60)
+        return task.cancelling()
+
+    assert await asyncio.create_task(caller()) == 0
+
+
+async def cancelling_its_caller(caller: "asyncio.Task[int]", times: int) -> None:
+    for _ in range(times):
+        caller.cancel()
+        await settle()
+
+
+async def test_a_cancellation_that_was_delivered_before_stays() -> None:
+    """Cleanup commits while its task is being cancelled; the task must go on being cancelled."""
+
+    async def caller() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await to_the_end(cancelling_its_caller(task, 1))
+            counts.append(task.cancelling())
+
+    counts: list[int] = []
+    task = asyncio.create_task(caller())
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert counts == [1]
+
+
 async def test_a_timeout_comes_too_late() -> None:
     work = Work()
     asyncio.get_running_loop().call_later(0.02, work.go_on.set)

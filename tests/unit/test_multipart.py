@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from service.errors import ServiceError
 from service.web.app_keys import BODY_LIMITS
 from service.web.body import PIECE_BYTES, BodyLimits
-from service.web.upload_body import open_multipart, read_form
+from service.web.multipart import read_fields
+from service.web.upload_body import form_wav
 
 # Of parts' headers that are no good aiohttp warns; that the service is deaf to it is tested at the end.
 pytestmark = [
@@ -67,16 +68,16 @@ def outcome(pieces: Iterable[bytes]) -> Form | str:
     """Return what an upload was read as, or the code of its refusal; a hang or any other error fails the test."""
 
     async def read(request: web.Request) -> Form:
-        upload = await open_multipart(request)
+        upload = await form_wav(request)
         content = b"".join([piece async for piece in upload.pieces])
-        return Form(upload.filename, upload.fields, content)
+        return Form(upload.filename, dict(upload.fields), content)
 
     return asyncio.run(_outcome(read, list(pieces)))
 
 
 def fields_outcome(pieces: Iterable[bytes]) -> dict[str, str] | str:
     """Do the same with a form that has no file."""
-    return asyncio.run(_outcome(read_form, list(pieces)))
+    return asyncio.run(_outcome(read_fields, list(pieces)))
 
 
 async def _outcome(read: Callable[[web.Request], Awaitable[T]], pieces: list[bytes]) -> T | str:

@@ -1,6 +1,7 @@
 """The OpenAPI document is valid, and says of the service what is so: its routes, its refusals, its limits."""
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ import openapi_spec_validator
 import pytest
 
 import service
-from service import errors
+from service import errors, refusals
 from service.app import create_app
 from service.audio import mp3
+from service.database.records import OTHER_WARNING
 from service.database.users import LONGEST_USERNAME
 from service.errors import ServiceError
 from service.names import LONGEST_FILENAME
@@ -33,7 +35,9 @@ ERRORS = {
     if isinstance(error, type) and issubclass(error, ServiceError) and error is not ServiceError
 }
 
-# Each as (title, code), or as a code alone.
+ROWS = {name: row for name, row in vars(refusals).items() if isinstance(row, refusals.Refusal)}
+
+# A title and a code.
 Refusal = tuple[str, str]
 
 
@@ -130,7 +134,7 @@ def test_every_example_fits_its_schema() -> None:
         assert [error.message for error in validator.iter_errors(value)] == [], path
 
 
-def refusals() -> Iterator[tuple[int, dict[str, Any]]]:
+def problems() -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield every problem of every operation with the status that it is documented under."""
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
@@ -139,7 +143,7 @@ def refusals() -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def test_every_problem_is_shown_once_for_each_of_its_codes() -> None:
-    for status, media in refusals():
+    for status, media in problems():
         shown = [resolved(example)["value"] for example in named_examples(media)]
         assert media["schema"]["properties"]["status"] == {"const": status}
         assert sorted(example["code"] for example in shown) == sorted(media["schema"]["properties"]["code"]["enum"])
@@ -152,62 +156,90 @@ def test_every_refusal_is_a_problem() -> None:
                 assert list(resolved(response)["content"]) == [PROBLEM], (path, method, status)
 
 
-def called(node: ast.Call) -> str:
-    return ast.unparse(node.func).rpartition(".")[2]
+def called(node: ast.AST) -> str:
+    """Return the last name of what a call calls; nothing for other code."""
+    return ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
 
 
+def refusals_in(tree: ast.AST) -> Iterator[Refusal]:
+    """Yield the title and the code of every refusal that a module makes: each is a call of a row of the table."""
+    nodes = list(ast.walk(tree))
+    kinds = {
+        node.func.value: node
+        for node in nodes
+        if isinstance(node, ast.Call) and called(node) == "as_kind"
+        if isinstance(node.func, ast.Attribute)
+    }
+    compared = {node.value for node in nodes if isinstance(node, ast.Attribute) and node.attr == "code"}
+    named = {node for node in nodes if isinstance(node, ast.Name) and node.id in ROWS} - compared
+    for node in nodes:
+        if isinstance(node, ast.Call) and called(node) in ROWS:
+            named.discard(node.func)
+            row = ROWS[called(node)]
+            other = ast.unparse(kinds[node].args[0]) if node in kinds else ""
+            # A kind that is not in service.errors is a subclass of the row's own.
+            yield ERRORS.get(other, row.kind).title, row.code
+        else:
+            assert called(node) not in ERRORS, "an error is made by a row of the table alone"
+    assert not named, "a row is called where it is named"
+
+
+@functools.cache
 def raised() -> set[Refusal]:
-    """Return the title and the code of every ServiceError that the package makes."""
-    found = set()
-    for source in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and called(node) in ERRORS:
-                code = node.args[0]
-                if isinstance(code, ast.Constant):
-                    found.add((ERRORS[called(node)].title, str(code.value)))
-                else:
-                    assert (called(node), ast.unparse(code)) == ("MalformedRequest", "error.code"), source
-    return found
+    """Return the title and the code of every refusal that the package makes."""
+    sources = [source for source in PACKAGE.rglob("*.py") if source.name not in {"errors.py", "refusals.py"}]
+    sources.append(PACKAGE / "web" / "errors.py")
+    return {found for source in sources for found in refusals_in(ast.parse(source.read_text(encoding="utf-8")))}
 
 
-def written() -> set[str]:
-    """Return the codes that the routes give without a ServiceError: the second argument of `problem`, and hints."""
-    found = set()
-    for source in (PACKAGE / "web").rglob("*.py"):
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and called(node) == "problem":
-                found.add(node.args[1])
-            elif isinstance(node, ast.Tuple) and source.name == "errors.py":
-                found.add(node.elts[0])
-    return {str(node.value) for node in found if isinstance(node, ast.Constant)}
-
-
-# Nobody is there to read it.
+# The client is gone, and nobody reads it.
 UNSEEN = {"client_gone"}
+# A request that is not HTTP gets to no route: the document says it at its top.
+NOWHERE = {"bad_request"}
 
 
-def test_every_code_that_the_service_gives_is_listed_and_every_listed_one_is_given() -> None:
-    assert set(SCHEMAS["Problem"]["properties"]["code"]["enum"]) == {code for _, code in raised()} - UNSEEN | written()
+def test_every_row_of_the_table_is_used_somewhere() -> None:
+    assert {code for _, code in raised()} == set(refusals.TABLE)
+
+
+def test_every_code_of_the_table_is_listed() -> None:
+    assert set(SCHEMAS["Problem"]["properties"]["code"]["enum"]) == set(refusals.TABLE) - UNSEEN
+
+
+def test_what_builds_the_document_is_not_in_it() -> None:
+    assert [path for path, node in walk(DOCUMENT) if any(name.startswith("x-") for name in node)] == []
+
+
+def test_an_example_says_what_the_service_says() -> None:
+    for _, media in problems():
+        for named in named_examples(media):
+            example = resolved(named)["value"]
+            shown = refusals.TABLE[example["code"]].shown()
+            assert (example["detail"], example.get("offset")) == (shown.detail, shown.offset)
 
 
 def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None:
     shown = {
         (example["title"], example["code"])
-        for _, media in refusals()
+        for _, media in problems()
         for example in (resolved(named)["value"] for named in named_examples(media))
     }
-    # System A's word for a corrupt file: what is refused elsewhere with another title is a malformed request there.
+    # System A calls a file that others refuse with 415 or 422 a malformed request.
     corrupt = {
         (errors.MalformedRequest.title, code)
         for title, code in raised()
         if title in {errors.UnsupportedMedia.title, errors.Unprocessable.title}
     }
-    by_service = {refusal for refusal in shown if refusal[1] not in written()}
-    assert raised() - shown == {(errors.ClientGone.title, code) for code in UNSEEN}
-    assert by_service - raised() <= corrupt
-    # What is no HTTP gets to no route; the document says it at its top.
-    assert written() - {code for _, code in shown} == {"bad_request"}
-    assert "`bad_request`" in DOCUMENT["info"]["description"]
+    assert {code for _, code in raised() - shown} == UNSEEN | NOWHERE
+    assert shown - raised() <= corrupt
+    assert all(f"`{code}`" in DOCUMENT["info"]["description"] for code in NOWHERE)
+
+
+def test_every_warning_is_documented() -> None:
+    nodes = (node for source in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(source.read_text())))
+    calls = (node for node in nodes if isinstance(node, ast.Call))
+    codes = {ast.literal_eval(node.args[0]) for node in calls if called(node) == "RecordWarning"}
+    assert {*codes, OTHER_WARNING} == set(SCHEMAS["RecordWarning"]["properties"]["code"]["enum"])
 
 
 def test_documented_limits_are_those_of_the_service() -> None:

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from psycopg2.extensions import parse_dsn
 
+from service.environment import unknown_variables
 from service.settings import InvalidSettingsError, Settings, read_settings
 
 README = Path(__file__).parents[2] / "README.md"
@@ -98,3 +100,91 @@ def test_storage_url_that_names_no_storage_is_refused(monkeypatch: pytest.Monkey
 def test_secret_is_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAVEPRESS_S3_SECRET_ACCESS_KEY", "hush")
     assert "hush" not in f"{read_settings()} {read_settings()!r}"
+
+
+DATABASE_URLS = [
+    "postgresql://ann@host/db",
+    "postgres://ann:secret@host:5433/db?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+    "postgresql://ann%40tenant:p%40ss%2Fw%23rd@host/db",
+    "postgresql://one:5432,two:5433/db?target_session_attrs=any",
+    "postgresql://[::1]:5432/db",
+    "postgresql://%2Fvar%2Frun%2Fpostgresql/db",
+    "postgresql:///db",
+    "postgresql:///db?host=/tmp&user=ann@tenant",
+    "host='/tmp/a b' dbname=db user=ann",
+]
+
+
+@pytest.mark.parametrize("url", DATABASE_URLS)
+def test_database_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert parse_dsn(url)
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL", url)
+    assert read_settings().database == url
+
+
+@pytest.mark.parametrize("url", DATABASE_URLS)
+def test_database_password_goes_into_the_url_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    password = r"""p@ss/w#rd?&%40 '\:é"""  # noqa: S105 - for anybody to read
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL", url)
+    monkeypatch.setenv("WAVEPRESS_DATABASE_PASSWORD", password)
+    settings = read_settings()
+    assert settings.database is not None
+    assert parse_dsn(settings.database) == parse_dsn(url) | {"password": password}
+    assert password not in f"{settings} {settings!r}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:p@ss/w#rd@host/db",
+        "postgresql://ann:p@ss@host/db",
+        "postgresql://ann:p/ss@host/db",
+        "postgresql://ann:p#ss@host/db",
+        "postgresql://ann:p?ss@host/db",
+        "postgresql://ann:100%@host/db",
+    ],
+)
+def test_special_character_in_a_url_is_to_be_percent_encoded(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL", url)
+    with pytest.raises(InvalidSettingsError, match=r"WAVEPRESS_DATABASE_URL: .*Percent-encode.*DATABASE_PASSWORD") as e:
+        read_settings()
+    assert "ss@host" not in str(e.value)
+    assert "100%" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mysql://ann:secret@host/db", "mysql:// is not PostgreSQL"),
+        ("postgresql+asyncpg://ann:secret@host/db", "postgresql+asyncpg:// is not PostgreSQL"),
+        ("secret", "this is not a URL"),
+    ],
+)
+def test_other_database_is_told_what_is_taken(monkeypatch: pytest.MonkeyPatch, url: str, reason: str) -> None:
+    monkeypatch.setenv("WAVEPRESS_DATABASE_URL", url)
+    with pytest.raises(InvalidSettingsError) as error:
+        read_settings()
+    assert str(error.value) == f"WAVEPRESS_DATABASE_URL: must be postgresql://user:password@host/name; {reason}"
+
+
+def test_database_password_without_a_url_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEPRESS_DATABASE_PASSWORD", "hush")
+    with pytest.raises(InvalidSettingsError, match="WAVEPRESS_DATABASE_PASSWORD: needs WAVEPRESS_DATABASE_URL") as e:
+        read_settings()
+    assert "hush" not in str(e.value)
+
+
+def test_unknown_variable_is_named_with_the_nearest_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROT", "DATABASE_URL_FIL", "XYLOPHONE", "PORT", "PORT_FILE", "S3_REGION"):
+        monkeypatch.setenv(f"WAVEPRESS_{name}", "")
+    assert unknown_variables() == [
+        "WAVEPRESS_DATABASE_URL_FIL is not a setting. Did you mean WAVEPRESS_DATABASE_URL_FILE?",
+        "WAVEPRESS_PROT is not a setting. Did you mean WAVEPRESS_PORT?",
+        "WAVEPRESS_XYLOPHONE is not a setting. The README lists all settings.",
+    ]
+
+
+def test_variables_that_kubernetes_sets_for_a_service_are_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8001_TCP", "PORT_8001_TCP_ADDR"):
+        monkeypatch.setenv(f"WAVEPRESS_{name}", "10.0.0.1")
+    assert unknown_variables() == []

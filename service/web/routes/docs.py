@@ -1,13 +1,14 @@
 """The API's own description: the OpenAPI document, and Swagger UI to read it and try it."""
 
-import asyncio
 import json
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
-from service import __version__
-from service.web.presentation import base_url
+from service.refusals import NO_SUCH_ADDRESS
+from service.web.addresses import base_url
+from service.web.openapi import build_document
+from service.web.sending import send_asset
 
 _FOLDER = Path(__file__).parents[1]
 _ASSETS = {
@@ -42,14 +43,8 @@ _HEADERS = {
 }
 
 
-def _read_document() -> bytes:
-    """Return the document without its servers, which each request names, and without the brace at its end."""
-    document = json.loads((_FOLDER / "openapi.json").read_text(encoding="utf-8"))
-    document["info"]["version"] = __version__
-    return json.dumps(document).encode().removesuffix(b"}")
-
-
-_OPEN_DOCUMENT = _read_document()
+# Without its servers, which each request names, and without the brace at its end.
+_OPEN_DOCUMENT = json.dumps(build_document()).encode().removesuffix(b"}")
 
 
 def openapi_document(url: str) -> bytes:
@@ -67,11 +62,11 @@ async def swagger_ui(_request: web.Request) -> web.Response:
     return web.Response(text=_PAGE, content_type="text/html", headers=_HEADERS)
 
 
-async def swagger_asset(request: web.Request) -> web.Response:
+async def swagger_asset(request: web.Request) -> web.StreamResponse:
     """GET /docs/{asset}: one of the files that the page is made of."""
     content_type = _ASSETS.get(request.match_info["asset"])
     if content_type is None:
-        raise web.HTTPNotFound
+        raise NO_SUCH_ADDRESS()
     headers = _HEADERS | {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "public, max-age=3600"}
     path = _FOLDER / "swagger_ui" / request.match_info["asset"]
-    return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)
+    return await send_asset(request, path, headers)

@@ -12,13 +12,13 @@ import structlog
 from aiohttp import hdrs, web
 
 from service.database.records import find_record
-from service.errors import NotFound, PreconditionFailed
+from service.errors import NotFound
 from service.models import Record
-from service.refusals import RANGE_NOT_SATISFIABLE
-from service.web.app_keys import BODY_LIMITS, DATABASE, STORAGE
+from service.refusals import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RECORD_NOT_FOUND
+from service.web.app_keys import DATABASE, DOWNLOAD, STORAGE
 from service.web.digests import repr_digest
 from service.web.presentation import content_disposition
-from service.web.sending import give_up_on_stalled_reader, local_file_response, send_remote_file
+from service.web.sending import send_local_file, send_remote_file
 
 log = structlog.stdlib.get_logger()
 
@@ -35,14 +35,15 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 def no_such_record() -> NotFound:
     """Return the refusal for a record that is not there, or not the caller's."""
-    return NotFound("record_not_found", "There is no such record.")
+    return RECORD_NOT_FOUND()
 
 
 async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
     """Answer with the record's MP3, as much of it as the request's conditions and range ask for.
 
-    Raises PreconditionFailed, RangeNotSatisfiable, and NotFound where the storage has lost the file.
+    Raises PreconditionFailed, RangeNotSatisfiable, NotFound if the storage has lost the file, and Unavailable.
     """
+    request[DOWNLOAD] = True
     last_modified = record.created_at.replace(microsecond=0)
     headers = {
         hdrs.ETAG: f'"{record.sha256}"',
@@ -57,11 +58,10 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     wanted = _wanted_range(request, record, headers)
     headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
     headers[hdrs.CONTENT_DISPOSITION] = content_disposition(record.filename)
-    give_up_on_stalled_reader(request, request.app[BODY_LIMITS].stall_seconds)
     file = request.app[STORAGE].locate(record.id)
     try:
         if isinstance(file, Path):
-            return await local_file_response(file, wanted, headers)
+            return await send_local_file(request, file, wanted, headers)
         return await send_remote_file(request, file, record.size, wanted, headers)
     except FileNotFoundError as error:
         log.error("file_missing", record=f"{record.id.hex[:8]}...")
@@ -78,10 +78,7 @@ def _is_known(request: web.Request, record: Record, last_modified: datetime) -> 
     else:
         is_wanted = request.if_unmodified_since is None or last_modified <= request.if_unmodified_since
     if not is_wanted:
-        raise PreconditionFailed(
-            "precondition_failed",
-            "The MP3 is another version than the one that If-Match or If-Unmodified-Since asks for.",
-        )
+        raise PRECONDITION_FAILED()
     if request.if_none_match is not None:
         return any(etag.value in {"*", record.sha256} for etag in request.if_none_match)
     return request.if_modified_since is not None and last_modified <= request.if_modified_since

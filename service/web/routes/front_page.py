@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from service.web.presentation import base_url
+from service.web.addresses import base_url
 
 _FRONT_PAGE = """<!doctype html>
 <html lang="en">

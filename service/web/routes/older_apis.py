@@ -3,6 +3,7 @@
 System A: /user and /audiotrack. System B: /api_v1/users/ and /api_v1/records/.
 """
 
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -10,15 +11,29 @@ from aiohttp import web
 
 from service.database.records import find_record
 from service.database.users import find_user, find_user_by_token, insert_user
-from service.errors import Forbidden, MalformedRequest, NotFound, Unprocessable, UnsupportedMedia
+from service.errors import Forbidden, MalformedRequest, Unprocessable, UnsupportedMedia
 from service.models import User
+from service.refusals import (
+    INVALID_FILENAME,
+    MISSING_TOKEN,
+    NO_FILE,
+    NOT_YOUR_RECORD,
+    RECORD_NOT_FOUND,
+    UNSUPPORTED_TYPE,
+    USER_NOT_FOUND,
+    WRONG_USER_ID,
+    WRONG_USER_TOKEN,
+)
+from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, USER_ID
 from service.web.auth import authenticate, bearer_token
-from service.web.presentation import base_url, json_response
-from service.web.routes.downloads import mp3_response, no_such_record
+from service.web.incoming_upload import replay_headers, take_upload
+from service.web.presentation import json_response
+from service.web.routes.downloads import mp3_response
 from service.web.routes.users import read_username
-from service.web.upload_body import UNTOLD_TYPES, WAV_TYPES, UploadBody, open_multipart
-from service.web.upload_request import replay_headers, shed_load, take_upload
+from service.web.upload_body import UNTOLD_TYPES, WAV_TYPES, SentWav, form_wav
+
+_USER_ID_FIELD = "user_id"
 
 
 async def post_user_a(request: web.Request) -> web.Response:
@@ -29,27 +44,13 @@ async def post_user_a(request: web.Request) -> web.Response:
 
 async def post_audiotrack(request: web.Request) -> web.Response:
     """POST /audiotrack: the fields `user_id` and `file` in either order, the token as Bearer."""
-    shed_load(request)
-    if bearer_token(request) is None:
-        raise Forbidden("missing_token", "Send your token in the header: Authorization: Bearer <token>.")
-    user = await authenticate(request)
-
-    async def open_body() -> UploadBody:
-        body = await open_multipart(request)
-        if body.content_type not in WAV_TYPES | UNTOLD_TYPES:
-            raise MalformedRequest("unsupported_type", "The file's declared type is none of a WAV's.")
-        if "user_id" in body.fields:
-            _check_user_id(body, user)
-        return replace(body, check=lambda: _check_user_id(body, user))
-
     try:
-        taken = await take_upload(request, user, open_body)
+        taken = await take_upload(request, authenticate=_authenticate_a, find_wav=_find_wav_a)
     except (UnsupportedMedia, Unprocessable) as error:
-        if error.code == "no_file":
+        if error.code == NO_FILE.code:
             raise
-        # System A's word for a corrupt file.
-        raise MalformedRequest(error.code, error.detail, offset=error.offset) from error
-    url = f"{base_url(request)}/audiotrack?id={taken.record.id}&user={user.id}"
+        raise error.as_kind(MalformedRequest) from error  # system A's status for a corrupt file
+    url = f"{base_url(request)}/audiotrack?id={taken.record.id}&user={taken.record.user_id}"
     return json_response({"audiotrack_url": url}, headers=replay_headers(taken))
 
 
@@ -57,23 +58,14 @@ async def get_audiotrack(request: web.Request) -> web.StreamResponse:
     """GET /audiotrack?id=&user=: the MP3."""
     record = await find_record(request.app[DATABASE], _query_uuid(request, "id"))
     if record is None or request.query.get("user") != str(record.user_id):
-        raise no_such_record()
+        raise RECORD_NOT_FOUND()
     return await mp3_response(request, record)
 
 
 async def post_record_b(request: web.Request) -> web.Response:
     """POST /api_v1/records/?user_id=&user_token=: the file in the field `record`, named .wav."""
-    shed_load(request)
-    user = await _user_of_query(request)
-
-    async def open_body() -> UploadBody:
-        body = await open_multipart(request)
-        if not body.filename.lower().endswith(".wav"):
-            raise Unprocessable("invalid_filename", "The file's name must end in .wav.")
-        return body
-
-    taken = await take_upload(request, user, open_body)
-    url = f"{base_url(request)}/api_v1/records/?record_id={taken.record.id}&user_id={user.id}"
+    taken = await take_upload(request, authenticate=_authenticate_b, find_wav=_find_wav_b)
+    url = f"{base_url(request)}/api_v1/records/?record_id={taken.record.id}&user_id={taken.record.user_id}"
     return json_response({"download_url": url}, status=200 if taken.is_replay else 201, headers=replay_headers(taken))
 
 
@@ -81,27 +73,56 @@ async def get_record_b(request: web.Request) -> web.StreamResponse:
     """GET /api_v1/records/?record_id=&user_id=: the MP3."""
     record = await find_record(request.app[DATABASE], _query_uuid(request, "record_id"))
     if record is None:
-        raise no_such_record()
+        raise RECORD_NOT_FOUND()
     if request.query.get("user_id") != str(record.user_id):
-        raise Forbidden("not_your_record", "This record is another user's.")
+        raise NOT_YOUR_RECORD()
     return await mp3_response(request, record)
 
 
-def _check_user_id(body: UploadBody, user: User) -> None:
-    if body.fields.get("user_id", "").strip() != str(user.id):
-        raise Forbidden("wrong_user_id", "The field user_id must be the id of the token's user.")
+async def _authenticate_a(request: web.Request) -> User:
+    if bearer_token(request) is None:
+        raise MISSING_TOKEN().as_kind(Forbidden)
+    return await authenticate(request)
 
 
-async def _user_of_query(request: web.Request) -> User:
+async def _find_wav_a(request: web.Request, user: User) -> SentWav:
+    wav = await form_wav(request)
+    if wav.declared_type not in WAV_TYPES | UNTOLD_TYPES:
+        raise UNSUPPORTED_TYPE(declared=wav.declared_type).as_kind(MalformedRequest)
+    if _USER_ID_FIELD in wav.fields:
+        _require_user_id(wav.fields, user)
+    return replace(wav, pieces=_of_user(wav, user))
+
+
+async def _of_user(wav: SentWav, user: User) -> AsyncIterator[bytes]:
+    """Yield the pieces. Raises Forbidden after the last one if the field `user_id` is not the user's."""
+    async for piece in wav.pieces:
+        yield piece
+    _require_user_id(wav.fields, user)
+
+
+def _require_user_id(fields: Mapping[str, str], user: User) -> None:
+    if fields.get(_USER_ID_FIELD, "").strip() != str(user.id):
+        raise WRONG_USER_ID()
+
+
+async def _authenticate_b(request: web.Request) -> User:
     user_id = request.query.get("user_id", "")
     known = await find_user(request.app[DATABASE], int(user_id)) if _is_id(user_id) else None
     if known is None:
-        raise NotFound("user_not_found", "There is no such user.")
+        raise USER_NOT_FOUND()
     owner = await find_user_by_token(request.app[DATABASE], request.query.get("user_token", ""))
     if owner is None or owner.id != known.id:
-        raise Forbidden("unknown_token", "This token is not that user's.")
+        raise WRONG_USER_TOKEN()
     request[USER_ID] = owner.id
     return owner
+
+
+async def _find_wav_b(request: web.Request, _user: User) -> SentWav:
+    wav = await form_wav(request)
+    if not wav.filename.lower().endswith(".wav"):
+        raise INVALID_FILENAME(rule="ends in .wav here")
+    return wav
 
 
 def _is_id(text: str) -> bool:
@@ -112,4 +133,4 @@ def _query_uuid(request: web.Request, name: str) -> UUID:
     try:
         return UUID(request.query.get(name, ""))
     except ValueError as error:
-        raise no_such_record() from error
+        raise RECORD_NOT_FOUND() from error

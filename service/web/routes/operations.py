@@ -6,8 +6,8 @@ from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import metrics
-from service.web.app_keys import ADMISSION, HEALTH, OUTCOME
-from service.web.errors import problem
+from service.refusals import NOT_READY, SHUTTING_DOWN
+from service.web.app_keys import ADMISSION, HEALTH
 from service.web.presentation import json_response
 
 
@@ -17,17 +17,17 @@ async def live(_request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /health/ready: 200 where an upload would be taken now, else 503 with the checks that fail."""
-    if not request.app[ADMISSION].is_open:
-        results = {"shutdown": "The service is shutting down."}
+    """GET /health/ready: 200 if an upload would be taken now. Raises Unavailable with the checks that fail."""
+    admission = request.app[ADMISSION]
+    if not admission.is_open:
+        results = {"shutdown": SHUTTING_DOWN().detail}
     else:
         results = await request.app[HEALTH].results()
     failing = {name: result for name, result in results.items() if result != "ok"}
     if not failing:
-        return json_response({"status": "ready", "checks": results})
-    request[OUTCOME] = "not_ready"
-    detail = " ".join(f"{name}: {result}" for name, result in failing.items())
-    return problem(503, "not_ready", "Not ready", detail)
+        queue = {"waiting": len(admission.waiting), "full_seconds": round(admission.full_seconds, 1)}
+        return json_response({"status": "ready", "checks": results, "queue": queue})
+    raise NOT_READY(checks=" ".join(f"{name}: {result}" for name, result in failing.items()))
 
 
 async def expose_metrics(_request: web.Request) -> web.Response:

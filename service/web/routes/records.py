@@ -10,14 +10,16 @@ from multidict import MultiDict
 from yarl import URL
 
 from service.database.records import Position, delete_record, find_record, select_records
-from service.errors import ServiceError, Unprocessable
+from service.errors import ServiceError
 from service.models import Record, User
+from service.refusals import INVALID_AFTER, INVALID_LIMIT, RECORD_NOT_FOUND
+from service.uploads.intake import Taken
+from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, STORAGE
 from service.web.auth import authenticate
-from service.web.presentation import base_url, json_response, record_json, record_url
-from service.web.routes.downloads import no_such_record
-from service.web.upload_body import UploadBody, declared_type, open_multipart, open_raw, require_wav_type
-from service.web.upload_request import Taken, replay_headers, shed_load, take_upload
+from service.web.incoming_upload import replay_headers, take_upload
+from service.web.presentation import json_response, record_json, record_url
+from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
 _PAGE = 100
 _LARGEST_PAGE = 1000
@@ -25,30 +27,14 @@ _LARGEST_PAGE = 1000
 
 async def post_record(request: web.Request) -> web.Response:
     """POST /records: a WAV as multipart/form-data or as the body itself."""
-    shed_load(request)
-    user = await authenticate(request)
-    is_form = request.content_type == "multipart/form-data"
-    if not is_form:
-        require_wav_type(declared_type(request))
-
-    async def open_body() -> UploadBody:
-        body = await open_multipart(request) if is_form else open_raw(request)
-        require_wav_type(body.content_type)
-        return body
-
-    return _created(request, await take_upload(request, user, open_body))
+    return _created(
+        request, await take_upload(request, authenticate=authenticate, check=_require_wav_type, find_wav=_posted_wav)
+    )
 
 
 async def put_record(request: web.Request) -> web.Response:
-    """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it; its first bytes tell its type."""
-    shed_load(request)
-    user = await authenticate(request)
-    body = open_raw(request, request.match_info.get("filename", ""))
-
-    async def open_body() -> UploadBody:
-        return body
-
-    return _created(request, await take_upload(request, user, open_body))
+    """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it. Its first bytes tell its type."""
+    return _created(request, await take_upload(request, authenticate=authenticate, find_wav=_put_wav))
 
 
 async def get_record(request: web.Request) -> web.Response:
@@ -88,10 +74,25 @@ async def delete_files(request: web.Request, record_ids: Iterable[UUID]) -> None
             await request.app[STORAGE].delete(record_id)
 
 
+def _require_wav_type(request: web.Request) -> None:
+    if not is_form(request):
+        require_wav_type(declared_type(request))
+
+
+async def _posted_wav(request: web.Request, _user: User) -> SentWav:
+    wav = await form_wav(request) if is_form(request) else raw_wav(request)
+    require_wav_type(wav.declared_type)
+    return wav
+
+
+async def _put_wav(request: web.Request, _user: User) -> SentWav:
+    return raw_wav(request, request.match_info.get("filename", ""))
+
+
 async def _own_record(request: web.Request, user: User) -> Record:
     record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
     if record is None or record.user_id != user.id:
-        raise no_such_record()
+        raise RECORD_NOT_FOUND()
     return record
 
 
@@ -108,7 +109,7 @@ def _created(request: web.Request, taken: Taken) -> web.Response:
 def _limit(request: web.Request) -> int:
     text = request.query.get("limit", str(_PAGE))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _LARGEST_PAGE):
-        raise Unprocessable("invalid_limit", f"limit is a whole number from 1 to {_LARGEST_PAGE}.")
+        raise INVALID_LIMIT(largest=_LARGEST_PAGE)
     return int(text)
 
 
@@ -122,5 +123,5 @@ def _after(request: web.Request) -> Position | None:
     except ValueError:
         position = None
     if position is None or position.created_at.tzinfo is None:
-        raise Unprocessable("invalid_after", "after is taken from the page before: follow its next link as it is.")
+        raise INVALID_AFTER()
     return position

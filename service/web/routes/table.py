@@ -2,6 +2,7 @@
 
 from aiohttp import hdrs, web
 
+from service.refusals import METHOD_NOT_ALLOWED, NO_SUCH_ADDRESS
 from service.web.body import defer_continue
 from service.web.routes import docs, downloads, front_page, older_apis, operations, records, users
 
@@ -56,5 +57,5 @@ async def _refuse(request: web.Request) -> web.Response:
         if resource is not own:
             allowed |= (await resource.resolve(request))[1]
     if allowed:
-        raise web.HTTPMethodNotAllowed(request.method, sorted(allowed))
-    raise web.HTTPNotFound
+        raise METHOD_NOT_ALLOWED(method=request.method, allowed=", ".join(sorted(allowed)))
+    raise NO_SUCH_ADDRESS()

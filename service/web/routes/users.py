@@ -6,14 +6,14 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from service.database.users import delete_user, insert_user, update_token
-from service.errors import MalformedRequest, TooLarge, Unprocessable
+from service.database.users import LONGEST_USERNAME, delete_user, insert_user, update_token
+from service.refusals import INVALID_USERNAME, MALFORMED_JSON, TOO_LARGE
 from service.web.app_keys import BODY_LIMITS, DATABASE
 from service.web.auth import authenticate
 from service.web.body import Body, check_headers
+from service.web.multipart import read_fields
 from service.web.presentation import json_response
 from service.web.routes.records import delete_files
-from service.web.upload_body import read_form
 
 _LARGEST_BODY = 16 * 1024
 
@@ -61,14 +61,14 @@ async def read_username(request: web.Request) -> str:
     check_headers(request, request.app[BODY_LIMITS])
     username: object
     if request.content_type == "multipart/form-data":
-        username = (await read_form(request)).get("username")
+        username = (await read_fields(request)).get("username")
     else:
         body = await _read_small_body(request)
         is_form = request.content_type == "application/x-www-form-urlencoded"
         # curl -d declares JSON as a form, too.
         username = _form_username(body) if is_form and not body.lstrip().startswith(b"{") else _json_username(body)
     if not isinstance(username, str):
-        raise Unprocessable("invalid_username", 'Send a name as username, such as {"username": "ann"}.')
+        raise INVALID_USERNAME(max_length=LONGEST_USERNAME)
     return username
 
 
@@ -80,7 +80,7 @@ def _json_username(body: bytes) -> object:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest("malformed_json", 'The body is no JSON. Send {"username": "ann"}.') from error
+        raise MALFORMED_JSON() from error
     return document.get("username") if isinstance(document, dict) else None
 
 
@@ -89,5 +89,5 @@ async def _read_small_body(request: web.Request) -> bytes:
     async for piece in Body(request, request.app[BODY_LIMITS]).pieces():
         content += piece
         if len(content) > _LARGEST_BODY:
-            raise TooLarge("too_large", f"This body may have {_LARGEST_BODY} bytes.", offset=_LARGEST_BODY)
+            raise TOO_LARGE(max_bytes=_LARGEST_BODY, offset=_LARGEST_BODY)
     return content

@@ -1,18 +1,31 @@
-"""Who the client is, and how it came, where a proxy that we trust stands between."""
+"""The client's address, and the address that the client called: trusted proxies may stand between."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from service.web.app_keys import TRUSTED_PROXIES
+from service.web.app_keys import NO_ROUTE, PUBLIC_URL, TRUSTED_PROXIES
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return host and port as they stand in a URL."""
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def base_url(request: web.Request) -> str:
+    """Return what clients call this service, without a slash at the end."""
+    public_url = request.app[PUBLIC_URL]
+    if public_url:
+        return public_url
+    return f"{client_scheme(request)}://{request.headers.get(hdrs.HOST) or _own_address(request)}"
 
 
 def client_address(request: web.BaseRequest) -> str | None:
     """Return the client's address: the peer's or, behind trusted proxies, the last one that is none of theirs."""
     address = request.remote
-    if getattr(request, "_match_info", None) is None or not isinstance(request, web.Request):
-        return address  # what is no HTTP has got to no application
+    if NO_ROUTE in request or not isinstance(request, web.Request):
+        return address  # a request that is not HTTP has not reached an application
     proxies = request.app[TRUSTED_PROXIES]
     told = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
     while address is not None and told and _is_among(address, proxies):
@@ -26,6 +39,12 @@ def client_scheme(request: web.Request) -> str:
     if told in {"http", "https"} and _is_among(request.remote or "", request.app[TRUSTED_PROXIES]):
         return told
     return request.scheme
+
+
+def _own_address(request: web.Request) -> str:
+    """Stand in for the Host header that HTTP/1.0 need not have."""
+    assert request.transport is not None  # noqa: S101 - a request that is being answered
+    return host_and_port(*request.transport.get_extra_info("sockname")[:2])
 
 
 def _is_among(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

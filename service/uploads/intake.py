@@ -1,0 +1,118 @@
+"""Takes an upload: every decision about it, in order, from the queue to the record."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from service.models import Record, RecordWarning, User
+from service.storage import Storage
+from service.uploads.admission import Admission
+from service.uploads.idempotency import IdempotentUpload, claim, find_replay
+from service.uploads.ingest import Ingest, Upload
+from service.uploads.leases import Leases
+from service.uploads.pace import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTerms:
+    """What a client asks for with an upload, known before its body and found acceptable.
+
+    `bit_rate` (bit/s) and `key` are None if the client sent none. `warnings` are about what it sent and meant nothing.
+    """
+
+    bit_rate: int | None
+    key: IdempotentUpload | None
+    warnings: tuple[RecordWarning, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBody:
+    """The WAV of an upload: the name that it came under, and its bytes as they arrive.
+
+    What can only be checked at the end, such as a digest, `pieces` raises after its last piece.
+    """
+
+    filename: str
+    pieces: AsyncIterator[bytes]
+
+
+class IncomingUpload(Protocol):
+    """An upload that a client offers. `Intake` takes the steps, in this order; each may raise any ServiceError."""
+
+    @property
+    def may_be_retry(self) -> bool:
+        """Whether an earlier upload may have the answer already: then the queue's length does not matter."""
+
+    async def identify(self) -> User:
+        """Find out who sends it, without a byte of the body."""
+
+    def terms(self) -> UploadTerms:
+        """Check all that can be checked without a byte of the body, and return what the client asks for."""
+
+    async def open(self, user: User) -> UploadBody:
+        """Read the body up to the first byte of the WAV."""
+
+    def is_abandoned(self) -> bool:
+        """Return whether the client has gone away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of an upload: its record, and whether an earlier upload with the same key had made it."""
+
+    record: Record
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Decides about uploads, and alone knows the order.
+
+    The cheapest refusals come first: a full queue costs no statement, and a wrong token costs no byte of the body.
+    """
+
+    admission: Admission
+    leases: Leases
+    storage: Storage
+    ingest: Ingest
+    stall_seconds: float
+    max_upload_seconds: float
+
+    async def __call__(self, incoming: IncomingUpload) -> Taken:
+        """Take one upload to its record. Raises any ServiceError; nothing is left of the upload then."""
+        if not incoming.may_be_retry:
+            self.admission.arrive()
+        user = await incoming.identify()
+        terms = incoming.terms()
+        upload_id, began_at = uuid4(), time.monotonic()
+        async with self.leases.given_back_after(upload_id):
+            if terms.key is not None:
+                replay = await self._find_replay(user, upload_id, terms.key)
+                if replay is not None:
+                    return Taken(replay, is_replay=True)
+            await self.storage.require_room()
+            async with self.admission.slot(user.id, incoming.is_abandoned):
+                await self.leases.take(user, upload_id)
+                body = await incoming.open(user)
+                upload = Upload(
+                    id=upload_id,
+                    user_id=user.id,
+                    filename=body.filename,
+                    bit_rate=terms.bit_rate,
+                    idempotency_key=terms.key.key if terms.key is not None else None,
+                    is_abandoned=incoming.is_abandoned,
+                    warnings=terms.warnings,
+                    pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
+                )
+                record = await self.ingest(upload, body.pieces)
+        return Taken(record, is_replay=False)
+
+    async def _find_replay(self, user: User, upload_id: UUID, key: IdempotentUpload) -> Record | None:
+        """Return the record that the key has made. If there is none, take a place in the queue, then the key."""
+        replay = await find_replay(self.leases.database, user, key)
+        if replay is not None:
+            return replay
+        self.admission.arrive()  # a full queue refuses before anything is written
+        return await claim(self.leases, user, upload_id, key)

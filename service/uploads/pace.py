@@ -1,0 +1,47 @@
+"""How fast an upload must arrive, and how long it may take in all."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from service.refusals import SLOW_BODY, UPLOAD_TOO_SLOW
+
+# A live recording arrives at its playing rate, but not evenly.
+_SHARE_OF_PLAYING_RATE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The bounds of one upload in time.
+
+    It ends `max_seconds` after `began_at` (on `clock`). While `is_crowded` says that others wait for its
+    place, it must arrive at nearly the rate at which the WAV plays, measured over `window_seconds`: a live recording
+    does.
+    """
+
+    is_crowded: Callable[[], bool]
+    window_seconds: float
+    max_seconds: float
+    began_at: float
+    clock: Callable[[], float] = time.monotonic
+
+    async def watch(self, pieces: AsyncIterator[bytes], playing_rate: float) -> AsyncIterator[bytes]:
+        """Yield the pieces of a WAV that plays at `playing_rate` bytes a second. Raises ClientStalled.
+
+        Only the time that we wait for the client counts against it, not the time that our encoder takes.
+        """
+        least_rate = playing_rate * _SHARE_OF_PLAYING_RATE
+        waited_seconds, received = 0.0, 0
+        asked_at = self.clock()
+        async for piece in pieces:
+            now = self.clock()
+            if now > self.began_at + self.max_seconds:
+                raise UPLOAD_TOO_SLOW(max_seconds=self.max_seconds)
+            waited_seconds += now - asked_at
+            received += len(piece)
+            if waited_seconds >= self.window_seconds:
+                if received < least_rate * waited_seconds and self.is_crowded():
+                    raise SLOW_BODY(min_bytes_per_second=round(least_rate))
+                waited_seconds, received = 0.0, 0
+            yield piece
+            asked_at = self.clock()

@@ -1,0 +1,60 @@
+"""How many uploads run and wait, counted over all worker processes in memory that they share."""
+
+import mmap
+
+_FIELDS = 2
+_RUNNING, _WAITING = range(_FIELDS)
+
+
+class Places:
+    """A row of counts for each process: its uploads that run, and those that wait.
+
+    Make it before the processes are forked, so that all of them see the same memory. Each process then writes its
+    own `row` and reads them all. `max_running` and `max_waiting` are the limits of all processes together.
+    """
+
+    def __init__(self, *, max_running: int, max_waiting: int, rows: int = 1) -> None:
+        self.max_running = max_running
+        self.max_waiting = max_waiting
+        self.row = 0
+        self.rows = rows
+        # Aligned eight-byte numbers: the processor reads and writes each of them whole.
+        self._counts = memoryview(mmap.mmap(-1, rows * _FIELDS * 8)).cast("q")
+
+    @property
+    def are_full(self) -> bool:
+        """Whether nobody may join the queue."""
+        return self._sum(_RUNNING) + self._sum(_WAITING) >= self.max_running + self.max_waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many uploads wait."""
+        return self._sum(_WAITING)
+
+    def take_slot(self) -> bool:
+        """Take an encoder slot for this process, and return whether one was free."""
+        self._change(_RUNNING, 1)
+        # Counted after it is taken: two processes may both go away empty, but never both with the last one.
+        if self._sum(_RUNNING) <= self.max_running:
+            return True
+        self._change(_RUNNING, -1)
+        return False
+
+    def give_back_slot(self) -> None:
+        """Give back an encoder slot of this process."""
+        self._change(_RUNNING, -1)
+
+    def set_waiting(self, count: int) -> None:
+        """Say how many uploads wait in this process."""
+        self._counts[self.row * _FIELDS + _WAITING] = count
+
+    def clear(self, row: int) -> None:
+        """Forget what a process had that has ended."""
+        for field in range(_FIELDS):
+            self._counts[row * _FIELDS + field] = 0
+
+    def _change(self, field: int, difference: int) -> None:
+        self._counts[self.row * _FIELDS + field] += difference
+
+    def _sum(self, field: int) -> int:
+        return sum(self._counts[field::_FIELDS])

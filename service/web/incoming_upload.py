@@ -1,0 +1,133 @@
+"""An upload as HTTP brings it: who sends it, what its headers ask for, and where its WAV is."""
+
+import difflib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+
+from service.models import RecordWarning, User
+from service.refusals import INVALID_BIT_RATE, INVALID_IDEMPOTENCY_KEY
+from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
+from service.uploads.intake import Taken, UploadBody, UploadTerms
+from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
+from service.web.body import check_headers
+from service.web.client_presence import is_lost
+from service.web.digests import parse_digest, verified
+from service.web.upload_body import SentWav, is_form
+
+_KEY_HEADER = "Idempotency-Key"
+_PARAMETERS = {"bit_rate"}
+_PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
+# Of an unknown parameter's name, a warning repeats this much.
+_LONGEST_NAME = 32
+_MOST_WARNINGS = 8
+
+
+async def take_upload(
+    request: web.Request,
+    *,
+    authenticate: Callable[[web.Request], Awaitable[User]],
+    find_wav: Callable[[web.Request, User], Awaitable[SentWav]],
+    check: Callable[[web.Request], None] = lambda _request: None,
+) -> Taken:
+    """Take the upload in a request to its record. Raises any ServiceError.
+
+    The APIs differ in how they find the user, in what they `check` in the headers, and in where they find the WAV.
+    """
+    request[TRANSPORT] = _transport(request)
+    taken = await request.app[INTAKE](_HttpUpload(request, authenticate, check, find_wav))
+    request[RECORD] = taken.record
+    if taken.is_replay:
+        request[OUTCOME] = "replayed"
+    return taken
+
+
+def replay_headers(taken: Taken) -> dict[str, str]:
+    """Return the headers that tell a replay from a new record."""
+    return {"Idempotency-Replayed": "true"} if taken.is_replay else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _HttpUpload:
+    """Fulfils `service.uploads.intake.IncomingUpload`."""
+
+    request: web.Request
+    authenticate: Callable[[web.Request], Awaitable[User]]
+    check: Callable[[web.Request], None]
+    find_wav: Callable[[web.Request, User], Awaitable[SentWav]]
+
+    @property
+    def may_be_retry(self) -> bool:
+        return _KEY_HEADER in self.request.headers
+
+    async def identify(self) -> User:
+        return await self.authenticate(self.request)
+
+    def terms(self) -> UploadTerms:
+        self.check(self.request)
+        check_headers(self.request, self.request.app[BODY_LIMITS])
+        self._digest()  # a malformed one is refused now
+        return UploadTerms(
+            bit_rate=requested_bit_rate(self.request),
+            key=idempotent_upload(self.request),
+            warnings=tuple(_unknown_parameters(self.request)),
+        )
+
+    async def open(self, user: User) -> UploadBody:
+        wav = await self.find_wav(self.request, user)
+        digest = self._digest()
+        # A form may bring its digest after the file.
+        is_verified = digest is not None or is_form(self.request)
+        pieces = verified(wav.pieces, digest, wav.fields) if is_verified else wav.pieces
+        return UploadBody(wav.filename, pieces)
+
+    def is_abandoned(self) -> bool:
+        return is_lost(self.request)
+
+    def _digest(self) -> bytes | None:
+        return parse_digest(self.request.headers.get("Content-Digest"))
+
+
+def requested_bit_rate(request: web.Request) -> int | None:
+    """Return `?bit_rate=` in bit/s. The WAV's sample rate decides whether it is legal. Raises Unprocessable."""
+    text = request.query.get("bit_rate")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= len("320000")):
+        raise INVALID_BIT_RATE(legal="a whole number, such as 128000")
+    return int(text)
+
+
+def _unknown_parameters(request: web.Request) -> Iterator[RecordWarning]:
+    for name in sorted(set(request.query) - _PARAMETERS - _PARAMETERS_OF_OLDER_APIS)[:_MOST_WARNINGS]:
+        shown = "".join(character for character in name[:_LONGEST_NAME] if character.isprintable())
+        nearest = difflib.get_close_matches(name, _PARAMETERS, n=1)
+        advice = f"Did you mean {nearest[0]}?" if nearest else f"Known are {', '.join(sorted(_PARAMETERS))}."
+        yield RecordWarning("unknown_parameter", f"{shown} is not a known parameter. {advice}")
+
+
+def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
+    """Return the request's Idempotency-Key, if it has one, with what must be the same in a retry.
+
+    Raises Unprocessable for a key that is empty, too long or not printable ASCII.
+    """
+    key = request.headers.get(_KEY_HEADER)
+    if key is None:
+        return None
+    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise INVALID_IDEMPOTENCY_KEY(max_length=LONGEST_KEY)
+    sent = (
+        request.match_info.get("filename", ""),
+        request.query.get("bit_rate", ""),
+        request.headers.get(hdrs.CONTENT_LENGTH, ""),
+        request.headers.get("Content-Digest", ""),
+    )
+    return IdempotentUpload(key, hashlib.sha256(repr(sent).encode()).digest())
+
+
+def _transport(request: web.Request) -> str:
+    if is_form(request):
+        return "multipart"
+    return "raw" if request.content_length is not None else "chunked"

@@ -1,0 +1,66 @@
+"""A look at a pool's connections from outside, and faults for them."""
+
+import os
+import random
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from tests.support.waiting import wait_until
+
+
+def query(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    """Ask the server by another connection, and let nothing else of this process run meanwhile."""
+    with closing(psycopg2.connect(make_dsn(url, application_name="test"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+
+
+def connections(url: str) -> set[int]:
+    """Return the process of each of the pool's connections."""
+    name = parse_dsn(url)["application_name"]
+    return {pid for (pid,) in query(url, "SELECT pid FROM pg_stat_activity WHERE application_name = %s", (name,))}
+
+
+def break_connections(url: str, count: int) -> None:
+    """Have the server end so many of the pool's connections, while nothing else of this process runs."""
+    end_connections(url, set(random.Random(count).sample(sorted(connections(url)), count)))
+
+
+def end_connections(url: str, processes: set[int]) -> None:
+    """Have the server end those processes, while nothing else of this process runs."""
+    query(url, "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (list(processes),))
+    wait_until(lambda: not connections(url) & processes)
+
+
+@contextmanager
+def seconds_within(least: float, most: float) -> Iterator[None]:
+    begin = time.monotonic()
+    yield
+    assert least <= time.monotonic() - begin <= most
+
+
+@contextmanager
+def many_descriptors(count: int = 1100) -> Iterator[None]:
+    """Let the next descriptor be past 1023, as in a service with many clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * count:
+        pytest.skip(f"only {hard} descriptors are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count), hard))
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        held += [os.dup(held[0]) for _ in range(count)]
+        assert held[-1] > 1023
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
