@@ -45,7 +45,7 @@ faults: $(INSTALLED) ## Run the long forms of the fault tests
 fuzz: $(INSTALLED) ## Send 10,000 mutated WAVs
 	$(BIN)/python -m pytest --timeout 3600 -m long tests/faults/test_fuzz.py
 
-container-test: $(INSTALLED) ## Build the image, bring both compose files up, and test them
+container-test: $(INSTALLED) ## Build the image, bring each stack up beside yours, and test them
 	$(BIN)/python -m pytest -m container tests/containers
 
 bench: $(INSTALLED) ## Measure against bare ffmpeg run beside it

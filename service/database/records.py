@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from service.database.pool import Database, Row, read_query
 from service.models import Record, RecordWarning, User, UserLimits
@@ -14,6 +14,7 @@ _SELECT_BY_ID = read_query("select_record_by_id")
 _SELECT_BY_USER = read_query("select_records_by_user")
 _DELETE = read_query("delete_record")
 _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
+_SELECT_SAMPLE = read_query("select_record_sample")
 
 
 # A key answers with its record for this long after the upload.
@@ -88,6 +89,11 @@ async def find_record(database: Database, record_id: UUID) -> Record | None:
 async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:
     """Return those of the ids that have a record. Raises Unavailable."""
     return {row["id"] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
+
+
+async def select_sample_of_ids(database: Database, limit: int) -> list[UUID]:
+    """Return the ids of up to `limit` records, taken at random."""
+    return [row["id"] for row in await database.fetch_all(_SELECT_SAMPLE, {"start": uuid4(), "limit": limit})]
 
 
 def _record(row: Row) -> Record:

@@ -373,7 +373,7 @@ def test_doctor_runs_every_check(tmp_path: Path, database_url: str) -> None:
     result = run(tmp_path / "data", "doctor", DATABASE_URL=database_url)
     assert (result.returncode, result.stdout) == (
         0,
-        "settings: ok\ndatabase: ok\nstorage: ok\nencoder: ok\npublic URL: ok\n",
+        "settings: ok\ndatabase: ok\nstorage: ok\nrecordings: ok\nencoder: ok\npublic URL: ok\n",
     )
 
 
