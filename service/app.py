@@ -30,23 +30,34 @@ from service.uploads.places import Places
 from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
+from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
 # Threads wait for disks: to sync drafts, to open downloads.
 _THREADS = 32
 
 
-def create_app(settings: Settings, database_url: str, places: Places | None = None) -> web.Application:
+def create_app(
+    settings: Settings,
+    database_url: str,
+    places: Places | None = None,
+    *,
+    query_seconds: float = 5.0,
+    lease_seconds: float = 60.0,
+) -> web.Application:
     """Build the application. The database at `database_url` is migrated already.
 
-    `places` are those that this process shares with others; without them it has all of them to itself.
+    `places` are those that this process shares with others; without them it has all of them to itself. A statement
+    has `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.STORAGE] = storage = make_storage(settings)
+    app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
     app[app_keys.ADMISSION] = Admission(places or make_places(settings))
     app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
@@ -61,10 +72,10 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
             await asyncio.to_thread(storage.prepare)
             with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again
                 await storage.require_room()
-            async with open_database(database_url, _DATABASE_CONNECTIONS) as database:
+            async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
-                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings))
+                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
                 ingest = _make_ingest(settings, encoder, storage, database)
                 app[app_keys.INTAKE] = Intake(
                     app[app_keys.ADMISSION],
@@ -85,7 +96,7 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)
-    app.on_response_prepare.append(_hide_server)
+    app.on_response_prepare.extend([_hide_server, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 

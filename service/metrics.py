@@ -29,10 +29,16 @@ LAST_BYTE_TO_RECORD = Histogram(
     "From an upload's last byte to its record",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-DOWNLOADS = Counter("wavepress_downloads", "Downloads answered", ["status"])
-SLOTS_USED = Gauge("wavepress_upload_slots_used", "Uploads that encode", multiprocess_mode="livesum")
-SLOTS_LIMIT = Gauge("wavepress_upload_slots_limit", "Uploads that may encode at a time", multiprocess_mode="max")
-SLOTS_WAITING = Gauge("wavepress_upload_slots_waiting", "Uploads that wait for a slot", multiprocess_mode="livesum")
+DOWNLOADS = Counter(
+    "wavepress_downloads",
+    "Requests for a record's MP3 by the answer's status; 499: the client broke it off",
+    ["status"],
+)
+SLOTS_USED = Gauge("wavepress_encoder_slots_used", "Uploads that encode", multiprocess_mode="livesum")
+SLOTS_LIMIT = Gauge("wavepress_encoder_slots_limit", "Uploads that may encode at a time", multiprocess_mode="max")
+SLOTS_WAITING = Gauge(
+    "wavepress_encoder_slots_waiting", "Uploads that wait for an encoder slot", multiprocess_mode="livesum"
+)
 QUEUE_FULL_SINCE = Gauge(
     "wavepress_queue_full_since_timestamp_seconds",
     "Unix time since when uploads have been refused because the queue is full; 0 while it is not",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import resource
 import signal
@@ -20,8 +21,8 @@ from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
-from service.web.malformed_http import Runner
 from service.web.request_log import RequestLog
+from service.web.runner import Connection, Runner
 
 log = structlog.stdlib.get_logger()
 
@@ -95,15 +96,16 @@ def _translated_errors(host: str, port: int, name: str) -> Iterator[None]:
 
 def make_runner(app: web.Application) -> web.AppRunner:
     """Return a runner with the limits that the application relies on."""
-    return Runner(
-        app,
+    make_connection = functools.partial(
+        Connection,
+        reader_stall_seconds=app[app_keys.DOWNLOAD_STALL_SECONDS],
         access_log_class=RequestLog,
         auto_decompress=False,  # an encoded body is refused, not inflated
         keepalive_timeout=_KEEPALIVE_SECONDS,
         lingering_time=_LINGERING_SECONDS,
         read_bufsize=PIECE_BYTES,
-        shutdown_timeout=_CLEANUP_SECONDS,
     )
+    return Runner(app, make_connection, shutdown_timeout=_CLEANUP_SECONDS)
 
 
 def allow_many_descriptors() -> None:

@@ -135,6 +135,9 @@ class Settings(BaseSettings):
         gt=0,
         description="How long an upload may take in all: by default a day of sound and an hour",
     )
+    download_stall_seconds: float = Field(
+        default=300, gt=0, description="How long a client may take nothing of an answer; players pause"
+    )
     shutdown_seconds: float = Field(default=20, ge=0, description="How long uploads may go on after SIGTERM")
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of its own for `/metrics`; unset: on PORT with the rest"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from service.database.pool import Database, Row, read_query
-from service.models import Record, User, UserLimits
+from service.models import Record, RecordWarning, User, UserLimits
 
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
@@ -18,6 +18,8 @@ _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
 
 # For this long after its upload a key answers with the record.
 IDEMPOTENCY_KEY_SECONDS = 24 * 3600
+# The code of a warning that a replica of the version before has kept, which knows no codes.
+OTHER_WARNING = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ async def insert_record(
     Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
     parameters = asdict(record) | {
-        "warnings": list(record.warnings),
+        "warnings": [warning.detail for warning in record.warnings],
+        "warning_codes": [warning.code for warning in record.warnings],
         "idempotency_key": idempotency_key,
         "key_seconds": IDEMPOTENCY_KEY_SECONDS,
         "max_records": limits.max_records,
@@ -88,4 +91,6 @@ async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUI
 
 
 def _record(row: Row) -> Record:
-    return Record(**{**row, "warnings": tuple(row["warnings"])})
+    values, details = dict(row), row["warnings"]
+    codes = values.pop("warning_codes") or [OTHER_WARNING] * len(details)
+    return Record(**values | {"warnings": tuple(map(RecordWarning, codes, details))})

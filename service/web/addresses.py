@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiohttp import hdrs, web
 
-from service.web.app_keys import PUBLIC_URL, TRUSTED_PROXIES
+from service.web.app_keys import NO_ROUTE, PUBLIC_URL, TRUSTED_PROXIES
 
 
 def host_and_port(host: str, port: int) -> str:
@@ -24,8 +24,8 @@ def base_url(request: web.Request) -> str:
 def client_address(request: web.BaseRequest) -> str | None:
     """Return the client's address: the peer's or, behind trusted proxies, the last one that is none of theirs."""
     address = request.remote
-    if getattr(request, "_match_info", None) is None or not isinstance(request, web.Request):
-        return address  # what is no HTTP has got to no application
+    if NO_ROUTE in request or not isinstance(request, web.Request):
+        return address  # a request that is not HTTP has not reached an application
     proxies = request.app[TRUSTED_PROXIES]
     told = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
     while address is not None and told and _is_among(address, proxies):

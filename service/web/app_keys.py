@@ -16,6 +16,7 @@ from service.web.body import BodyLimits
 
 ADMISSION = web.AppKey("admission", Admission)
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
+DOWNLOAD_STALL_SECONDS = web.AppKey("download_stall_seconds", float)
 DATABASE = web.AppKey("database", Database)
 HEALTH = web.AppKey("health", Health)
 INTAKE = web.AppKey("intake", Intake)
@@ -24,7 +25,9 @@ PUBLIC_URL = web.AppKey("public_url", str)
 TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
 STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 
-# What a request's log line tells, set on the way.
+# What a request's log line and metrics tell, set on the way.
+DOWNLOAD = web.RequestKey("download", bool)
+NO_ROUTE = web.RequestKey("no_route", bool)
 OUTCOME = web.RequestKey("outcome", str)
 RECORD = web.RequestKey("record", Record)
 REQUEST_ID = web.RequestKey("request_id", str)

@@ -11,7 +11,7 @@ from service.refusals import CLIENT_GONE, INTERNAL_ERROR, NO_SUCH_ADDRESS
 from service.web.app_keys import ADMISSION, OUTCOME
 from service.web.body import check_expectation
 from service.web.presentation import json_response
-from service.web.request_log import REQUEST_ID_HEADER, request_id
+from service.web.request_log import request_id
 
 log = structlog.stdlib.get_logger()
 
@@ -28,7 +28,7 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
 
 @web.middleware
 async def translate_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error with problem+json, and every request with its id."""
+    """Answer every error with problem+json."""
     with structlog.contextvars.bound_contextvars(request_id=request_id(request)):
         try:
             check_expectation(request)
@@ -40,7 +40,6 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
         # The rest of the body must not be read as the next request, and no client should come back to a service
         # that is stopping.
         response.force_close()
-    response.headers[REQUEST_ID_HEADER] = request_id(request)
     return response
 
 

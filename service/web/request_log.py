@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from service import metrics
 from service.web.addresses import client_address
-from service.web.app_keys import OUTCOME, RECORD, REQUEST_ID, TRANSPORT, USER_ID
+from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, TRANSPORT, USER_ID
 
 log = structlog.stdlib.get_logger()
 
@@ -59,10 +59,16 @@ class RequestLog(AbstractAccessLogger):
         )
 
 
+async def send_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal on_response_prepare: every answer has the request's id."""
+    response.headers[REQUEST_ID_HEADER] = request_id(request)
+
+
 def _route(request: web.BaseRequest) -> str:
-    """Return the pattern of the request's route; what is no HTTP has none."""
-    match = getattr(request, "_match_info", None)  # the public property asserts that there is one
-    resource = match.route.resource if match is not None else None
+    """Return the pattern of the request's route; a request that is not HTTP has none."""
+    if NO_ROUTE in request or not isinstance(request, web.Request):
+        return "none"
+    resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "none"
 
 
@@ -87,7 +93,7 @@ def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str)
     metrics.SENT_BYTES.inc(_body_size(request, response))
     if TRANSPORT in request:
         metrics.UPLOADS.labels(request.get(OUTCOME, "created"), request[TRANSPORT]).inc()
-    if isinstance(response, web.FileResponse):
+    if DOWNLOAD in request:
         metrics.DOWNLOADS.labels(response.status).inc()
 
 

@@ -2,35 +2,37 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path
+from typing import cast
 
-from aiohttp import ETag, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
-from multidict import CIMultiDict
 
 from service.errors import Unavailable
 from service.storage import RemoteFile
+from service.storage.draft_files import unavailable
+from service.storage.reading import open_kept_file
 
-_CHUNK_BYTES = 256 * 1024
-
-
-def give_up_on_stalled_reader(request: web.Request, seconds: float) -> None:
-    """Have the kernel end the connection of a client that takes nothing for so long; sendfile waits for ever."""
-    connection = request.get_extra_info("socket")
-    if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+_CHUNK_BYTES = 64 * 1024
 
 
-async def local_file_response(path: Path, wanted: range | None, headers: Mapping[str, str]) -> web.FileResponse:
-    """Answer with a file, or with the wanted bytes of it. Raises FileNotFoundError."""
-    if not await asyncio.to_thread(path.is_file):
-        raise FileNotFoundError(path)
-    return _LocalFileResponse(path, wanted, headers)
+async def send_asset(request: web.Request, path: Path, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Send a file on this machine as FileResponse does it. Raises FileNotFoundError and Unavailable."""
+    return await _send(request, path, lambda file: _OpenFile(file, headers))
+
+
+async def send_local_file(
+    request: web.Request, path: Path, wanted: range | None, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Send a file on this machine, or the wanted bytes of it. Raises FileNotFoundError and Unavailable.
+
+    The request's conditions and its range are the caller's to judge, and `headers` has the validators.
+    """
+    return await _send(request, path, lambda file: _JudgedFile(file, wanted, headers))
 
 
 async def send_remote_file(
@@ -56,50 +58,102 @@ async def send_remote_file(
             async for piece in pieces:
                 await response.write(piece)
         except (Unavailable, FileNotFoundError) as error:
-            if request.transport is not None:
-                request.transport.abort()  # a length is promised: the client has to see that this is not all
-            raise ConnectionResetError("the store broke off") from error
+            raise _broken_off(request, "the store broke off") from error
     return response
 
 
-class _LocalFileResponse(web.FileResponse):
-    """A FileResponse that keeps the validators it is given, and sends the range that it is given.
+async def own_file_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Signal on_response_prepare: let a file have its own headers again, which FileResponse has just replaced."""
+    if isinstance(response, _OpenFile):
+        response.take_over()
 
-    FileResponse makes its own validators of mtime and size, which differ from copy to copy of a file.
+
+async def _send(
+    request: web.Request, path: Path, make_response: Callable[[FileIO], web.FileResponse]
+) -> web.StreamResponse:
+    with await asyncio.to_thread(open_kept_file, path) as file:
+        response = make_response(file)
+        try:
+            await response.prepare(request)
+        except ConnectionError:
+            raise
+        except TimeoutError as error:  # the kernel's
+            raise _broken_off(request, "the reader took nothing for too long") from error
+        except OSError as error:
+            unavailable(f"a kept file cannot be read: {error.strerror}")
+            raise _broken_off(request, "the disk broke off") from error
+        except RuntimeError as error:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            raise _broken_off(request, "the reader has gone") from error
+    return response
+
+
+def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:
+    """End the connection, because a length is promised: the client has to see that this is not all."""
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionResetError(reason)
+
+
+class _OpenFile(web.FileResponse):
+    """A FileResponse for a file that is open already.
+
+    FileResponse opens it again, by its place in /proc. If that fails, FileResponse would answer 404 or 403 with
+    the headers that belong to the file, and caches would keep that. Here it raises Unavailable.
     """
 
-    def __init__(self, path: Path, wanted: range | None, headers: Mapping[str, str]) -> None:
-        super().__init__(path, chunk_size=_CHUNK_BYTES, headers=headers)
-        self._wanted = wanted
+    _answers = frozenset({200, 206, 304, 412, 416})
 
-    @property
-    def etag(self) -> ETag | None:
-        return super().etag
+    def __init__(self, file: FileIO, headers: Mapping[str, str]) -> None:
+        super().__init__(f"/proc/self/fd/{file.fileno()}", chunk_size=_CHUNK_BYTES, headers=headers)
+        self._file = file
 
-    @etag.setter
-    def etag(self, value: object) -> None:
-        pass
-
-    @property
-    def last_modified(self) -> datetime | None:
-        return super().last_modified
-
-    @last_modified.setter
-    def last_modified(self, value: object) -> None:
-        pass
+    def set_status(self, status: int, reason: str | None = None) -> None:
+        if status not in self._answers:
+            raise unavailable(f"an open file cannot be opened again: FileResponse says {status}")
+        super().set_status(status, reason)
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        try:
-            return await super().prepare(request.clone(headers=self._remaining_headers(request)))
-        except TimeoutError as error:  # the kernel's: the reader took nothing for too long
-            raise ConnectionResetError("the reader stalled") from error
+        # aiohttp prepares whatever a handler returns, and FileResponse fails if it is prepared twice.
+        return None if self.prepared else await super().prepare(request)
 
-    def _remaining_headers(self, request: BaseRequest) -> CIMultiDict[str]:
-        """Return the request's headers with what is settled already left out."""
-        settled = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE)
-        headers = CIMultiDict(request.headers)
-        for name in (*settled, hdrs.IF_RANGE, hdrs.RANGE, hdrs.ACCEPT_ENCODING):
-            headers.popall(name, None)
-        if self._wanted is not None:
-            headers[hdrs.RANGE] = f"bytes={self._wanted.start}-{self._wanted.stop - 1}"
-        return headers
+    def take_over(self) -> None:
+        """Note that FileResponse has opened the file for itself and that the headers are about to be sent."""
+        self._file.close()
+
+
+class _JudgedFile(_OpenFile):
+    """The part of an open file that a request is to have, whatever FileResponse would make of its conditions."""
+
+    _answers = frozenset({200, 206})
+
+    def __init__(self, file: FileIO, wanted: range | None, headers: Mapping[str, str]) -> None:
+        super().__init__(file, headers)
+        self._wanted = wanted
+        self._own_headers = headers
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        return await super().prepare(cast("BaseRequest", _JudgedRequest(request, self._wanted)))
+
+    def take_over(self) -> None:
+        # FileResponse's ETag and Last-Modified are made of the file's mtime, which differs from copy to copy.
+        super().take_over()
+        self.headers.update(self._own_headers)
+
+
+class _JudgedRequest:
+    """A request as FileResponse is to see it: without conditions, and with one range or none."""
+
+    if_match = None
+    if_none_match = None
+    if_modified_since = None
+    if_unmodified_since = None
+    if_range = None
+
+    def __init__(self, request: BaseRequest, wanted: range | None) -> None:
+        self._request = request
+        self.http_range = slice(None) if wanted is None else slice(wanted.start, wanted.stop)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._request, name)

@@ -61,6 +61,7 @@ async def test_whole_mp3_comes_with_every_header_of_the_contract(service: Servic
     assert answer.headers["Content-Disposition"] == 'inline; filename="talk.mp3"'
     assert parsedate_to_datetime(answer.headers["Last-Modified"]) <= parsedate_to_datetime(answer.headers["Date"])
     assert "Server" not in answer.headers
+    assert len(answer.headers["X-Request-Id"]) == 32
 
 
 async def test_head_has_the_headers_and_no_body(service: Service, kept: Kept) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -10,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
+from tests.support import s3
 from tests.support.client import TRANSPORTS, Account, Service, Transport
 from tests.support.invariants import GOOD_WAV
 from tests.support.waiting import until
@@ -17,7 +19,7 @@ from tests.support.waiting import until
 REQUIRED_METRICS = {
     *("wavepress_requests", "wavepress_uploads", "wavepress_received_bytes", "wavepress_sent_bytes"),
     *("wavepress_audio_seconds", "wavepress_encode_realtime_factor", "wavepress_last_byte_to_record_seconds"),
-    *("wavepress_upload_slots_used", "wavepress_upload_slots_limit", "wavepress_upload_slots_waiting"),
+    *("wavepress_encoder_slots_used", "wavepress_encoder_slots_limit", "wavepress_encoder_slots_waiting"),
     *("wavepress_encoder_failures", "wavepress_database_query_seconds", "wavepress_database_failures"),
     *("wavepress_database_connections_used", "wavepress_database_connections_limit", "wavepress_downloads"),
     "wavepress_build_info",
@@ -105,7 +107,33 @@ async def test_uploads_are_counted_by_outcome_and_transport(
         assert after[key] - before.get(key, 0) == 1
     audio = ("wavepress_audio_seconds_total", ())
     assert after[audio] - before[audio] == pytest.approx(0.1)
-    assert after["wavepress_upload_slots_used", ()] == 0
+    assert after["wavepress_encoder_slots_used", ()] == 0
+
+
+@pytest.mark.parametrize("storage", ["disk", "s3"])
+async def test_downloads_are_counted_by_status_on_every_storage(
+    start_service: StartService, request: pytest.FixtureRequest, storage: str
+) -> None:
+    on_s3 = s3.settings(request.getfixturevalue("s3_endpoint_url"), uuid4().hex) if storage == "s3" else {}
+    service = await start_service(**on_s3)
+    account = await service.create_user()
+    record = (await service.upload(account, GOOD_WAV)).json
+    addresses = [record["url"], f"/audiotrack?id={record['id']}&user={account.id}"]
+    asked = [
+        (200, {}),
+        (206, {"Range": "bytes=0-9"}),
+        (304, {"If-None-Match": "*"}),
+        (412, {"If-Match": '"other"'}),
+        (416, {"Range": "bytes=999999-"}),
+    ]
+    before = await samples(service)
+    for address in addresses:
+        for status, headers in asked:
+            assert (await service.get(address, headers=headers)).status == status
+    after = await samples(service)
+    for status, _ in asked:
+        key = ("wavepress_downloads_total", (("status", str(status)),))
+        assert after[key] - before.get(key, 0) == len(addresses), status
 
 
 async def test_labels_are_patterns_and_never_what_a_stranger_sent(service: Service, account: Account) -> None:

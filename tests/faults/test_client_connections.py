@@ -125,7 +125,7 @@ async def test_readers_that_stop_hold_no_database_connection(
 async def test_reader_that_stops_is_cut_off_at_the_stall_limit(
     start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service(stall_seconds=STALL_SECONDS)
+    service = await start_service(download_stall_seconds=STALL_SECONDS)
     path = await keep_large_mp3(service)
     async with invariants_hold(service, caplog):
         await asyncio.sleep(0.2)  # until the upload's connection is closed at both ends
@@ -141,7 +141,7 @@ async def test_reader_that_stops_is_cut_off_at_the_stall_limit(
 async def test_slow_but_steady_reader_gets_the_whole_file(
     start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service(stall_seconds=1)
+    service = await start_service(download_stall_seconds=1)
     path = await keep_large_mp3(service)
     whole = (await service.get(path)).body
     async with invariants_hold(service, caplog), stopped_download(service, path) as client:

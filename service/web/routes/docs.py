@@ -1,6 +1,5 @@
 """The API's own description: the OpenAPI document, and Swagger UI to read it and try it."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from aiohttp import hdrs, web
 from service.refusals import NO_SUCH_ADDRESS
 from service.web.addresses import base_url
 from service.web.openapi import build_document
+from service.web.sending import send_asset
 
 _FOLDER = Path(__file__).parents[1]
 _ASSETS = {
@@ -62,11 +62,11 @@ async def swagger_ui(_request: web.Request) -> web.Response:
     return web.Response(text=_PAGE, content_type="text/html", headers=_HEADERS)
 
 
-async def swagger_asset(request: web.Request) -> web.Response:
+async def swagger_asset(request: web.Request) -> web.StreamResponse:
     """GET /docs/{asset}: one of the files that the page is made of."""
     content_type = _ASSETS.get(request.match_info["asset"])
     if content_type is None:
         raise NO_SUCH_ADDRESS()
     headers = _HEADERS | {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "public, max-age=3600"}
     path = _FOLDER / "swagger_ui" / request.match_info["asset"]
-    return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)
+    return await send_asset(request, path, headers)

@@ -15,10 +15,10 @@ from service.database.records import find_record
 from service.errors import NotFound
 from service.models import Record
 from service.refusals import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RECORD_NOT_FOUND
-from service.web.app_keys import BODY_LIMITS, DATABASE, STORAGE
+from service.web.app_keys import DATABASE, DOWNLOAD, STORAGE
 from service.web.digests import repr_digest
 from service.web.presentation import content_disposition
-from service.web.sending import give_up_on_stalled_reader, local_file_response, send_remote_file
+from service.web.sending import send_local_file, send_remote_file
 
 log = structlog.stdlib.get_logger()
 
@@ -41,8 +41,9 @@ def no_such_record() -> NotFound:
 async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
     """Answer with the record's MP3, as much of it as the request's conditions and range ask for.
 
-    Raises PreconditionFailed, RangeNotSatisfiable, and NotFound where the storage has lost the file.
+    Raises PreconditionFailed, RangeNotSatisfiable, NotFound if the storage has lost the file, and Unavailable.
     """
+    request[DOWNLOAD] = True
     last_modified = record.created_at.replace(microsecond=0)
     headers = {
         hdrs.ETAG: f'"{record.sha256}"',
@@ -57,11 +58,10 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     wanted = _wanted_range(request, record, headers)
     headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
     headers[hdrs.CONTENT_DISPOSITION] = content_disposition(record.filename)
-    give_up_on_stalled_reader(request, request.app[BODY_LIMITS].stall_seconds)
     file = request.app[STORAGE].locate(record.id)
     try:
         if isinstance(file, Path):
-            return await local_file_response(file, wanted, headers)
+            return await send_local_file(request, file, wanted, headers)
         return await send_remote_file(request, file, record.size, wanted, headers)
     except FileNotFoundError as error:
         log.error("file_missing", record=f"{record.id.hex[:8]}...")

@@ -1,0 +1,31 @@
+"""Every private name of aiohttp that we use, each with the reason.
+
+`tests/integration/test_aiohttp_guards.py` fails for each of them when aiohttp no longer needs it.
+"""
+
+from aiohttp import hdrs, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+
+def body_given_up(connection: RequestHandler) -> StreamReader | None:
+    """Return the body that a request is reading if no more of it will come, although it has not ended.
+
+    When its chunks are broken, aiohttp's parser in C queues an error as the connection's next request. It does
+    not tell the reader, who would wait until the connection ends.
+    """
+    request, messages = connection._current_request, connection._messages  # noqa: SLF001
+    is_broken = bool(messages) and not isinstance(messages[-1][0], RawRequestMessage)
+    return request.content if request is not None and is_broken else None
+
+
+class UnsignedResponse(web.Response):
+    """A response without a Server header, for a request that has reached no application.
+
+    An application's responses lose that header by a signal; aiohttp sends none for such a request.
+    """
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall(hdrs.SERVER, None)

@@ -1,0 +1,168 @@
+"""What aiohttp itself does where we do otherwise: a test that fails here says which work-around may go."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from aiohttp.web_protocol import RequestHandler
+
+from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+BROKEN_CHUNK = b"zz\r\n"
+NOT_HTTP = b"GET / HTTP/1.1\r\nno colon\r\n\r\n"
+
+
+class Body(bytearray):
+    """A response's body that can be watched."""
+
+
+@contextlib.asynccontextmanager
+async def connected(app: web.Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Serve the application by aiohttp alone, and connect to it."""
+    async with TestServer(app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+def app_of(method: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+    app = web.Application()
+    app.router.add_route(method, "/", handler)
+    return app
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    """Read a head and, by its Content-Length, its body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    return head + await reader.readexactly(int(length[0].partition(b":")[2]) if length else 0)
+
+
+async def test_aiohttp_leaves_the_reader_of_broken_chunks_waiting() -> None:
+    given_up: list[bool] = []
+
+    async def read_on(request: web.Request) -> web.Response:
+        assert await request.content.readany() == b"hello"
+        reading.set()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await request.content.readany()
+        assert isinstance(request.protocol, RequestHandler)
+        given_up.append(body_given_up(request.protocol) is request.content)
+        return web.Response()
+
+    reading = asyncio.Event()
+    async with connected(app_of("POST", read_on)) as (reader, writer):
+        writer.write(CHUNKED)
+        await reading.wait()
+        writer.write(BROKEN_CHUNK)
+        assert b"200 OK" in await answer(reader)
+    assert given_up == [True]
+
+
+async def test_body_that_arrives_slowly_is_not_given_up() -> None:
+    async def look(request: web.Request) -> web.Response:
+        assert isinstance(request.protocol, RequestHandler)
+        assert body_given_up(request.protocol) is None
+        return web.Response()
+
+    async with connected(app_of("POST", look)) as (reader, writer):
+        writer.write(CHUNKED)
+        assert b"200 OK" in await answer(reader)
+
+
+async def test_aiohttp_logs_a_traceback_for_what_is_not_http_and_signs_its_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with connected(web.Application()) as (reader, writer):
+        with caplog.at_level(logging.ERROR, "aiohttp.server"):
+            writer.write(NOT_HTTP)
+            sent = await answer(reader)
+    assert b"400 Bad Request" in sent
+    assert b"Server: Python" in sent
+    assert b"text/plain" in sent
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+async def test_unsigned_response_has_no_server_header() -> None:
+    async def handle(_request: web.Request) -> web.Response:
+        return UnsignedResponse()
+
+    async with connected(app_of("GET", handle)) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        sent = await answer(reader)
+    assert b"200 OK" in sent
+    assert b"Server:" not in sent
+
+
+async def test_aiohttp_keeps_the_last_response_of_a_connection() -> None:
+    bodies: list[weakref.ref[Body]] = []
+
+    async def handle(_request: web.Request) -> web.Response:
+        body = Body(b"x" * 1000)
+        bodies.append(weakref.ref(body))
+        return web.Response(body=body)
+
+    async with connected(app_of("GET", handle)) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await answer(reader)
+        gc.collect()
+        assert bodies[0]() is not None
+
+
+async def test_file_response_replaces_the_validators_that_it_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+
+    async def handle(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(file, headers={"ETag": '"mine"', "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT"})
+
+    async with connected(app_of("GET", handle)) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        sent = await answer(reader)
+        writer.write(b'GET / HTTP/1.1\r\nHost: x\r\nIf-Match: "mine"\r\n\r\n')
+        refused = await answer(reader)
+    assert b'"mine"' not in sent
+    assert b"1970" not in sent
+    assert b"412 Precondition Failed" in refused
+
+
+async def test_file_response_that_cannot_open_its_file_is_404_with_the_files_headers(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.symlink_to(file)
+
+    async def handle(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(file, headers={"Cache-Control": "max-age=31536000"})
+
+    async with connected(app_of("HEAD", handle)) as (reader, writer):
+        writer.write(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        sent = await reader.readuntil(b"\r\n\r\n")
+    assert b"404 Not Found" in sent
+    assert b"max-age=31536000" in sent
+
+
+async def test_file_response_fails_when_it_is_prepared_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+
+    async def handle(request: web.Request) -> web.FileResponse:
+        response = web.FileResponse(file)
+        await response.prepare(request)
+        return response
+
+    async with connected(app_of("GET", handle)) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.read()
+    assert "Unhandled exception" in caplog.text
