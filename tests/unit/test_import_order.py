@@ -68,6 +68,8 @@ ORDER = [
     "service.web.digests",
     "service.web.auth",
     "service.web.presentation",
+    "service.web.hosts",
+    "service.web.security_headers",
     "service.web.errors",
     "service.web.aiohttp_guards",
     "service.web.runner",
