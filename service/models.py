@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A label with a token; names are not unique. It holds `record_count` MP3s of `byte_count` bytes together."""
+    """A user. Names are not unique. Their `record_count` MP3s have `byte_count` bytes together."""
 
     id: int
     username: str
