@@ -12,16 +12,12 @@ help: ## Show the targets
 
 install: $(INSTALLED) ## Make the environment in .venv
 $(INSTALLED): setup.py requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV), once: a minute or so"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@tools/install.sh "$(PYTHON)" $(VENV) dev "$(MAKECMDGOALS)"
 	@touch $@ $(RUNNABLE)
 
 # To try it takes a third of what to develop it does.
 $(RUNNABLE): setup.py requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV), once: half a minute or so"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@tools/install.sh "$(PYTHON)" $(VENV) embedded "$(MAKECMDGOALS)"
 	@touch $@
 
 run: $(RUNNABLE) ## Serve on 127.0.0.1:8001 with an embedded PostgreSQL

@@ -109,8 +109,8 @@ def _sweep(settings: Settings, arguments: argparse.Namespace) -> None:
 
 async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace) -> SweepReport:
     storage = make_storage(settings)
-    storage.prepare()
     async with open_database(url, max_connections=1) as database:
+        storage.prepare()
         policy = SweepPolicy(
             min_age=timedelta(seconds=arguments.min_age_seconds),
             max_share=arguments.max_share,

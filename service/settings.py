@@ -4,7 +4,6 @@ import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +20,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.database_url import check_database_url, with_password
+from service.setting_values import check_networks, check_public_url, check_storage_url
 
 PREFIX = "WAVEPRESS_"
 _SECRET = {"database_url", "database_password", "s3_secret_access_key"}
@@ -28,27 +28,6 @@ _SECRET = {"database_url", "database_password", "s3_secret_access_key"}
 
 class InvalidSettingsError(Exception):
     """The environment holds something that cannot be; the message names each variable."""
-
-
-def _public_url(url: AnyHttpUrl) -> AnyHttpUrl:
-    if url.query or url.fragment:
-        raise ValueError("must have no query and no fragment")
-    return url
-
-
-def _storage_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme == "s3" and url.netloc and not (url.query or url.fragment):
-        return text
-    if url.scheme == "file" and not url.netloc and url.path.startswith("/"):
-        return text
-    raise ValueError("must be s3://bucket/prefix or file:///directory")
-
-
-def _networks(text: str) -> str:
-    for network in text.split(","):
-        ip_network(network.strip())
-    return text
 
 
 class _FilesSource(PydanticBaseSettingsSource):
@@ -88,7 +67,7 @@ class Settings(BaseSettings):
     database_password: SecretStr | None = Field(
         default=None, description="Its password, as it is; in the URL it must be percent-encoded"
     )
-    storage_url: Annotated[str, AfterValidator(_storage_url)] | None = Field(
+    storage_url: Annotated[str, AfterValidator(check_storage_url)] | None = Field(
         default=None,
         description="Where MP3s are kept: `s3://bucket/prefix` or `file:///directory`; unset: `records` in DATA_DIR",
     )
@@ -102,7 +81,7 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr | None = Field(
         default=None, description="Its secret; unset: `AWS_SECRET_ACCESS_KEY`, or the machine's role"
     )
-    public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
+    public_url: Annotated[AnyHttpUrl, AfterValidator(check_public_url)] | None = Field(
         default=None, description="What clients call this service; unset: each request's own scheme and Host"
     )
     allowed_hosts: str | None = Field(
@@ -110,7 +89,7 @@ class Settings(BaseSettings):
         description="Names that clients may call this service by, beside PUBLIC_URL's, `localhost` and IP addresses: "
         "`a.example.com,b.example.com`, or `*` for any",
     )
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
+    trusted_proxies: Annotated[str, AfterValidator(check_networks)] | None = Field(
         default=None,
         description="Networks of proxies whose `X-Forwarded-For` and `-Proto` are believed: `10.0.0.0/8,fd00::/8`",
     )

@@ -190,6 +190,7 @@ def test_bad_setting_is_named(tmp_path: Path, command: str, setting: str, value:
 def test_database_that_cannot_be_reached_is_said_so(tmp_path: Path, command: str) -> None:
     result = run(tmp_path / "data", command, DATABASE_URL="postgresql://127.0.0.1:1/wavepress")
     assert_plain_refusal(result, 1, "database", "Connection refused")
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("setting", ["PORT", "METRICS_PORT"])

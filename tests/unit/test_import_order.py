@@ -24,6 +24,7 @@ ORDER = [
     "service.cancellation",
     "service.ownership",
     "service.database_url",
+    "service.setting_values",
     "service.settings",
     "service.environment",
     "service.logs",
