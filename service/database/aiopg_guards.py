@@ -1,8 +1,7 @@
-"""Every quirk of aiopg 1.4 that we know, and its guard.
+"""Guards against every quirk of aiopg 1.4 that we know."""
 
-Each guard names the upstream issue. Each has a test `test_aiopg_still_...` in tests/integration/test_aiopg_guards.py,
-which fails when upstream has mended the quirk: then the guard goes.
-"""
+# Each guard names its upstream issue. Each has a test `test_aiopg_still_...` in tests/integration/test_aiopg_guards.py:
+# it fails when upstream has fixed the quirk, and then the guard can go.
 
 import asyncio
 import contextlib
@@ -20,7 +19,7 @@ from psycopg2.extras import RealDictCursor
 if TYPE_CHECKING:
     import weakref
 
-# A peer that vanished without a word is noticed within these, not within the kernel's two hours.
+# With these, a peer that vanished is noticed within half a minute. The kernel's defaults would take two hours.
 _KEEPALIVE: Mapping[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -44,9 +43,9 @@ class PoolClosed(psycopg2.Error):  # type: ignore[misc] # psycopg2 publishes no 
 class GuardedPool:
     """A pool of aiopg whose waiters always wake up, and whose errors say what happened.
 
-    The caller holds one of `permits` for each cursor. So aiopg's own pool never has waiters, which it forgets to wake
-    when a broken connection comes back: `Pool.release` returns before `_wakeup`. This has no issue at aiopg; the same
-    code in asyncmy has long2ice/asyncmy#154.
+    The caller holds one of `permits` for each cursor, so that aiopg's own pool never has waiters. aiopg would forget to
+    wake them when a broken connection comes back, because `Pool.release` returns before `_wakeup`. aiopg has no issue
+    for this; the same code in asyncmy has long2ice/asyncmy#154.
     """
 
     def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
@@ -72,7 +71,7 @@ class GuardedPool:
 
 @contextlib.asynccontextmanager
 async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: float) -> AsyncIterator[GuardedPool]:
-    """Open a pool with all its connections; the block's end closes them, and breaks the statements that still run.
+    """Open a pool with all its connections. The end of the block closes them and breaks statements that still run.
 
     Raises as `plain_errors` does, and TimeoutError.
     """
@@ -96,13 +95,13 @@ async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: flo
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise ConnectionLost, StatementCancelled or PoolClosed for what aiopg says in other words.
+    """Raise ConnectionLost, StatementCancelled or PoolClosed in place of aiopg's own errors.
 
     - A statement that the server cancels raises a bare CancelledError, although nobody has cancelled the task
       (aio-libs/aiopg#537, #540).
     - A connection that breaks at the wrong moment raises AssertionError (aio-libs/aiopg#116) or an OSError of epoll
       (aio-libs/aiopg#837).
-    - A pool that is closing raises RuntimeError. This has no issue at aiopg.
+    - A pool that is closing raises RuntimeError. aiopg has no issue for this.
 
     Other errors of psycopg2, TimeoutError and a real cancellation pass.
     """
@@ -126,16 +125,16 @@ def plain_errors() -> Iterator[None]:
 def let_go_if_broken(connection: aiopg.Connection) -> None:
     """Take a broken connection's descriptor out of the event loop (aio-libs/aiopg#138, #909).
 
-    aiopg leaves it there if another thread opens a file just then, which gets the closed descriptor's number. That
-    may be a client's socket or the pipe to an encoder. The loop believes that it listens to it already, so it fails
-    with ENOENT, or never tells its new owner that there is something to read.
+    aiopg leaves it there if another thread opens a file at that moment and gets the closed descriptor's number. That
+    file may be a client's socket or the pipe to an encoder. The loop believes that it already listens to that number,
+    so it fails with ENOENT, or never tells the new owner that there is something to read.
     """
     descriptor = connection._fileno  # noqa: SLF001 - aiopg has no public name for it
     if descriptor is None or not (connection.closed or _is_closed(descriptor)):
         return
     loop = asyncio.get_running_loop()
     for remove in (loop.remove_writer, loop.remove_reader):
-        with contextlib.suppress(OSError):  # epoll has forgotten what is closed
+        with contextlib.suppress(OSError):  # epoll has already forgotten a closed descriptor
             remove(descriptor)
     connection._fileno = None  # noqa: SLF001 - as above
 
@@ -144,7 +143,7 @@ _unguarded_ready = aiopg.Connection._ready  # noqa: SLF001 - the only place wher
 
 
 def _ready_until_broken(weak_connection: "weakref.ref[aiopg.Connection]") -> None:
-    """Do as aiopg does if a descriptor is ready, and let go of it if the connection is broken then."""
+    """Do what aiopg does when a descriptor is ready, then let go of it if the connection is broken."""
     try:
         _unguarded_ready(weak_connection)
     finally:
@@ -177,7 +176,7 @@ class _PollSelect:
             poll.register(descriptor, select.POLLIN)
         found = poll.poll(timeout_seconds * 1000)
         if any(events & select.POLLNVAL for _, events in found):
-            # As select does: aiopg then forgets the descriptor, whose number another connection may get.
+            # select raises this too, so that aiopg forgets the descriptor. Another connection may get its number.
             raise OSError(errno.EBADF, "bad file descriptor")
         return [descriptor for descriptor, _ in found], [], []
 
