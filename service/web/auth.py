@@ -1,4 +1,4 @@
-"""Who is asking: the Bearer token of the Authorization header."""
+"""Finds the user by the Bearer token of the Authorization header."""
 
 from aiohttp import hdrs, web
 
@@ -9,13 +9,13 @@ from service.web.app_keys import DATABASE, USER_ID
 
 
 def bearer_token(request: web.Request) -> str | None:
-    """Return the request's token, if it has one."""
+    """Return the request's token, or None."""
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 async def authenticate(request: web.Request) -> User:
-    """Return the user whose token the request has; reads no byte of the body. Raises NotAuthenticated."""
+    """Return the user whose token the request has, without reading the body. Raises NotAuthenticated, Unavailable."""
     token = bearer_token(request)
     if token is None:
         raise MISSING_TOKEN()
