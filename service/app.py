@@ -32,6 +32,7 @@ from service.web.body import BodyLimits
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
@@ -55,6 +56,7 @@ def create_app(
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
+    app[app_keys.ALLOWED_HOSTS] = settings.host_names
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.STORAGE] = storage = make_storage(settings)
     app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
@@ -96,7 +98,7 @@ def create_app(
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)
-    app.on_response_prepare.extend([_hide_server, send_request_id, own_file_headers])
+    app.on_response_prepare.extend([secure_headers, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 
@@ -172,7 +174,3 @@ async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[Non
         while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
             task.cancel()
             await asyncio.wait({task}, timeout=1)
-
-
-async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.popall("Server", None)

@@ -11,7 +11,7 @@ _EXAMPLES = """examples:
   wavepress doctor                       check everything once
   wavepress serve --help                 the options of one command
 
-Settings come from the environment; the README lists them."""
+Settings come from the environment; docs/settings.md lists them."""
 _SERVE = """examples:
   wavepress serve
   WAVEPRESS_HOST=0.0.0.0 WAVEPRESS_PUBLIC_URL=https://sound.example.com wavepress serve --workers 4"""

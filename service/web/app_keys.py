@@ -1,6 +1,6 @@
 """Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from service.uploads.intake import Intake
 from service.uploads.leases import Leases
 from service.web.body import BodyLimits
 
+ALLOWED_HOSTS: web.AppKey[Collection[str]] = web.AppKey("allowed_hosts")
 ADMISSION = web.AppKey("admission", Admission)
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
 DOWNLOAD_STALL_SECONDS = web.AppKey("download_stall_seconds", float)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
 from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
 from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.pools import many_descriptors
 from tests.support.procfs import children, encoders
 from tests.support.raw import RawClient, connect, framed, request_head
 from tests.support.waiting import until
@@ -413,24 +413,6 @@ async def test_exhausted_pool_is_503_and_whole_again(
         await recovered(service)
         answers = await asyncio.gather(*(service.upload(account, GOOD_WAV) for _ in range(12)))
         assert {answer.status for answer in answers} == {201}
-
-
-@contextlib.contextmanager
-def many_descriptors(count: int = 1100) -> Iterator[None]:
-    """Let the next descriptor be past 1023, as in a service with many clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * count:
-        pytest.xfail(f"only {hard} descriptors are allowed here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count), hard))
-    held = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        held += [os.dup(held[0]) for _ in range(count)]
-        assert held[-1] > 1023
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_violation_is_answered_at_once_with_1100_descriptors_open(

@@ -36,6 +36,7 @@ ORDER = [
     "service.audio.encoder",
     "service.database",
     "service.database.aiopg_guards",
+    "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
     "service.database.cluster",
@@ -68,6 +69,8 @@ ORDER = [
     "service.web.digests",
     "service.web.auth",
     "service.web.presentation",
+    "service.web.hosts",
+    "service.web.security_headers",
     "service.web.errors",
     "service.web.aiohttp_guards",
     "service.web.runner",
@@ -96,6 +99,7 @@ ORDER = [
 WEB = {module for module in ORDER if module.startswith("service.web")}
 DATABASE = {
     "service.database.aiopg_guards",
+    "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
 }
