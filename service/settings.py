@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         default=128_000,
         ge=8_000,
         le=320_000,
-        description="MP3 bit rate in bit/s where an upload asks for none, at most",
+        description="Highest MP3 bit rate in bit/s if an upload asks for none",
     )
     max_encodings: int = Field(default=64, ge=1, description="Uploads that encode at a time; each takes about 8 MiB")
     max_waiting: int = Field(default=64, ge=0, description="Uploads that may wait for that; more are refused with 503")
