@@ -39,7 +39,7 @@ async def get_me(request: web.Request) -> web.Response:
 
 
 async def renew_token(request: web.Request) -> web.Response:
-    """POST /users/me/token: answer with a new token; the old one is dead at once."""
+    """POST /users/me/token: answer with a new token; the old one stops working at once."""
     user = await authenticate(request)
     return json_response({"token": str(await update_token(request.app[DATABASE], user))})
 
@@ -54,7 +54,7 @@ async def remove_me(request: web.Request) -> web.Response:
 async def read_username(request: web.Request) -> str:
     """Return the username of the query, a form or a JSON body.
 
-    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable where there is no name in it.
+    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable if it has no username.
     """
     if "username" in request.query:
         return request.query["username"]
