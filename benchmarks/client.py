@@ -145,7 +145,7 @@ def _require_success(status: int, answer: bytes) -> None:
 
 def _received(piece: T) -> T:
     if not piece:
-        raise RuntimeError("the service closed the connection amid an answer")
+        raise RuntimeError("the service closed the connection before the answer was whole")
     return piece
 
 

@@ -70,7 +70,7 @@ class _FilesSource(PydanticBaseSettingsSource):
 
 
 class Settings(BaseSettings):
-    """Each setting is an environment variable: WAVEPRESS_ and the setting's name in capitals.
+    """Every setting is the environment variable of its name with the prefix WAVEPRESS_.
 
     A variable with _FILE after its name has the path of a file that holds the value.
     """

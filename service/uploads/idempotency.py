@@ -32,7 +32,7 @@ async def find_replay(database: Database, user: User, upload: IdempotentUpload) 
 
 
 async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentUpload) -> Record | None:
-    """Take the key for an upload, or return the record that another upload has made with it meanwhile.
+    """Take the key for an upload, or return the record that another upload has just made with it.
 
     If the upload ends without a record, the key is free again. If this process is killed, the key is free when its
     lease runs out. Raises Conflict while another upload has the key, NotAuthenticated if the user has been deleted,

@@ -113,7 +113,7 @@ class Ingest:
         if insertion.is_kept:
             return record
         await self.storage.delete(record.id)
-        if not insertion.has_owner:  # deleted meanwhile
+        if not insertion.has_owner:  # the user has been deleted
             raise UNKNOWN_TOKEN()
         if not insertion.has_key:
             raise UPLOAD_RUNNING()

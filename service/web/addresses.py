@@ -27,17 +27,17 @@ def client_address(request: web.BaseRequest) -> str | None:
     if NO_ROUTE in request or not isinstance(request, web.Request):
         return address  # a request that is not HTTP has not reached an application
     proxies = request.app[TRUSTED_PROXIES]
-    told = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
-    while address is not None and told and _is_among(address, proxies):
-        address = told.pop().strip() or address
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+    while address is not None and forwarded and _is_among(address, proxies):
+        address = forwarded.pop().strip() or address
     return address
 
 
 def client_scheme(request: web.Request) -> str:
     """Return the scheme that the client used: the one that a trusted proxy reports, else the connection's own."""
-    told = request.headers.get("X-Forwarded-Proto", "")
-    if told in {"http", "https"} and _is_among(request.remote or "", request.app[TRUSTED_PROXIES]):
-        return told
+    forwarded = request.headers.get("X-Forwarded-Proto", "")
+    if forwarded in {"http", "https"} and _is_among(request.remote or "", request.app[TRUSTED_PROXIES]):
+        return forwarded
     return request.scheme
 
 

@@ -15,7 +15,7 @@ def bearer_token(request: web.Request) -> str | None:
 
 
 async def authenticate(request: web.Request) -> User:
-    """Return the user whose token the request has, without reading the body. Raises NotAuthenticated, Unavailable."""
+    """Return the user whose token the request has; reads no byte of the body. Raises NotAuthenticated."""
     token = bearer_token(request)
     if token is None:
         raise MISSING_TOKEN()

@@ -59,7 +59,7 @@ async def list_records(request: web.Request) -> web.Response:
 
 
 async def remove_record(request: web.Request) -> web.Response:
-    """DELETE /records/{id}: delete the row first, so that a row is never without its file."""
+    """DELETE /records/{id}: the row goes first, so that no row is ever without its file."""
     user = await authenticate(request)
     record = await _own_record(request, user)
     await delete_record(request.app[DATABASE], record)
@@ -68,9 +68,9 @@ async def remove_record(request: web.Request) -> web.Response:
 
 
 async def delete_files(request: web.Request, record_ids: Iterable[UUID]) -> None:
-    """Delete the files of records whose rows are gone. A file that cannot be deleted is left to the sweep."""
+    """Delete the files of records whose rows are gone; what the disk does not let go is left to the sweep."""
     for record_id in record_ids:
-        with contextlib.suppress(ServiceError):  # it is logged; for clients the record is gone
+        with contextlib.suppress(ServiceError):  # it is logged; to everybody outside the record is gone
             await request.app[STORAGE].delete(record_id)
 
 

@@ -39,7 +39,7 @@ async def get_me(request: web.Request) -> web.Response:
 
 
 async def renew_token(request: web.Request) -> web.Response:
-    """POST /users/me/token: answer with a new token; the old one stops working at once."""
+    """POST /users/me/token: answer with a new token; the old one is dead at once."""
     user = await authenticate(request)
     return json_response({"token": str(await update_token(request.app[DATABASE], user))})
 
