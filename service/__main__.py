@@ -51,12 +51,12 @@ def main() -> None:
         sys.exit(_complain(explain(error, settings.data_dir) or str(error), status=1))
     except (EmbeddedError, MigrationFailed, ServiceError, TooManyOrphansError) as error:
         sys.exit(_complain(str(error), status=1))
-    except KeyboardInterrupt:  # before it served: there it is a signal like SIGTERM
+    except KeyboardInterrupt:  # before it served; afterwards Ctrl-C is a signal like SIGTERM
         sys.exit(128 + signal.SIGINT)
 
 
 def _share_metrics(arguments: argparse.Namespace) -> None:
-    """Begin anew with a directory for the workers' metrics, which must be known before anything is imported."""
+    """Start this program again with a directory for the workers' metrics, which must be set before any import."""
     if getattr(arguments, "workers", 1) > 1 and metrics.MULTIPROCESS_VARIABLE not in os.environ:
         directory = tempfile.mkdtemp(prefix="wavepress-metrics-")
         os.environ[metrics.MULTIPROCESS_VARIABLE] = directory
@@ -69,7 +69,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
         log.warning("unknown_setting", detail=detail)
     if settings.database is None:
         require_no_service(_embedded_directory(settings))
-    require_free_ports(settings)  # before a database is made for nothing
+    require_free_ports(settings)  # before a database is made in vain
     with _database_url(settings, share=False) as url:
         if arguments.migrate:
             migrate(url)
@@ -122,7 +122,7 @@ async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace
 
 @contextlib.contextmanager
 def _database_url(settings: Settings, *, share: bool) -> Iterator[str]:
-    """Yield the database to use: the one that is set, else the embedded one, beside a running service's if `share`."""
+    """Yield the URL of the database: the one that is set, else the embedded one. `share` a running service's."""
     if url := settings.database:
         yield url
         return

@@ -1,4 +1,4 @@
-"""The composition root: settings in, an application with all its parts out."""
+"""The composition root: builds the application and all its parts from the settings."""
 
 import asyncio
 import contextlib
@@ -50,10 +50,10 @@ def create_app(
     query_seconds: float = 5.0,
     lease_seconds: float = 60.0,
 ) -> web.Application:
-    """Build the application. The database at `database_url` is migrated already.
+    """Build the application. The database at `database_url` must be migrated already.
 
-    `places` are those that this process shares with others; without them it has all of them to itself. A statement
-    has `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
+    `places` are those that this process shares with others; by default it shares none. A statement may take
+    `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
@@ -74,7 +74,7 @@ def create_app(
         with ThreadPoolExecutor(_THREADS) as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
-            with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again
+            with contextlib.suppress(StorageFull):  # it is logged; when there is room again, no restart is needed
                 await storage.require_room()
             async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
                 app[app_keys.DATABASE] = database
@@ -93,7 +93,7 @@ def create_app(
                     yield
                 await leases.give_back_owed()
 
-    # A worker of gunicorn has no other drain. `server.serve` drains before, and heeds a second signal meanwhile.
+    # A worker of gunicorn drains only here. `server.serve` has drained before, because it listens for a second signal.
     async def drain(app: web.Application) -> None:
         app[app_keys.ADMISSION].close()
         await app[app_keys.ADMISSION].drain(settings.shutdown_seconds)

@@ -27,7 +27,7 @@ _DOCTOR = """example:
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the command's name as `command`, and its options.
 
-    Exits with 0 after --help and --version, and with 2 after a complaint about wrong use, or after the whole help if
+    Exits with 0 after --help and --version. Exits with 2 after it has said what is wrong, or printed the whole help if
     there is no command.
     """
     parser = _parser()
@@ -91,21 +91,21 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
 
 
 def _count(text: str) -> int:
-    """Take a number of processes. Raises ValueError; argparse makes its own complaint of it."""
+    """Return a number of processes. Raises ValueError, which argparse turns into a message."""
     if (count := int(text)) < 1:
         raise ValueError(text)
     return count
 
 
 def _seconds(text: str) -> float:
-    """Take a span of time. Raises ValueError likewise."""
+    """Return a number of seconds. Raises ValueError likewise."""
     if not 0 <= (seconds := float(text)) < float("inf"):
         raise ValueError(text)
     return seconds
 
 
 def _share(text: str) -> float:
-    """Take a share of a whole. Raises ValueError likewise."""
+    """Return a share from 0 to 1. Raises ValueError likewise."""
     if not 0 <= (share := float(text)) <= 1:
         raise ValueError(text)
     return share

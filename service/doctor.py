@@ -1,4 +1,4 @@
-"""Every check once, with advice: what `wavepress doctor` says."""
+"""Runs every check once for `wavepress doctor`, and has advice for each."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ ADVICE: Mapping[str, str] = {
 
 
 async def examine(settings: Settings, database_url: str) -> dict[str, str]:
-    """Run every check and return what it says; "ok" where it passes."""
+    """Run every check and return what each says: "ok" if it passes."""
     storage = make_storage(settings)
     encoder = make_encoder(settings, storage.draft_directory)
 
@@ -91,7 +91,7 @@ async def _verdict(check: Check) -> str:
 
 
 def _require_sane_public_url(settings: Settings) -> None:
-    """Refuse a service that others can reach and that hands out links to localhost, or to whatever Host says."""
+    """Raise CheckFailed if others can reach the service, but its links name localhost or depend on the Host header."""
     if settings.public_url is None:
         if not _is_local(settings.host):
             raise CheckFailed("It is not set, so every link depends on the request's Host header.")

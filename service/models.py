@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. Names are not unique. Their `record_count` MP3s have `byte_count` bytes together."""
+    """A user, who keeps `record_count` MP3s of `byte_count` bytes in all. Usernames are not unique."""
 
     id: int
     username: str
@@ -18,7 +18,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class RecordWarning:
-    """What was odd about a WAV and did not stop us: a stable `code` for programs, a sentence for people."""
+    """What was odd about an upload that was taken: a stable `code` for programs, a sentence for people."""
 
     code: str
     detail: str
@@ -26,9 +26,9 @@ class RecordWarning:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One kept MP3 and what is true of it.
+    """One MP3 that is kept.
 
-    `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
+    `filename` is the uploaded name. `duration` is the WAV's, in seconds; `sample_rate` (Hz), `channels`,
     `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's.
     """
 

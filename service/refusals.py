@@ -1,7 +1,4 @@
-"""The table of refusals: each code stands here once, with its status, its title and its sentence.
-
-The service raises from this table, and the error responses in openapi.json are generated from it.
-"""
+"""The table of refusals: the service raises from it, and the error responses in openapi.json are generated from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,7 +34,7 @@ class Refusal(Generic[E]):
     """One row of the table. Calling it makes the error to raise.
 
     `kind` has the status and the title. `sentence` is a format string: each call gives the facts that it names.
-    `example` are such facts, and `offset` such an offset, for the documentation.
+    `example` has such facts for the documentation, and `offset` is an example of an offset.
     """
 
     kind: type[E]
@@ -47,7 +44,7 @@ class Refusal(Generic[E]):
     offset: int | None = None
 
     def __call__(self, *, offset: int | None = None, **facts: object) -> E:
-        """Return the error that says this of the facts. Raises KeyError if a fact is missing."""
+        """Return the error, with the facts in its sentence. Raises KeyError if a fact is missing."""
         return self.kind(self.code, self.sentence.format(**facts), offset=offset, facts=facts)
 
     def shown(self) -> E:

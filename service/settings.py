@@ -1,4 +1,4 @@
-"""The environment as frozen settings."""
+"""Reads the settings from the environment."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -27,11 +27,11 @@ _SECRET = {"database_url", "database_password", "s3_secret_access_key"}
 
 
 class InvalidSettingsError(Exception):
-    """The environment holds something that cannot be; the message names each variable."""
+    """The environment has settings that are not valid; the message names each variable."""
 
 
 class _FilesSource(PydanticBaseSettingsSource):
-    """Reads a setting from the file that the variable of its name with _FILE behind it names, as secrets come."""
+    """Reads a setting from a file: the variable with _FILE after its name has the path. Secrets often come so."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002 - its signature
         variable = f"{PREFIX}{field_name.upper()}_FILE"
@@ -51,7 +51,7 @@ class _FilesSource(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """Every setting is the environment variable of its name with the prefix WAVEPRESS_.
 
-    With _FILE behind its name, the variable names a file that holds the value.
+    A variable with _FILE after its name has the path of a file that holds the value.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         default=128_000,
         ge=8_000,
         le=320_000,
-        description="MP3 bit rate in bit/s where an upload asks for none, at most",
+        description="Highest MP3 bit rate in bit/s if an upload asks for none",
     )
     max_encodings: int = Field(default=64, ge=1, description="Uploads that encode at a time; each takes about 8 MiB")
     max_waiting: int = Field(default=64, ge=0, description="Uploads that may wait for that; more are refused with 503")
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **more: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read files where the environment has no value itself."""
+        """Read a file if the environment has no value of its own."""
         return (*sources, more["init_settings"], more["env_settings"], _FilesSource(settings_cls))
 
 

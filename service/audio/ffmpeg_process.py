@@ -1,4 +1,4 @@
-"""One ffmpeg as a child process: samples in at its stdin, its last words kept, and never left running."""
+"""Runs one ffmpeg as a child process, and keeps the end of its stderr."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,12 @@ from typing import Self
 from service.audio.spawner import Spawner
 
 _NICENESS = 10
-# ffmpeg's last words are kept, a flood of them is not.
+# Only this much of the end of ffmpeg's stderr is kept.
 _STDERR_BYTES = 4096
 
 
 class FfmpegProcess:
-    """An ffmpeg in a process group of its own. The caller that starts it must `kill` it, however it has ended."""
+    """An ffmpeg in a process group of its own. The caller of `start` must call `kill`, even if ffmpeg has ended."""
 
     def __init__(self, process: Popen[bytes], stdin: socket.socket, stderr: int) -> None:
         self.pid = process.pid
@@ -51,7 +51,7 @@ class FfmpegProcess:
         return cls(process, stdin, stderr)
 
     async def write(self, samples: bytes) -> None:
-        """Hand samples on and wait until they are taken. Raises ConnectionError once ffmpeg has ended."""
+        """Pass samples to ffmpeg and wait until they are taken. Raises ConnectionError if ffmpeg has ended."""
         await asyncio.get_running_loop().sock_sendall(self._stdin, samples)
 
     def end_input(self) -> None:
@@ -59,20 +59,20 @@ class FfmpegProcess:
         self._stdin.close()
 
     async def wait(self) -> int:
-        """Wait until ffmpeg has ended and said its last words, and return its exit status."""
-        status = await asyncio.shield(self._ended)  # a caller that loses patience may wait again
-        await asyncio.shield(self._silent)
+        """Wait until ffmpeg and its stderr have ended, and return its exit status. After a cancellation, wait again."""
+        status = await asyncio.shield(self._ended)
+        await asyncio.shield(self._silent)  # a cancelled wait must not lose the rest of stderr
         return status
 
     @property
     def last_words(self) -> str:
-        """The end of what ffmpeg has said on its stderr."""
+        """The end of what ffmpeg has written to its stderr."""
         return self._last_words.decode(errors="replace")
 
     async def kill(self) -> None:
-        """Kill the process group and reap it: SIGKILL, because ffmpeg that waits for input heeds nothing less."""
+        """Kill the process group and reap it, with SIGKILL: an ffmpeg that waits for input ignores other signals."""
         self._stdin.close()
-        if not self._ended.done():  # once it is reaped, its number may be anybody's
+        if not self._ended.done():  # else its number may belong to another process by now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         await self.wait()
@@ -94,10 +94,10 @@ class FfmpegProcess:
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Return our end and ffmpeg's of its stdin.
+    """Return our end and ffmpeg's end of its stdin.
 
-    A pipe would wake us whenever ffmpeg has read from it; a socket does when three quarters of it are free again,
-    and asyncio writes to it without a copy. Together that halves what an upload costs this process.
+    A pipe would wake us each time that ffmpeg reads from it. A socket wakes us only when three quarters of it are
+    free, and asyncio writes to it without a copy. Together this halves the CPU that an upload takes in this process.
     """
     ours, its = socket.socketpair()
     ours.settimeout(0)
@@ -105,11 +105,11 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def _yield_to_service(pid: int) -> None:
-    """Let the service's own answers go before encoding; best effort, for it is about fairness and thrift alone.
+    """Give ffmpeg a lower priority than the service's own answers. Errors are ignored: only speed depends on it.
 
-    ffmpeg hands each frame of sound from thread to thread. In the batch class one that is woken lets the others
-    finish what they are at, which saves a few percent of the CPU. The process's first thread is listed first, and
-    those that it starts later are as it is.
+    ffmpeg hands each frame of sound from thread to thread. In the batch class, a thread that wakes up does not
+    interrupt the others, which saves a few percent of the CPU. The process's first thread is listed first, and
+    threads that it starts later inherit its priority.
     """
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():

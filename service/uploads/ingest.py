@@ -55,7 +55,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """Takes uploads: encodes them while they arrive, keeps the MP3, then the row that names it."""
+    """Takes uploads: encodes each while it arrives, then keeps the MP3, then its row."""
 
     encoder: Encoder
     storage: Storage
@@ -66,11 +66,11 @@ class Ingest:
     max_duration_seconds: int
 
     async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes]) -> Record:
-        """Take one upload and return its record: every sample of it is on the disk then.
+        """Take one upload and return its record; every sample of it is then in the storage.
 
         In all other cases nothing is left of it: if `pieces` raises, if the WAV, the encoder, the storage or the
-        database refuses (ServiceError), if the client has gone away (ClientGone), and on a cancellation. What
-        `pieces` raises at its end, such as a wrong digest, wins over what the WAV lacks: it says why.
+        database refuses (ServiceError), if the client has gone away (ClientGone), and on a cancellation. An error that
+        `pieces` raises at its end, such as a wrong digest, wins over a truncated WAV, because it is the reason for it.
         """
         started = time.monotonic()
         reader = WavReader()
@@ -104,8 +104,8 @@ class Ingest:
                 return await self._insert(record, upload.idempotency_key)
             except Unavailable:
                 await asyncio.sleep(pause)
-        # If this fails too, the file stays: the row may be there, with only its answer lost. If it is not, the
-        # sweep finds the file.
+        # If this fails too, the file stays, because the row may be there and only its answer be lost. If there is no
+        # row, the sweep removes the file.
         return await self._insert(record, upload.idempotency_key)
 
     async def _insert(self, record: Record, idempotency_key: str | None) -> Record:
@@ -113,7 +113,7 @@ class Ingest:
         if insertion.is_kept:
             return record
         await self.storage.delete(record.id)
-        if not insertion.has_owner:  # deleted meanwhile
+        if not insertion.has_owner:  # the user has been deleted
             raise UNKNOWN_TOKEN()
         if not insertion.has_key:
             raise UPLOAD_RUNNING()
@@ -149,7 +149,7 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class _Sound:
-    """What was heard: seconds of sound, the MP3's format, and what was odd about the WAV."""
+    """What an upload held: seconds of sound, the MP3's format, and what was odd about the upload."""
 
     duration: float
     target: Mp3Format

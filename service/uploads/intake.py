@@ -19,7 +19,7 @@ from service.uploads.pace import Pace
 class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
-    `bit_rate` (bit/s) and `key` are None if the client sent none. `warnings` are about what it sent and meant nothing.
+    `bit_rate` (bit/s) and `key` are None if the client sent none. `warnings` are about what it sent without effect.
     """
 
     bit_rate: int | None
@@ -29,9 +29,9 @@ class UploadTerms:
 
 @dataclass(frozen=True, slots=True)
 class UploadBody:
-    """The WAV of an upload: the name that it came under, and its bytes as they arrive.
+    """The WAV of an upload: its file name, and its bytes as they arrive.
 
-    What can only be checked at the end, such as a digest, `pieces` raises after its last piece.
+    If a check is only possible at the end, such as that of a digest, `pieces` raises after its last piece.
     """
 
     filename: str
@@ -43,13 +43,13 @@ class IncomingUpload(Protocol):
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether an earlier upload may have the answer already: then the queue's length does not matter."""
+        """Whether an earlier upload may already have made the record. If so, a full queue does not refuse it."""
 
     async def identify(self) -> User:
-        """Find out who sends it, without a byte of the body."""
+        """Return the user who sends it, without reading the body."""
 
     def terms(self) -> UploadTerms:
-        """Check all that can be checked without a byte of the body, and return what the client asks for."""
+        """Check all that can be checked without the body, and return what the client asks for."""
 
     async def open(self, user: User) -> UploadBody:
         """Read the body up to the first byte of the WAV."""
@@ -68,9 +68,9 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Decides about uploads, and alone knows the order.
+    """Makes every decision about an upload; only this class knows their order.
 
-    The cheapest refusals come first: a full queue costs no statement, and a wrong token costs no byte of the body.
+    The cheapest refusals come first: a full queue costs no SQL statement, and a wrong token costs no byte of the body.
     """
 
     admission: Admission
@@ -81,7 +81,7 @@ class Intake:
     max_upload_seconds: float
 
     async def __call__(self, incoming: IncomingUpload) -> Taken:
-        """Take one upload to its record. Raises any ServiceError; nothing is left of the upload then."""
+        """Take one upload and return its record. Raises any ServiceError, and then nothing is left of the upload."""
         if not incoming.may_be_retry:
             self.admission.arrive()
         user = await incoming.identify()

@@ -1,4 +1,4 @@
-"""What the composition root hands to the routes."""
+"""Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
@@ -26,7 +26,7 @@ PUBLIC_URL = web.AppKey("public_url", str)
 TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
 STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 
-# What a request's log line and metrics tell, set on the way.
+# Set while a request is handled, for its log line and its metrics.
 DOWNLOAD = web.RequestKey("download", bool)
 NO_ROUTE = web.RequestKey("no_route", bool)
 OUTCOME = web.RequestKey("outcome", str)

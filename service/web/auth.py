@@ -1,4 +1,4 @@
-"""Who is asking: the Bearer token of the Authorization header."""
+"""Finds the user by the Bearer token of the Authorization header."""
 
 from aiohttp import hdrs, web
 
@@ -9,7 +9,7 @@ from service.web.app_keys import DATABASE, USER_ID
 
 
 def bearer_token(request: web.Request) -> str | None:
-    """Return the request's token, if it has one."""
+    """Return the request's token, or None."""
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 

@@ -1,4 +1,4 @@
-"""An upload as HTTP brings it: who sends it, what its headers ask for, and where its WAV is."""
+"""Reads an upload from an HTTP request: who sends it, what its headers ask for, and where its WAV is."""
 
 import difflib
 import hashlib
@@ -20,7 +20,7 @@ from service.web.upload_body import SentWav, is_form
 _KEY_HEADER = "Idempotency-Key"
 _PARAMETERS = {"bit_rate"}
 _PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
-# Of an unknown parameter's name, a warning repeats this much.
+# A warning repeats at most this many characters of an unknown parameter's name.
 _LONGEST_NAME = 32
 _MOST_WARNINGS = 8
 

@@ -1,6 +1,6 @@
--- Keeps a record if its user is there, has room for it, and its upload still has its idempotency key. A second
--- run with the same id changes nothing. The user's row is locked first, so that uploads side by side cannot pass
--- a limit together; what the locked row says is the latest, whatever the statement's snapshot is.
+-- Keeps a record if its user exists and has room for it, and if its upload still has its idempotency key. A second run
+-- with the same id changes nothing. The user's row is locked first, so that parallel uploads cannot pass a limit
+-- together. A locked row has the latest values, even if the statement's snapshot is older.
 WITH owner AS (
     SELECT
         id,

@@ -26,7 +26,7 @@ _BYTE_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.IGNORECASE)
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """GET /records/{id}.mp3: whoever knows the unguessable address may have the MP3."""
+    """GET /records/{id}.mp3: the MP3, without a token, because nobody can guess the address."""
     record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
     if record is None:
         raise no_such_record()
@@ -34,7 +34,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 def no_such_record() -> NotFound:
-    """Return the refusal for a record that is not there, or not the caller's."""
+    """Return the refusal for a record that does not exist, or is not the caller's."""
     return RECORD_NOT_FOUND()
 
 
@@ -72,7 +72,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
 def _is_known(request: web.Request, record: Record, last_modified: datetime) -> bool:
     """Return whether the client has the MP3 already, by its conditions in the order of RFC 9110 13.2.2.
 
-    Raises PreconditionFailed where it asks for another version.
+    Raises PreconditionFailed if it asks for another version.
     """
     if request.if_match is not None:
         is_wanted = any(etag.value in {"*", record.sha256} and not etag.is_weak for etag in request.if_match)
@@ -96,7 +96,7 @@ def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, st
 def byte_range(wanted: str, size: int) -> range | None:
     """Return the bytes that a Range header asks for, of a file with `size` bytes.
 
-    None stands for the whole file: RFC 9110 has any other header ignored. Raises RangeNotSatisfiable.
+    None means the whole file: RFC 9110 says to ignore any other header. Raises RangeNotSatisfiable.
     """
     found = _BYTE_RANGE.fullmatch(wanted)
     if found is None or found.groups() == (None, None):

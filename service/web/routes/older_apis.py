@@ -1,7 +1,6 @@
-"""The routes of the two systems that wavepress replaces: their clients work unchanged.
+"""The routes of the two systems that wavepress replaces, so that their clients work unchanged."""
 
-System A: /user and /audiotrack. System B: /api_v1/users/ and /api_v1/records/.
-"""
+# System A: /user and /audiotrack. System B: /api_v1/users/ and /api_v1/records/.
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace

@@ -54,7 +54,7 @@ async def remove_me(request: web.Request) -> web.Response:
 async def read_username(request: web.Request) -> str:
     """Return the username of the query, a form or a JSON body.
 
-    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable where there is no name in it.
+    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable if it has no username.
     """
     if "username" in request.query:
         return request.query["username"]
