@@ -10,7 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 
+import structlog
+
 from service import __version__, metrics
+from service.account_parts import make_registration_policy
 from service.app import make_storage
 from service.database.cluster import EmbeddedError
 from service.database.embedded import postgres
@@ -19,11 +22,15 @@ from service.database.pool import open_database
 from service.doctor import ADVICE, examine
 from service.errors import ServiceError
 from service.logs import configure_logs
+from service.operators import Parts, add_actions, operate
 from service.server import allow_many_descriptors, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
+from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.routes.front_page import curl_lines
 from service.workers import serve_with_workers
+
+log = structlog.stdlib.get_logger()
 
 
 def main() -> None:
@@ -74,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         help="refuse to remove more than this share of all files (0.1)",
     )
     command.set_defaults(run=_sweep)
+    for noun in ("users", "records"):
+        command = commands.add_parser(noun, help=f"what an operator does with {noun}")
+        add_actions(command, noun)
+        command.set_defaults(run=_operate)
     command = commands.add_parser("doctor", help="run every check once, with advice")
     command.set_defaults(run=_doctor)
     return parser
@@ -106,6 +117,8 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
         if arguments.migrate:
             migrate(url)
         allow_many_descriptors()
+        policy = make_registration_policy(settings)
+        log.info("registration", mode=policy.mode, detail=policy.describe())
         if arguments.workers > 1:
             serve_with_workers(settings, url, arguments.workers, _announce)
         else:
@@ -133,6 +146,18 @@ def _sweep(settings: Settings, arguments: argparse.Namespace) -> None:
     verb = "would be removed" if arguments.dry_run else "removed"
     count = report.orphans if arguments.dry_run else report.removed
     print(f"{report.files} files, {report.orphans} without a record, {count} {verb}.")  # noqa: T201 - its answer
+
+
+def _operate(settings: Settings, arguments: argparse.Namespace) -> None:
+    with _database_url(settings, share=True) as url:
+        if settings.database is None:
+            migrate(url)  # nobody else does, before the first start
+        asyncio.run(_run_operators_command(settings, url, arguments))
+
+
+async def _run_operators_command(settings: Settings, url: str, arguments: argparse.Namespace) -> None:
+    async with open_database(url, max_connections=1) as database:
+        await operate(Parts(database, Removal(database, make_storage(settings))), arguments)
 
 
 async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace) -> SweepReport:

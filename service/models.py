@@ -1,19 +1,25 @@
 """What the service keeps: users and their records."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A label with a token; names are not unique. It holds `record_count` MP3s of `byte_count` bytes together."""
+    """A label with a token; names are not unique. It holds `record_count` MP3s of `byte_count` bytes together.
+
+    `token_used_at` is a minute old at most; None means never. A disabled user's token and links are refused.
+    """
 
     id: int
     username: str
     created_at: datetime
     record_count: int
     byte_count: int
+    token_sha256: bytes = field(repr=False)
+    token_used_at: datetime | None
+    is_disabled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ class Record:
 
     `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
     `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `warnings` are sentences about
-    what was odd in the WAV and did not stop us.
+    what was odd in the WAV and did not stop us. `expires_at` is None if nobody but its owner removes it.
     """
 
     id: UUID
@@ -36,6 +42,7 @@ class Record:
     sha256: str
     warnings: tuple[str, ...]
     created_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

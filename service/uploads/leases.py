@@ -60,7 +60,7 @@ class Leases:
     async def take_slot(self, user: User, upload_id: UUID) -> None:
         """Count an upload against its user's limits.
 
-        Raises Forbidden where the user holds all that it may, and TooManyUploads.
+        Raises Forbidden where the user holds all that it may, and TooManyRequests.
         """
         if user.record_count >= self.limits.max_records or user.byte_count >= self.limits.max_bytes:
             raise QUOTA_EXCEEDED(max_records=self.limits.max_records, max_bytes=self.limits.max_bytes)

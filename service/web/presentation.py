@@ -45,6 +45,7 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
         "sha256": record.sha256,
         "warnings": list(record.warnings),
         "created_at": record.created_at.astimezone(UTC).isoformat(),
+        "expires_at": record.expires_at.astimezone(UTC).isoformat() if record.expires_at else None,
     }
 
 
