@@ -1,8 +1,13 @@
 """Who may become a user, and how many: the policy, the limits of an address, the limits of all."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +18,7 @@ from tests.support.client import Answer, Service
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import connect
 
+ROOT = Path(__file__).parents[2]
 ROUTES = ["/users", "/user", "/api_v1/users/", "/api_v1/users"]
 SECRET = "let me in"  # noqa: S105 - for anybody to read
 
@@ -137,3 +143,35 @@ async def test_bytes_of_all_users_are_limited(start_service: StartService) -> No
     assert refusal(await service.upload(bob, GOOD_WAV)) == (507, "bytes_full")
     await service.request("DELETE", f"/records/{record.json['id']}", headers=ann.headers)
     await until_answered(lambda: service.upload(bob, GOOD_WAV), 201)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, "Anyone who reaches this service may create a user."),
+        (
+            {"REGISTRATION": "token"},
+            "Only `wavepress users create` creates users. WAVEPRESS_REGISTRATION_TOKEN is not set.",
+        ),
+        (
+            {"REGISTRATION": "token", "REGISTRATION_TOKEN": SECRET},
+            "Who has WAVEPRESS_REGISTRATION_TOKEN may create users.",
+        ),
+        ({"REGISTRATION": "closed"}, "Only `wavepress users create` creates users."),
+    ],
+)
+def test_start_says_who_may_create_users(
+    database_url: str, tmp_path: Path, settings: dict[str, str], sentence: str
+) -> None:
+    own = {"PORT": "0", "DATA_DIR": str(tmp_path), "DATABASE_URL": database_url, "LOG_FORMAT": "json"} | settings
+    environment = os.environ | {f"WAVEPRESS_{name}": value for name, value in own.items()}
+    command = [sys.executable, "-m", "service", "serve"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as serving:
+        try:
+            assert serving.stderr is not None
+            events = (json.loads(line) for line in serving.stderr)
+            assert next(event["detail"] for event in events if event["event"] == "registration") == sentence
+        finally:
+            serving.kill()
