@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A label with a token; names are not unique. It holds `record_count` MP3s of `byte_count` bytes together.
+    """A user. Names are not unique. Their `record_count` MP3s have `byte_count` bytes together.
 
     `token_used_at` is a minute old at most; None means never. A disabled user's token and links are refused.
     """
@@ -23,12 +23,20 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordWarning:
+    """What was odd about a WAV and did not stop us: a stable `code` for programs, a sentence for people."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One kept MP3 and what is true of it.
 
     `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
-    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `warnings` are sentences about
-    what was odd in the WAV and did not stop us. `expires_at` is None if nobody but its owner removes it.
+    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `expires_at` is None if only its
+    owner removes it.
     """
 
     id: UUID
@@ -40,7 +48,7 @@ class Record:
     bit_rate: int
     size: int
     sha256: str
-    warnings: tuple[str, ...]
+    warnings: tuple[RecordWarning, ...]
     created_at: datetime
     expires_at: datetime | None
 

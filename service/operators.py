@@ -34,12 +34,11 @@ class _Action(NamedTuple):
 
 async def operate(parts: Parts, arguments: argparse.Namespace) -> None:
     """Do what the command says, and print each answer as a line of JSON. Raises NotFound and Unavailable."""
-    await _ACTIONS[arguments.noun][arguments.action].run(parts, arguments)
+    await _ACTIONS[arguments.command][arguments.action].run(parts, arguments)
 
 
-def add_actions(command: argparse.ArgumentParser, noun: str) -> None:
+def add_actions(noun: str, command: argparse.ArgumentParser) -> None:
     """Add what can be done with users or with records to that command."""
-    command.set_defaults(noun=noun)
     actions = command.add_subparsers(title="actions", required=True, dest="action", metavar="ACTION")
     for name, action in _ACTIONS[noun].items():
         parser = actions.add_parser(name, help=action.does, description=f"{action.does[0].upper()}{action.does[1:]}.")

@@ -24,22 +24,25 @@ def explain(error: OSError, data_dir: Path) -> str | None:
 def _sentence(path: Path, owner: int, data_dir: Path) -> str:
     """Return whose the path is. As root, wavepress runs its PostgreSQL as nobody: both mean sudo."""
     belongs = f"{path} belongs to {_name(owner)}"
-    if owner in {0, _NOBODY} and data_dir.exists():
+    if owner in {0, _NOBODY} and path.is_relative_to(data_dir):
         cure = f"sudo chown -R {_name(os.geteuid())} {data_dir}"
         return f"{belongs}: wavepress was started with sudo before. Run: {cure}, or {_CURE}."
-    return f"{belongs}, and this user ({_name(os.geteuid())}) cannot write to it. {_CURE.capitalize()}."
+    return f"{belongs}, and {_name(os.geteuid())} cannot write to it. {_CURE[0].upper()}{_CURE[1:]}."
 
 
 def _nearest(directory: Path) -> Path:
-    """Return the directory, or the nearest one above it that exists."""
-    return next((path for path in (directory, *directory.absolute().parents) if path.exists()), directory)
+    """Return the directory, or the nearest one above it that can be seen."""
+    return next((path for path in (directory, *directory.absolute().parents) if _owner(path) is not None), directory)
 
 
 def _foreign_owner(path: Path) -> int | None:
+    owner = _owner(path)
+    return None if owner == os.geteuid() or os.access(path, os.W_OK, effective_ids=True) else owner
+
+
+def _owner(path: Path) -> int | None:
     with suppress(OSError):
-        owner = path.stat().st_uid
-        if owner != os.geteuid() and not os.access(path, os.W_OK):
-            return owner
+        return path.stat().st_uid
     return None
 
 

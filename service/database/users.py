@@ -50,7 +50,7 @@ class Totals(NamedTuple):
 
 
 async def insert_user(database: Database, username: str) -> tuple[User, UUID]:
-    """Create a user and return it with its token, which cannot be had again.
+    """Create a user and return them with their token, which cannot be read again: only its hash is kept.
 
     Raises Unprocessable for a name that is empty, too long or not text.
     """
@@ -74,7 +74,7 @@ async def find_token(
 
     It has expired after `lifetime_seconds`. Its use is noted if that was done in the last `use_seconds`.
     """
-    # Of the same length and by an index, whatever the token: the time tells nothing about it.
+    # The hash has the same length for every token and is looked up in an index, so the time says nothing about it.
     presented = token_sha256(token)
     parameters = {"token_sha256": presented, "lifetime_seconds": lifetime_seconds, "use_seconds": use_seconds}
     row = await database.fetch_one(_SELECT_BY_TOKEN, parameters)
@@ -162,7 +162,7 @@ async def delete_removed_users(database: Database, limit: int) -> list[int]:
 
 def token_sha256(token: str) -> bytes:
     """Return what is kept of a token. One that is not a UUID has a hash that belongs to no one."""
-    # UUIDs are the same in either case and with or without hyphens.
+    # A UUID may be written in either case, with or without hyphens.
     try:
         token = str(UUID(token))
     except ValueError:

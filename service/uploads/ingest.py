@@ -18,7 +18,7 @@ from service.cancellation import to_the_end
 from service.database.pool import Database
 from service.database.records import insert_record
 from service.errors import Unavailable
-from service.models import Record, UserLimits
+from service.models import Record, RecordWarning, UserLimits
 from service.refusals import (
     CLIENT_GONE,
     INVALID_BIT_RATE,
@@ -42,7 +42,7 @@ class Upload:
 
     `token_sha256` is of the token that it began with. `bit_rate` (bit/s), `lifetime_seconds` (of the record) and
     `idempotency_key` are None if the client sent none. `is_abandoned` says whether the client has gone away, and
-    `pace` how fast the bytes must arrive.
+    `pace` how fast the bytes must arrive. `warnings` become the record's, before those that the WAV gives reason for.
     """
 
     id: UUID
@@ -52,6 +52,7 @@ class Upload:
     bit_rate: int | None
     lifetime_seconds: int | None
     idempotency_key: str | None
+    warnings: tuple[RecordWarning, ...]
     is_abandoned: Callable[[], bool]
     pace: Pace
 
@@ -98,7 +99,7 @@ class Ingest:
             await encoding.finish(sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
-            sound = _Sound(sample_count / header.sample_rate, target, reader.warnings())
+            sound = _Sound(sample_count / header.sample_rate, target, upload.warnings + reader.warnings())
             record = await to_the_end(self._keep(draft, upload, sound))
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
@@ -166,7 +167,7 @@ class _Sound:
 
     duration: float
     target: Mp3Format
-    warnings: tuple[str, ...]
+    warnings: tuple[RecordWarning, ...]
 
 
 def _record(upload: Upload, sound: _Sound, file: StoredFile, retention_seconds: float | None) -> Record:

@@ -1,6 +1,6 @@
 """What the composition root hands to the routes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from service.accounts.registration import Registration
 from service.accounts.tokens import Tokens
 from service.database.pool import Database
 from service.health import Health
+from service.models import Record
 from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
@@ -18,6 +19,7 @@ from service.uploads.removal import Removal
 from service.web.body import BodyLimits
 
 ADDRESS_LIMITS = web.AppKey("address_limits", AddressLimits)
+ALLOWED_HOSTS: web.AppKey[Collection[str]] = web.AppKey("allowed_hosts")
 ADMISSION = web.AppKey("admission", Admission)
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
 DOWNLOAD_STALL_SECONDS = web.AppKey("download_stall_seconds", float)
@@ -36,6 +38,7 @@ STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 DOWNLOAD = web.RequestKey("download", bool)
 NO_ROUTE = web.RequestKey("no_route", bool)
 OUTCOME = web.RequestKey("outcome", str)
+RECORD = web.RequestKey("record", Record)
 REQUEST_ID = web.RequestKey("request_id", str)
 TRANSPORT = web.RequestKey("transport", str)
 USER_ID = web.RequestKey("user_id", int)

@@ -1,17 +1,18 @@
 """An upload as HTTP brings it: who sends it, what its headers ask for, and where its WAV is."""
 
+import difflib
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from service.models import User
+from service.models import RecordWarning, User
 from service.refusals import INVALID_BIT_RATE, INVALID_EXPIRES_IN, INVALID_IDEMPOTENCY_KEY
 from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
 from service.uploads.intake import Taken, UploadBody, UploadTerms
-from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, TRANSPORT
+from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
 from service.web.body import check_headers
 from service.web.client_presence import is_lost
 from service.web.digests import parse_digest, verified
@@ -20,6 +21,11 @@ from service.web.upload_body import SentWav, is_form
 # A hundred years.
 _LONGEST_LIFETIME_SECONDS = 3_155_760_000
 _KEY_HEADER = "Idempotency-Key"
+_PARAMETERS = {"bit_rate", "expires_in"}
+_PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
+# Of an unknown parameter's name, a warning repeats this much.
+_LONGEST_NAME = 32
+_MOST_WARNINGS = 8
 
 
 async def take_upload(
@@ -35,6 +41,7 @@ async def take_upload(
     """
     request[TRANSPORT] = _transport(request)
     taken = await request.app[INTAKE](_HttpUpload(request, authenticate, check, find_wav))
+    request[RECORD] = taken.record
     if taken.is_replay:
         request[OUTCOME] = "replayed"
     return taken
@@ -69,6 +76,7 @@ class _HttpUpload:
             bit_rate=requested_bit_rate(self.request),
             lifetime_seconds=requested_lifetime_seconds(self.request),
             key=idempotent_upload(self.request),
+            warnings=tuple(_unknown_parameters(self.request)),
         )
 
     async def open(self, user: User) -> UploadBody:
@@ -104,6 +112,14 @@ def requested_lifetime_seconds(request: web.Request) -> int | None:
     if not (re.fullmatch("[1-9][0-9]{0,9}", text) and int(text) <= _LONGEST_LIFETIME_SECONDS):
         raise INVALID_EXPIRES_IN(most=_LONGEST_LIFETIME_SECONDS)
     return int(text)
+
+
+def _unknown_parameters(request: web.Request) -> Iterator[RecordWarning]:
+    for name in sorted(set(request.query) - _PARAMETERS - _PARAMETERS_OF_OLDER_APIS)[:_MOST_WARNINGS]:
+        shown = "".join(character for character in name[:_LONGEST_NAME] if character.isprintable())
+        nearest = difflib.get_close_matches(name, _PARAMETERS, n=1)
+        advice = f"Did you mean {nearest[0]}?" if nearest else f"Known are {', '.join(sorted(_PARAMETERS))}."
+        yield RecordWarning("unknown_parameter", f"{shown} is not a known parameter. {advice}")
 
 
 def idempotent_upload(request: web.Request) -> IdempotentUpload | None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 from datetime import UTC
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -43,7 +44,7 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
         "bit_rate": record.bit_rate,
         "size": record.size,
         "sha256": record.sha256,
-        "warnings": list(record.warnings),
+        "warnings": [asdict(warning) for warning in record.warnings],
         "created_at": record.created_at.astimezone(UTC).isoformat(),
         "expires_at": record.expires_at.astimezone(UTC).isoformat() if record.expires_at else None,
     }

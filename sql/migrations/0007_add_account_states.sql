@@ -1,4 +1,4 @@
--- depends: 0004_create_idempotency_keys
+-- depends: 0006_add_warning_codes
 
 -- Replicas of the version before run on beside the new ones: they neither see these columns nor have to fill them.
 ALTER TABLE users ADD COLUMN IF NOT EXISTS disabled_at timestamptz;

@@ -1,7 +1,7 @@
 -- Keeps a record if its user is there, not disabled and has room for it, if its token is still the user's, and if its
--- upload still has its idempotency key. A second
--- run with the same id changes nothing. The user's row is locked first, so that uploads side by side cannot pass
--- a limit together; what the locked row says is the latest, whatever the statement's snapshot is.
+-- upload still has its idempotency key. A second run with the same id changes nothing. The user's row is locked first,
+-- so that uploads side by side cannot pass a limit together; what the locked row says is the latest, whatever the
+-- statement's snapshot is.
 WITH owner AS (
     SELECT
         id,
@@ -23,12 +23,11 @@ own_key AS (
 
 inserted AS (
     INSERT INTO records
-        (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings, created_at,
-        expires_at)
+        (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings,
+         warning_codes, created_at, expires_at)
     SELECT
         %(id)s, owner.id, %(filename)s, %(duration)s, %(sample_rate)s, %(channels)s, %(bit_rate)s, %(size)s,
-        decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(created_at)s,
-        %(expires_at)s
+        decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(warning_codes)s::text[], %(created_at)s, %(expires_at)s
     FROM owner
     WHERE
         owner.has_token
