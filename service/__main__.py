@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from service import metrics
+from service.account_parts import make_registration_policy
 from service.app import make_storage
 from service.audio.confinement import hide_this_process
 from service.command_line import parse_arguments
@@ -26,9 +27,11 @@ from service.doctor import ADVICE, examine
 from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.logs import configure_logs
+from service.operators import Parts, operate
 from service.ownership import explain
 from service.server import allow_many_descriptors, require_free_ports, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
+from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.routes.front_page import curl_lines
 from service.workers import serve_with_workers
@@ -74,6 +77,8 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
         if arguments.migrate:
             migrate(url)
         allow_many_descriptors()
+        policy = make_registration_policy(settings)
+        log.info("registration", mode=policy.mode, detail=policy.describe())
         announce = partial(_announce, settings)
         if arguments.workers > 1:
             serve_with_workers(settings, url, arguments.workers, announce)
@@ -105,6 +110,18 @@ def _sweep(settings: Settings, arguments: argparse.Namespace) -> None:
     verb = "would be removed" if arguments.dry_run else "removed"
     count = report.orphans if arguments.dry_run else report.removed
     print(f"{report.files} files, {report.orphans} without a record, {count} {verb}.")  # noqa: T201 - its answer
+
+
+def _operate(settings: Settings, arguments: argparse.Namespace) -> None:
+    with _database_url(settings, share=True) as url:
+        if settings.database is None:
+            migrate(url)  # nobody else does, before the first start
+        asyncio.run(_run_operators_command(settings, url, arguments))
+
+
+async def _run_operators_command(settings: Settings, url: str, arguments: argparse.Namespace) -> None:
+    async with open_database(url, max_connections=1) as database:
+        await operate(Parts(database, Removal(database, make_storage(settings))), arguments)
 
 
 async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace) -> SweepReport:
@@ -153,7 +170,14 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-_COMMANDS = {"serve": _serve, "migrate": _migrate, "sweep": _sweep, "doctor": _doctor}
+_COMMANDS = {
+    "serve": _serve,
+    "migrate": _migrate,
+    "sweep": _sweep,
+    "doctor": _doctor,
+    "users": _operate,
+    "records": _operate,
+}
 
 if __name__ == "__main__":
     main()

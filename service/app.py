@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from service import __version__, metrics
+from service.account_parts import make_accounts
+from service.accounts.totals import TotalLimits
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
@@ -29,6 +31,8 @@ from service.uploads.ingest import Ingest
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
 from service.uploads.places import Places
+from service.uploads.removal import Removal
+from service.uploads.revocation import Revocations
 from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
@@ -80,16 +84,28 @@ def create_app(
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
                 app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
-                ingest = _make_ingest(settings, encoder, storage, database)
+                accounts = make_accounts(settings, database)
+                app[app_keys.TOKENS], app[app_keys.REGISTRATION] = accounts.tokens, accounts.registration
+                app[app_keys.ADDRESS_LIMITS], totals = accounts.address_limits, accounts.totals
+                app[app_keys.REMOVAL] = removal = Removal(database, storage)
+                revocations = Revocations(database)
+                ingest = _make_ingest(settings, encoder, storage, database, totals)
                 app[app_keys.INTAKE] = Intake(
                     app[app_keys.ADMISSION],
                     leases,
                     storage,
                     ingest,
+                    totals,
+                    revocations,
                     stall_seconds=settings.stall_seconds,
                     max_upload_seconds=settings.max_upload_seconds,
                 )
-                async with _in_background(leases.renew_for_ever()):
+                async with (
+                    _in_background(leases.renew_for_ever()),
+                    _in_background(removal.remove_for_ever()),
+                    _in_background(revocations.look_for_ever()),
+                    _in_background(totals.refresh_for_ever()),
+                ):
                     yield
                 await leases.give_back_owed()
 
@@ -110,12 +126,16 @@ def make_places(settings: Settings, rows: int = 1) -> Places:
     return Places(max_running=settings.max_encodings, max_waiting=settings.max_waiting, rows=rows)
 
 
-def _make_ingest(settings: Settings, encoder: Encoder, storage: Storage, database: Database) -> Ingest:
+def _make_ingest(
+    settings: Settings, encoder: Encoder, storage: Storage, database: Database, totals: TotalLimits
+) -> Ingest:
     return Ingest(
         encoder=encoder,
         storage=storage,
         database=database,
         user_limits=_user_limits(settings),
+        totals=totals,
+        retention_seconds=settings.retention_seconds,
         default_bit_rate=settings.bit_rate,
         max_upload_bytes=settings.max_upload_bytes,
         max_duration_seconds=settings.max_duration_seconds,

@@ -122,11 +122,11 @@ class Unprocessable(ServiceError):
     title = "Cannot be processed"
 
 
-class TooManyUploads(ServiceError):
-    """The user has as many uploads running as one user may."""
+class TooManyRequests(ServiceError):
+    """The user, or the client's address, does as much as one may. `facts` may have `retry_after_seconds`."""
 
     status = 429
-    title = "Too many uploads"
+    title = "Too many requests"
 
 
 class ClientGone(ServiceError):
@@ -151,7 +151,7 @@ class Unavailable(ServiceError):
 
 
 class StorageFull(ServiceError):
-    """There is no room for the recording."""
+    """There is no room for the recording, or for another user."""
 
     status = 507
-    title = "Storage is full"
+    title = "No room left"

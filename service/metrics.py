@@ -27,6 +27,11 @@ LAST_BYTE_TO_RECORD = Histogram(
     "From an upload's last byte to its record",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+ACCOUNT_EVENTS = Counter("wavepress_account_events", "What happened to accounts", ["event"])
+FAILED_AUTHENTICATIONS = Counter("wavepress_failed_authentications", "Wrong tokens, from any address")
+SUSPICIOUS_ADDRESSES = Counter(
+    "wavepress_suspicious_addresses", "Times that an address sent more wrong tokens than one address may"
+)
 DOWNLOADS = Counter(
     "wavepress_downloads",
     "Requests for a record's MP3 by the answer's status; 499: the client closed the connection",

@@ -1,19 +1,25 @@
 """What the service keeps: users and their records."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user, who keeps `record_count` MP3s of `byte_count` bytes in all. Usernames are not unique."""
+    """A user. Names are not unique. Their `record_count` MP3s have `byte_count` bytes together.
+
+    `token_used_at` is a minute old at most; None means never. A disabled user's token and links are refused.
+    """
 
     id: int
     username: str
     created_at: datetime
     record_count: int
     byte_count: int
+    token_sha256: bytes = field(repr=False)
+    token_used_at: datetime | None
+    is_disabled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +34,9 @@ class RecordWarning:
 class Record:
     """One MP3 that is kept.
 
-    `filename` is the uploaded name. `duration` is the WAV's, in seconds; `sample_rate` (Hz), `channels`,
-    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's.
+    `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
+    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `expires_at` is None if only its
+    owner removes it.
     """
 
     id: UUID
@@ -43,6 +50,7 @@ class Record:
     sha256: str
     warnings: tuple[RecordWarning, ...]
     created_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.account_settings import AccountSettings
 from service.database_url import check_database_url, with_password
 from service.setting_values import check_networks, check_public_url, check_storage_url
 
 PREFIX = "WAVEPRESS_"
-_SECRET = {"database_url", "database_password", "s3_secret_access_key"}
+_SECRET = {"database_url", "database_password", "s3_secret_access_key", "registration_token"}
 
 
 class InvalidSettingsError(Exception):
@@ -48,7 +49,7 @@ class _FilesSource(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value}
 
 
-class Settings(BaseSettings):
+class Settings(AccountSettings, BaseSettings):
     """Every setting is the environment variable of its name with the prefix WAVEPRESS_.
 
     A variable with _FILE after its name has the path of a file that holds the value.

@@ -49,7 +49,7 @@ class Admission:
     async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator[None]:
         """Hold a slot for the length of the block, after a wait in the queue if all slots are taken.
 
-        Raises at once Unavailable if the queue is full, and TooManyUploads if others wait and the user has half of
+        Raises at once Unavailable if the queue is full, and TooManyRequests if others wait and the user has half of
         all slots. Raises ClientGone if `is_abandoned` becomes true during the wait. Raises Unavailable if the service
         shuts down: before the block, or in place of the cancellation with which `drain` ends the block.
         """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from service.accounts.totals import TotalLimits
 from service.models import Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
@@ -13,16 +14,19 @@ from service.uploads.idempotency import IdempotentUpload, claim, find_replay
 from service.uploads.ingest import Ingest, Upload
 from service.uploads.leases import Leases
 from service.uploads.pace import Pace
+from service.uploads.revocation import Revocations
 
 
 @dataclass(frozen=True, slots=True)
 class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
-    `bit_rate` (bit/s) and `key` are None if the client sent none. `warnings` are about what it sent without effect.
+    `bit_rate` (bit/s), `lifetime_seconds` (of the record) and `key` are None if the client sent none. `warnings` are
+    about what it sent without effect.
     """
 
     bit_rate: int | None
+    lifetime_seconds: int | None
     key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
 
@@ -77,6 +81,8 @@ class Intake:
     leases: Leases
     storage: Storage
     ingest: Ingest
+    totals: TotalLimits
+    revocations: Revocations
     stall_seconds: float
     max_upload_seconds: float
 
@@ -92,6 +98,7 @@ class Intake:
                 replay = await self._find_replay(user, upload_id, terms.key)
                 if replay is not None:
                     return Taken(replay, is_replay=True)
+            await self.totals.require_room_for_record()
             await self.storage.require_room()
             async with self.admission.slot(user.id, incoming.is_abandoned):
                 await self.leases.take(user, upload_id)
@@ -99,14 +106,17 @@ class Intake:
                 upload = Upload(
                     id=upload_id,
                     user_id=user.id,
+                    token_sha256=user.token_sha256,
                     filename=body.filename,
                     bit_rate=terms.bit_rate,
+                    lifetime_seconds=terms.lifetime_seconds,
                     idempotency_key=terms.key.key if terms.key is not None else None,
                     is_abandoned=incoming.is_abandoned,
                     warnings=terms.warnings,
                     pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
                 )
-                record = await self.ingest(upload, body.pieces)
+                with self.revocations.watched(upload_id, user):
+                    record = await self.ingest(upload, self.revocations.allowed(upload_id, body.pieces))
         return Taken(record, is_replay=False)
 
     async def _find_replay(self, user: User, upload_id: UUID, key: IdempotentUpload) -> Record | None:

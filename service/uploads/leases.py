@@ -51,7 +51,7 @@ class Leases:
     async def take(self, user: User, upload_id: UUID) -> None:
         """Take an upload lease, which counts the upload against its user's limits.
 
-        Raises Forbidden if the user keeps all that a user may keep, TooManyUploads if all the user's leases are taken,
+        Raises Forbidden if the user keeps all that a user may keep, TooManyRequests if all the user's leases are taken,
         NotAuthenticated if the user has been deleted, and Unavailable.
         """
         limits = self.limits

@@ -46,6 +46,7 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
         "sha256": record.sha256,
         "warnings": [asdict(warning) for warning in record.warnings],
         "created_at": record.created_at.astimezone(UTC).isoformat(),
+        "expires_at": record.expires_at.astimezone(UTC).isoformat() if record.expires_at else None,
     }
 
 

@@ -22,6 +22,7 @@ from service.web.sending import send_local_file, send_remote_file
 
 log = structlog.stdlib.get_logger()
 
+_YEAR_SECONDS = 31_536_000
 _BYTE_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.IGNORECASE)
 
 
@@ -49,7 +50,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         hdrs.ETAG: f'"{record.sha256}"',
         hdrs.LAST_MODIFIED: format_datetime(last_modified.astimezone(UTC), usegmt=True),
         "Repr-Digest": repr_digest(record.sha256),
-        hdrs.CACHE_CONTROL: "private, max-age=31536000, immutable",
+        hdrs.CACHE_CONTROL: f"private, max-age={_cache_seconds(record)}, immutable",
         # The address is the permission, on every page. Without this a browser would not even play the address itself,
         # because its sandbox has no origin.
         hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
@@ -67,6 +68,14 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     except FileNotFoundError as error:
         log.error("file_missing", record=f"{record.id.hex[:8]}...")
         raise no_such_record() from error
+
+
+def _cache_seconds(record: Record) -> int:
+    """Return for how long a client may keep the MP3: a year, or as long as the record is there."""
+    if record.expires_at is None:
+        return _YEAR_SECONDS
+    left = (record.expires_at - datetime.now(UTC)).total_seconds()
+    return max(0, min(int(left), _YEAR_SECONDS))
 
 
 def _is_known(request: web.Request, record: Record, last_modified: datetime) -> bool:
