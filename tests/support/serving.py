@@ -25,7 +25,8 @@ from tests.support.wavs import wav
 ROOT = Path(__file__).parents[2]
 # A shell's background jobs ignore SIGINT, and their children inherit that unless `env` resets it. `setpriv` ends
 # the service if the tests are killed.
-WAVEPRESS = ["setpriv", "--pdeathsig=TERM", "env", "--default-signal=INT", sys.executable, "-m", "service"]
+AS_IN_A_TERMINAL = ["setpriv", "--pdeathsig=TERM", "env", "--default-signal=INT"]
+WAVEPRESS = [*AS_IN_A_TERMINAL, sys.executable, "-m", "service"]
 RATE = 44_100
 Headers = dict[str, str]
 
@@ -163,14 +164,21 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Headers, bytes]
 @contextmanager
 def serve(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Serving]:
     """Serve for the length of the block; at its end the service is stopped, and killed if need be."""
+    with started([*WAVEPRESS, "serve", *arguments], ROOT, data_dir, **settings) as serving:
+        yield serving
+
+
+@contextmanager
+def started(command: list[str], directory: Path, data_dir: Path, **settings: object) -> Iterator[Serving]:
+    """Do the same as `serve` with another command, in another directory."""
     data_dir.mkdir(exist_ok=True)
     output = data_dir.parent / f"{uuid4()}.log"
     with (
         output.open("w") as log,
         subprocess.Popen(
-            [*WAVEPRESS, "serve", *arguments],
+            command,
             env=environment(data_dir, **settings),
-            cwd=ROOT,
+            cwd=directory,
             stdout=log,
             stderr=log,
             text=True,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import parse_dsn
 
+from service.account_settings import AccountSettings
 from service.environment import unknown_variables
 from service.settings import InvalidSettingsError, Settings, read_settings
 
@@ -17,11 +18,14 @@ def documented_rows() -> list[str]:
 
 
 def settings_rows() -> list[str]:
-    """Return what docs/settings.md must say: the names, defaults and descriptions of the fields."""
+    """Return what docs/settings.md must say: the fields' names, defaults and descriptions, those about users last."""
+    about_users = AccountSettings.model_fields
+    fields = [(name, field) for name, field in Settings.model_fields.items() if name not in about_users]
+    fields += about_users.items()
     return [
         f"| `WAVEPRESS_{name.upper()}` "
         f"| {'unset' if field.default is None else f'`{field.default}`'} | {field.description} |"
-        for name, field in Settings.model_fields.items()
+        for name, field in fields
     ]
 
 
