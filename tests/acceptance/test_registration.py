@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.conftest import StartService
-from tests.support.client import Answer, Service
+from tests.support.client import Answer, Service, StartService
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import connect
 

@@ -15,10 +15,9 @@ from service.refusals import STORAGE_UNAVAILABLE
 from service.storage.disk import DiskStorage
 from service.uploads.removal import Removal
 from service.web.app_keys import DATABASE
-from tests.conftest import StartService
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.pools import query
 from tests.support.transactions import transaction, until_somebody_waits
 from tests.support.waiting import until
 

@@ -11,14 +11,14 @@ import structlog
 from service.database.users import find_token, offer_token
 from service.web.app_keys import ADMISSION, DATABASE
 from tests.support.client import Account, Service
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.pools import query
 from tests.support.raw import RawClient, connect, request_head
 from tests.support.transactions import transaction, until_somebody_waits
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from tests.conftest import StartService
+    from tests.support.client import StartService
 
 
 @pytest.fixture

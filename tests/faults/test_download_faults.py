@@ -1,4 +1,4 @@
-"""A download that the machine cannot serve now is 503 and nothing that a cache would keep; it is 404 if it is lost."""
+"""A download that the machine cannot serve now is a 503 that no cache keeps; it is 404 only if the file is lost."""
 
 import contextlib
 import os
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartService
-from tests.support.client import Answer, Service
+from tests.support.client import Answer, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.procfs import descriptors
 from tests.support.raw import RawAnswer, connect
@@ -34,7 +33,7 @@ def assert_outage(answer: Answer | RawAnswer) -> None:
 
 @contextlib.contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
-    """Let this process open so many more, and no others."""
+    """Let this process open exactly so many more descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(number for number, _ in descriptors()) + 50, hard))
     taken: list[int] = []
@@ -56,7 +55,7 @@ def descriptors_left(count: int) -> Iterator[None]:
 async def test_download_out_of_descriptors_is_503(
     service: Service, caplog: pytest.LogCaptureFixture, left: int, what: str
 ) -> None:
-    """We open the file, and then FileResponse opens it again; either may be one too many."""
+    """The service opens the file, and then FileResponse opens it again; either may be one descriptor too many."""
     path = await keep(service) if what == "an MP3" else ASSET
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with invariants_hold(service, caplog, errors_logged=True), connect(service) as client:

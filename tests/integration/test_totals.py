@@ -10,7 +10,7 @@ from service import metrics
 from service.accounts.totals import TotalLimits
 from service.database.pool import Database, open_database
 from service.errors import StorageFull
-from tests.support.pools import query
+from tests.support.database import query
 
 INSERT = "INSERT INTO users (username, token_sha256, byte_count) VALUES ('ann', sha256('x'), 10) RETURNING id"
 

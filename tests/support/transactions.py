@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 
-from tests.support.pools import query
+from tests.support.database import query
 from tests.support.waiting import until
 
 
