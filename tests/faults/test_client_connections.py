@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +12,7 @@ from tests.support import wavs
 from tests.support.client import TRANSPORTS, Account, Service, Transport
 from tests.support.invariants import _query, invariants_hold
 from tests.support.procfs import descriptors
-from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
 from tests.support.waiting import until
 
 KEEPALIVE_SECONDS = 4.0
@@ -85,19 +84,10 @@ async def test_half_a_second_request_is_closed_at_the_limit_too(
 @contextlib.asynccontextmanager
 async def stopped_download(service: Service, path: str) -> AsyncIterator[RawClient]:
     """Ask for a file and read next to nothing of it."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
-    await asyncio.get_running_loop().sock_connect(sock, (service.url.host, service.url.port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
-    client = RawClient(reader, writer)
-    await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert b"200" in await reader.readline()
-    try:
+    async with connect_with_small_buffer(service) as client:
+        await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b"200" in await client.reader.readline()
         yield client
-    finally:
-        with contextlib.suppress(OSError):  # the service may have closed it long ago
-            client.reset()
 
 
 async def keep_large_mp3(service: Service) -> str:
