@@ -6,13 +6,13 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import IO
 
 from benchmarks.client import Address, Connection, create_user
 
@@ -42,22 +42,19 @@ def running_service(directory: Path, settings: Mapping[str, str] = _DEFAULTS) ->
         environment |= {"WAVEPRESS_PORT": "0", "WAVEPRESS_DATA_DIR": data_dir} | _ONE_FOR_MANY
         environment |= {f"WAVEPRESS_{name}": value for name, value in settings.items()}
         command = [sys.executable, "-m", "service", "serve"]
-        with subprocess.Popen(
-            command, env=environment, cwd=_ROOT, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process:
+        with subprocess.Popen(command, env=environment, cwd=_ROOT, stdout=log, stderr=log) as process:
             try:
-                assert process.stdout is not None  # noqa: S101 - opened as a pipe
-                port = _announced_port(process.stdout, log)
+                port = _announced_port(process, Path(log.name))
                 yield Running(process.pid, new_user(port))
             finally:
                 process.terminate()
 
 
-def _announced_port(stdout: IO[str], log: IO[str]) -> int:
-    found = re.search(r"http://127\.0\.0\.1:(\d+)", stdout.readline())
-    if found is None:
-        log.seek(0)
-        raise RuntimeError(f"the service did not start:\n{log.read()}")
+def _announced_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    while (found := re.search(r'"url": "http://127\.0\.0\.1:(\d+)"', log.read_text())) is None:
+        if process.poll() is not None:
+            raise RuntimeError(f"the service did not start:\n{log.read_text()}")
+        time.sleep(0.01)
     return int(found[1])
 
 

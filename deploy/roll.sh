@@ -17,8 +17,9 @@ say() {
     printf 'roll: %s\n' "$*" >&2
 }
 
+# Also those that have ended or are starting again and again.
 replicas() {
-    docker compose ps --quiet wavepress
+    docker compose ps --all --quiet wavepress
 }
 
 # route: give nginx its servers, from standard input, and wait until it has taken them.
@@ -31,7 +32,7 @@ route_to_all() {
 }
 
 old=$(replicas)
-count=$(echo "$old" | wc -w)
+count=$(docker compose ps --status running --quiet wavepress | wc -l)
 [ "$count" -gt 0 ] || { say 'no replica runs; start the stack first'; exit 1; }
 
 new() {
@@ -44,11 +45,12 @@ say "migrating the database"
 docker compose run --rm --no-deps --quiet-pull migrate
 
 say "starting $count replicas beside the $count that run"
-if ! docker compose up --detach --no-deps --no-recreate --wait --scale "wavepress=$((2 * count))" wavepress; then
+if ! docker compose up --detach --no-deps --no-recreate --wait --wait-timeout 120 \
+    --scale "wavepress=$(($(echo "$old" | wc -w) + count))" wavepress; then
     say 'the new replicas are not healthy: they are removed, the old ones serve on. The last lines of one:'
     docker logs --tail 20 "$(new | head -n 1)" >&2 || true
     # shellcheck disable=SC2046
-    docker rm --force --volumes $(new)
+    docker rm --force --volumes $(new) >/dev/null
     exit 1
 fi
 

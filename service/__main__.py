@@ -1,4 +1,4 @@
-"""The command line: `wavepress serve`, `migrate`, `sweep` and `doctor`; settings come from the environment."""
+"""Runs the commands of `wavepress`; settings come from the environment."""
 
 import argparse
 import asyncio
@@ -9,87 +9,49 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
-from service import __version__, metrics
+import structlog
+
+from service import metrics
 from service.app import make_storage
-from service.database.embedded import EmbeddedError, postgres
+from service.command_line import parse_arguments
+from service.database.cluster import EmbeddedError
+from service.database.embedded import leave_address, postgres, require_no_service
 from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
 from service.doctor import ADVICE, examine
+from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.logs import configure_logs
-from service.server import allow_many_descriptors, serve
+from service.ownership import explain
+from service.server import allow_many_descriptors, require_free_ports, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.routes.front_page import curl_lines
 from service.workers import serve_with_workers
 
+log = structlog.stdlib.get_logger()
+
 
 def main() -> None:
     """Run one command and exit: 0 done, 1 failed, 2 used wrongly."""
-    arguments = _parser().parse_args()
+    arguments = parse_arguments(sys.argv[1:])
     _share_metrics(arguments)
     try:
         settings = read_settings()
-        configure_logs(settings.log_format)
-        arguments.run(settings, arguments)
     except InvalidSettingsError as error:
         sys.exit(_complain(str(error), status=2))
-    except (EmbeddedError, MigrationFailed, ServiceError, TooManyOrphansError, OSError) as error:
+    configure_logs(settings.log_format)
+    try:
+        _COMMANDS[arguments.command](settings, arguments)
+    except OSError as error:
+        sys.exit(_complain(explain(error, settings.data_dir) or str(error), status=1))
+    except (EmbeddedError, MigrationFailed, ServiceError, TooManyOrphansError) as error:
         sys.exit(_complain(str(error), status=1))
     except KeyboardInterrupt:  # before it served: there it is a signal like SIGTERM
         sys.exit(128 + signal.SIGINT)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="wavepress", description=f"{__doc__} The README lists them.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"wavepress {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    command = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C; migrates the database first")
-    command.add_argument("--workers", type=int, default=1, metavar="N", help="serve from N processes (1)")
-    command.add_argument(
-        "--no-migrate", dest="migrate", action="store_false", help="leave the schema to `wavepress migrate`"
-    )
-    command.set_defaults(run=_serve)
-    command = commands.add_parser("migrate", help="bring the database's schema up to date")
-    command.set_defaults(run=_migrate)
-    command = commands.add_parser("sweep", help="remove MP3s that no record names")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    command.add_argument("--force", action="store_true", help="remove however many there are")
-    command.add_argument(
-        "--min-age-seconds",
-        type=_seconds,
-        default=3600,
-        metavar="N",
-        help="spare files younger than this (3600)",
-    )
-    command.add_argument(
-        "--max-share",
-        type=_share,
-        default=0.1,
-        metavar="X",
-        help="refuse to remove more than this share of all files (0.1)",
-    )
-    command.set_defaults(run=_sweep)
-    command = commands.add_parser("doctor", help="run every check once, with advice")
-    command.set_defaults(run=_doctor)
-    return parser
-
-
-def _seconds(text: str) -> float:
-    """Take a span of time. Raises ValueError, of which argparse makes its own complaint."""
-    if not 0 <= (seconds := float(text)) < float("inf"):
-        raise ValueError(text)
-    return seconds
-
-
-def _share(text: str) -> float:
-    """Take a share of a whole. Raises ValueError likewise."""
-    if not 0 <= (share := float(text)) <= 1:
-        raise ValueError(text)
-    return share
 
 
 def _share_metrics(arguments: argparse.Namespace) -> None:
@@ -101,14 +63,20 @@ def _share_metrics(arguments: argparse.Namespace) -> None:
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
+    for detail in unknown_variables():
+        log.warning("unknown_setting", detail=detail)
+    if settings.database is None:
+        require_no_service(_embedded_directory(settings))
+    require_free_ports(settings)  # before a database is made for nothing
     with _database_url(settings, share=False) as url:
         if arguments.migrate:
             migrate(url)
         allow_many_descriptors()
+        announce = partial(_announce, settings)
         if arguments.workers > 1:
-            serve_with_workers(settings, url, arguments.workers, _announce)
+            serve_with_workers(settings, url, arguments.workers, announce)
         else:
-            asyncio.run(serve(settings, url, _announce))
+            asyncio.run(serve(settings, url, announce))
 
 
 def _doctor(settings: Settings, _arguments: argparse.Namespace) -> None:
@@ -123,7 +91,10 @@ def _doctor(settings: Settings, _arguments: argparse.Namespace) -> None:
 def _migrate(settings: Settings, _arguments: argparse.Namespace) -> None:
     with _database_url(settings, share=True) as url:
         applied = migrate(url)
-    print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")  # noqa: T201 - its answer
+    if sys.stdout.isatty():
+        print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")  # noqa: T201 - its answer
+    elif not applied:  # those that are applied have been logged
+        log.info("schema_up_to_date")
 
 
 def _sweep(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -153,11 +124,21 @@ def _database_url(settings: Settings, *, share: bool) -> Iterator[str]:
     if url := settings.database:
         yield url
         return
-    with postgres(settings.data_dir.absolute() / "postgres", share=share) as url:
+    with postgres(_embedded_directory(settings), share=share) as url:
         yield url
 
 
-def _announce(url: str) -> None:
+def _embedded_directory(settings: Settings) -> Path:
+    return settings.data_dir.absolute() / "postgres"
+
+
+def _announce(settings: Settings, url: str) -> None:
+    """Say where the service is: at length to a person, in one line to a log."""
+    if settings.database is None:
+        leave_address(_embedded_directory(settings), url)
+    if not sys.stdout.isatty():
+        log.info("serving", url=url)
+        return
     print(  # noqa: T201 - what a person at the terminal waits for
         f"wavepress serves on {url}. Try it in another terminal, in the same folder:\n\n"
         f"{curl_lines(url, 'examples/talk.wav')}\n\nThe whole API, to read and to try: {url}/docs\nCtrl-C stops it.",
@@ -169,6 +150,8 @@ def _complain(message: str, status: int) -> int:
     print(f"wavepress: {message}", file=sys.stderr)  # noqa: T201 - where a person looks
     return status
 
+
+_COMMANDS = {"serve": _serve, "migrate": _migrate, "sweep": _sweep, "doctor": _doctor}
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ from service import __version__, metrics
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg
 from service.database.pool import Database, open_database
+from service.errors import StorageFull
 from service.health import Health, database_check, encoder_check
 from service.models import UserLimits
 from service.settings import Settings
@@ -31,6 +32,7 @@ from service.web.body import BodyLimits
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
@@ -38,14 +40,23 @@ _DATABASE_CONNECTIONS = 10
 _THREADS = 32
 
 
-def create_app(settings: Settings, database_url: str, places: Places | None = None) -> web.Application:
+def create_app(
+    settings: Settings,
+    database_url: str,
+    places: Places | None = None,
+    *,
+    query_seconds: float = 5.0,
+    lease_seconds: float = 60.0,
+) -> web.Application:
     """Build the application. The database at `database_url` is migrated already.
 
-    `places` are those that this process shares with others; without them it has all of them to itself.
+    `places` are those that this process shares with others; without them it has all of them to itself. A statement
+    has `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
+    app[app_keys.ALLOWED_HOSTS] = settings.host_names
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.STORAGE] = storage = make_storage(settings)
     app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
@@ -61,10 +72,12 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
         with ThreadPoolExecutor(_THREADS) as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
-            async with open_database(database_url, _DATABASE_CONNECTIONS) as database:
+            with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again
+                await storage.require_room()
+            async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
-                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings))
+                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
                 ingest = _make_ingest(settings, encoder, storage, database)
                 app[app_keys.INTAKE] = Intake(
                     app[app_keys.ADMISSION],
@@ -78,13 +91,14 @@ def create_app(settings: Settings, database_url: str, places: Places | None = No
                     yield
                 await leases.give_back_owed()
 
+    # A worker of gunicorn has no other drain. `server.serve` drains before, and heeds a second signal meanwhile.
     async def drain(app: web.Application) -> None:
         app[app_keys.ADMISSION].close()
         await app[app_keys.ADMISSION].drain(settings.shutdown_seconds)
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)
-    app.on_response_prepare.extend([_hide_server, send_request_id, own_file_headers])
+    app.on_response_prepare.extend([secure_headers, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 
@@ -160,7 +174,3 @@ async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[Non
         while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
             task.cancel()
             await asyncio.wait({task}, timeout=1)
-
-
-async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.popall("Server", None)

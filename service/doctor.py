@@ -5,11 +5,13 @@ from collections.abc import Mapping
 
 from service.app import make_encoder, make_storage
 from service.database.pool import open_database
+from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.health import Check, CheckFailed, database_check, encoder_check
 from service.settings import Settings
 
 ADVICE: Mapping[str, str] = {
+    "settings": "Correct the name or unset the variable.",
     "database": "Is PostgreSQL up, and WAVEPRESS_DATABASE_URL right? Then run: wavepress migrate",
     "storage": "Is WAVEPRESS_DATA_DIR on a disk with room, and writable by this user? Is WAVEPRESS_STORAGE_URL right?",
     "encoder": "Is WAVEPRESS_FFMPEG an ffmpeg with libmp3lame, and are util-linux' prlimit and setpriv installed?",
@@ -27,18 +29,27 @@ async def examine(settings: Settings, database_url: str) -> dict[str, str]:
 
     async def check_storage() -> None:
         storage.prepare()
+        room = storage.room()
+        if not room.is_enough:
+            raise CheckFailed(str(room))
         await storage.check()
 
     async def check_public_url() -> None:
         _require_sane_public_url(settings)
 
     checks: dict[str, Check] = {
+        "settings": _check_names,
         "database": check_database,
         "storage": check_storage,
         "encoder": encoder_check(encoder, storage),
         "public URL": check_public_url,
     }
     return {name: await _verdict(check) for name, check in checks.items()}
+
+
+async def _check_names() -> None:
+    if unknown := unknown_variables():
+        raise CheckFailed(" ".join(unknown))
 
 
 async def _verdict(check: Check) -> str:

@@ -19,5 +19,5 @@ def unknown_variables() -> list[str]:
 
 def _sentence(name: str, known: set[str]) -> str:
     nearest = difflib.get_close_matches(name[len(PREFIX) :].upper(), known, n=1)
-    hint = f"Did you mean {PREFIX}{nearest[0]}?" if nearest else "The README lists all settings."
+    hint = f"Did you mean {PREFIX}{nearest[0]}?" if nearest else "docs/settings.md lists all settings."
     return f"{name} is not a setting. {hint}"

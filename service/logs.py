@@ -1,37 +1,38 @@
-"""Structured logs: one line per event, text for a terminal, JSON for a collector."""
+"""Structured logs: one line per event, short words for a terminal, JSON for a collector."""
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Literal
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 # Without the frames' variables, among which a token may be.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+_MOMENT_SECONDS = 0.1
+_MINUTE = 60
+_RESET = "\x1b[0m"
+_COLORS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}  # green, cyan, yellow, red, by status
 
 
 def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
     """Send every log line of the process, the libraries' too, to standard error in one format."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    clock = (
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        if is_text
+        else structlog.processors.TimeStamper(fmt="iso", utc=True)
+    )
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, clock]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderers: list[structlog.typing.Processor] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
-            )
-        ]
-        if is_text
-        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
+    renderers: list[Processor] = (
+        [for_people(colors=sys.stderr.isatty())] if is_text else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
@@ -43,3 +44,60 @@ def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("yoyo").setLevel(logging.WARNING)
+
+
+def for_people(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str]:
+    """Return the renderer for a terminal: a request is one short line, a sentence stands by itself."""
+    others = structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+    )
+
+    def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
+        if event["event"] == "request":
+            return _request_line(event, colors=colors)
+        if "detail" in event:
+            return f"{event['timestamp']} {event['level']}: {event['detail']}"
+        return others(logger, name, event)
+
+    return render
+
+
+def _request_line(event: EventDict, *, colors: bool) -> str:
+    """Return such as `14:02:11 201 PUT /records/talk.wav  52.9 MB in 2.0 s → 5:00 of sound, 4.8 MB  user 1`."""
+    status = str(event["status"])
+    color = _COLORS.get(event["status"] // 100, "") if colors else ""
+    parts = [
+        f"{event['timestamp']} {color}{status}{_RESET if color else ''} {event['method']} {event['path']}",
+        "" if event["outcome"] == "ok" else event["outcome"],
+        _traffic(event),
+        f"user {event['user_id']}" if "user_id" in event else "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _traffic(event: EventDict) -> str:
+    """Return how much was sent or taken in which time, and what an upload became."""
+    taken = f"{_size(event['bytes_in'] or event['bytes_out'])} in {_seconds(event['seconds'])}"
+    if "sound_seconds" not in event:
+        return taken
+    return f"{taken} → {_length(event['sound_seconds'])} of sound, {_size(event['mp3_bytes'])}"
+
+
+def _size(byte_count: int) -> str:
+    for unit, bytes_in_it in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if byte_count >= bytes_in_it:
+            return f"{byte_count / bytes_in_it:.1f} {unit}"
+    return f"{byte_count} B"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= _MOMENT_SECONDS else f"{seconds * 1000:.0f} ms"
+
+
+def _length(seconds: float) -> str:
+    """Return a length of sound as a player shows it, 5:00 or 1:02:03; below a minute, 4.1 s."""
+    if round(seconds, 1) < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

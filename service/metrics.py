@@ -34,9 +34,11 @@ DOWNLOADS = Counter(
     "Requests for a record's MP3 by the answer's status; 499: the client broke it off",
     ["status"],
 )
-SLOTS_USED = Gauge("wavepress_upload_slots_used", "Uploads that encode", multiprocess_mode="livesum")
-SLOTS_LIMIT = Gauge("wavepress_upload_slots_limit", "Uploads that may encode at a time", multiprocess_mode="max")
-SLOTS_WAITING = Gauge("wavepress_upload_slots_waiting", "Uploads that wait for a slot", multiprocess_mode="livesum")
+SLOTS_USED = Gauge("wavepress_encoder_slots_used", "Uploads that encode", multiprocess_mode="livesum")
+SLOTS_LIMIT = Gauge("wavepress_encoder_slots_limit", "Uploads that may encode at a time", multiprocess_mode="max")
+SLOTS_WAITING = Gauge(
+    "wavepress_encoder_slots_waiting", "Uploads that wait for an encoder slot", multiprocess_mode="livesum"
+)
 QUEUE_FULL_SINCE = Gauge(
     "wavepress_queue_full_since_timestamp_seconds",
     "Unix time since when uploads have been refused because the queue is full; 0 while it is not",

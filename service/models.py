@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A label with a token; names are not unique. It holds `record_count` MP3s of `byte_count` bytes together."""
+    """A user. Names are not unique. Their `record_count` MP3s have `byte_count` bytes together."""
 
     id: int
     username: str
@@ -17,12 +17,19 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordWarning:
+    """What was odd about a WAV and did not stop us: a stable `code` for programs, a sentence for people."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One kept MP3 and what is true of it.
 
     `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
-    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `warnings` are sentences about
-    what was odd in the WAV and did not stop us.
+    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's.
     """
 
     id: UUID
@@ -34,7 +41,7 @@ class Record:
     bit_rate: int
     size: int
     sha256: str
-    warnings: tuple[str, ...]
+    warnings: tuple[RecordWarning, ...]
     created_at: datetime
 
 

@@ -57,6 +57,11 @@ class Refusal(Generic[E]):
 
 # 400: the request cannot be read.
 BAD_REQUEST = Refusal(MalformedRequest, "bad_request", "This is not a well-formed HTTP/1.1 request.")
+INVALID_HOST = Refusal(
+    MalformedRequest,
+    "invalid_host",
+    "This service is not called by that name. Its operator can add the name to WAVEPRESS_ALLOWED_HOSTS.",
+)
 FIELD_TOO_LONG = Refusal(
     MalformedRequest,
     "field_too_long",

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import resource
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 
 import prometheus_client
 import structlog
@@ -17,8 +19,8 @@ from service.app import create_app
 from service.settings import Settings
 from service.uploads.admission import Admission
 from service.web import app_keys
+from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
-from service.web.presentation import address
 from service.web.request_log import RequestLog
 from service.web.runner import Connection, Runner
 
@@ -48,8 +50,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
             start_metrics(settings.host, settings.metrics_port)
         await _listen(runner, settings.host, settings.port)
         host, port = runner.addresses[0][:2]
-        announce(f"http://{address(host, port)}")
-        log.info("serving", host=host, port=port)
+        announce(f"http://{host_and_port(host, port)}")
         await stop.wait()
         await _drain(app[app_keys.ADMISSION], settings.shutdown_seconds, stop)
     finally:
@@ -57,13 +58,40 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
         log.info("stopped")
 
 
+def require_free_ports(settings: Settings) -> None:
+    """Raise OSError if another program has a port that the service needs, before anything is made for it."""
+    for name, port in {"PORT": settings.port, "METRICS_PORT": settings.metrics_port}.items():
+        if port is not None:
+            with _translated_errors(settings.host, port, name):
+                _require_free_port(settings.host, port)
+
+
+def _require_free_port(host: str, port: int) -> None:
+    for family, *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+        try:
+            socket.create_server(place, family=family).close()
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:  # any other is for the server itself to judge
+                raise
+
+
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
+    with _translated_errors(host, port, "PORT"):
         await web.TCPSite(runner, host, port, backlog=1024).start()
+
+
+@contextlib.contextmanager
+def _translated_errors(host: str, port: int, name: str) -> Iterator[None]:
+    try:
+        yield
+    except socket.gaierror as error:
+        raise OSError(f"Cannot listen on {host}: {error.strerror}. Set WAVEPRESS_HOST to another.") from error
     except OSError as error:
         # The error itself names the numbers of things, and not what to do.
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(f"Cannot listen on {address(host, port)}: {reason}. Set WAVEPRESS_PORT to another.") from error
+        raise OSError(
+            f"Cannot listen on {host_and_port(host, port)}: {reason}. Set WAVEPRESS_{name} to another."
+        ) from error
 
 
 def make_runner(app: web.Application) -> web.AppRunner:

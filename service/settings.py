@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
         default=None, description="What clients call this service; unset: each request's own scheme and Host"
     )
+    allowed_hosts: str | None = Field(
+        default=None,
+        description="Names that clients may call this service by, beside PUBLIC_URL's, `localhost` and IP addresses: "
+        "`a.example.com,b.example.com`, or `*` for any",
+    )
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         default=None,
         description="Networks of proxies whose `X-Forwarded-For` and `-Proto` are believed: `10.0.0.0/8,fd00::/8`",
@@ -130,13 +135,13 @@ class Settings(BaseSettings):
     )
     stall_seconds: float = Field(default=30, gt=0, description="How long an upload, or its encoder, may stand still")
     min_bytes_per_second: int = Field(default=1_000, ge=0, description="Slowest upload, measured over STALL_SECONDS")
-    download_stall_seconds: float = Field(
-        default=300, gt=0, description="How long a client may take nothing of an answer; players pause"
-    )
     max_upload_seconds: float = Field(
         default=90_000,
         gt=0,
         description="How long an upload may take in all: by default a day of sound and an hour",
+    )
+    download_stall_seconds: float = Field(
+        default=300, gt=0, description="How long a client may take nothing of an answer; players pause"
     )
     shutdown_seconds: float = Field(default=20, ge=0, description="How long uploads may go on after SIGTERM")
     metrics_port: int | None = Field(
@@ -160,6 +165,13 @@ class Settings(BaseSettings):
         if self.database_url is None or self.database_password is None:
             return self.database_url
         return with_password(self.database_url, self.database_password.get_secret_value())
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Return the names of `allowed_hosts` and `public_url` in lower case."""
+        names = {name.strip().lower() for name in (self.allowed_hosts or "").split(",")}
+        names.add((self.public_url.host or "").lower() if self.public_url else "")
+        return frozenset(names - {""})
 
     @property
     def trusted_networks(self) -> list[IPv4Network | IPv6Network]:

@@ -17,7 +17,7 @@ from service.metrics import MULTIPROCESS_VARIABLE
 from service.server import make_runner, start_metrics
 from service.settings import Settings
 from service.uploads.places import Places
-from service.web.presentation import address
+from service.web.addresses import host_and_port
 
 
 def serve_with_workers(settings: Settings, database_url: str, count: int, announce: Callable[[str], None]) -> None:
@@ -63,7 +63,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
 
     def load_config(self) -> None:
         options = {
-            "bind": address(self._settings.host, self._settings.port),
+            "bind": host_and_port(self._settings.host, self._settings.port),
             "workers": self._count,
             "worker_class": "aiohttp.GunicornWebWorker",
             # A worker that drains is not one that hangs.
@@ -87,7 +87,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
     def _when_ready(self, arbiter: Arbiter) -> None:
         if self._settings.metrics_port is not None:
             start_metrics(self._settings.host, self._settings.metrics_port)
-        self._announce(f"http://{address(*arbiter.LISTENERS[0].getsockname()[:2])}")
+        self._announce(f"http://{host_and_port(*arbiter.LISTENERS[0].getsockname()[:2])}")
 
     def _give_row(self, _arbiter: Arbiter, worker: Worker) -> None:
         """Choose the row of counts that the next worker inherits."""

@@ -73,11 +73,12 @@ class _Server(BaseTestServer):
 
 @pytest.fixture
 async def start_service(database_url: str, tmp_path: Path) -> AsyncIterator[StartService]:
-    """Return a function that starts a service with the given settings; it is stopped after the test."""
+    """Return a function that starts a service with the given settings and budgets; it is stopped after the test."""
     clients: list[TestClient[web.Request, None]] = []
 
-    async def start(**settings: object) -> Service:
-        app = create_app(Settings.model_validate({"data_dir": tmp_path / "data"} | settings), database_url)
+    async def start(*, query_seconds: float = 5.0, lease_seconds: float = 60.0, **settings: object) -> Service:
+        known = Settings.model_validate({"data_dir": tmp_path / "data", "allowed_hosts": "x"} | settings)
+        app = create_app(known, database_url, query_seconds=query_seconds, lease_seconds=lease_seconds)
         # A connection of its own for each request, so that none is left open between them.
         connector = TCPConnector(force_close=True)
         client: TestClient[web.Request, None] = TestClient(_Server(app), connector=connector)

@@ -8,14 +8,41 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-_MPEG1_BIT_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MPEG2_BIT_RATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MPEG25_BIT_RATES = (8, 16, 24, 32, 40, 48, 56, 64)
 # LAME starts its first frame with this many samples that are no sound of ours, and ends with as many at least.
 _LAME_LOOKAHEAD = 1152
 # Debian 12's decoder cannot drop more than one short frame and a half from both ends of so short a sound.
 _FEWEST_SAMPLES_IN_SHORT_FRAMES = 47
+_SYNC_BYTE = 0xFF
+# Offsets within the Info header, from its tag "Info": the LAME extension follows flags, frames, bytes, a table
+# of contents of 100 bytes and a quality.
+_FRAMES, _DELAYS, _TAG_CRC = 8, 141, 154
+_CRC_SPAN = 190
+_LARGEST_PADDING = 0xFFF
+
+
+@dataclass(frozen=True, slots=True)
+class _MpegVersion:
+    """One version of MPEG audio, layer III: its tables, in the order in which a frame's header numbers them.
+
+    `number` stands for the version in that header. Its bit rates are numbered from 1 on.
+    """
+
+    number: int
+    sample_rates: tuple[int, ...]
+    kilobits: tuple[int, ...]
+    legal_kilobits: tuple[int, ...]
+    samples_per_frame: int
+
+
+_MPEG1_KILOBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MPEG2_KILOBITS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_VERSIONS = (
+    _MpegVersion(3, (44_100, 48_000, 32_000), _MPEG1_KILOBITS, _MPEG1_KILOBITS, 1152),
+    _MpegVersion(2, (22_050, 24_000, 16_000), _MPEG2_KILOBITS, _MPEG2_KILOBITS, 576),
+    # LAME encodes MPEG-2.5 at no more than 64 kbit/s.
+    _MpegVersion(0, (11_025, 12_000, 8_000), _MPEG2_KILOBITS, _MPEG2_KILOBITS[:8], 576),
+)
+SAMPLE_RATES = tuple(sorted(rate for version in _VERSIONS for rate in version.sample_rates))
 
 
 class IncompleteMp3Error(Exception):
@@ -40,12 +67,7 @@ def output_rate(sample_rate: int) -> int:
 
 def bit_rates(sample_rate: int) -> Sequence[int]:
     """Return the bit rates (bit/s) that are legal at an MP3 sample rate, ascending."""
-    kilobits: Sequence[int]
-    if sample_rate >= 32_000:  # noqa: PLR2004 - MPEG-1
-        kilobits = _MPEG1_BIT_RATES
-    else:
-        kilobits = _MPEG2_BIT_RATES if sample_rate >= 16_000 else _MPEG25_BIT_RATES  # noqa: PLR2004 - MPEG-2, 2.5
-    return [kilobit * 1000 for kilobit in kilobits]
+    return [kilobit * 1000 for kilobit in _version_of(sample_rate).legal_kilobits]
 
 
 def resampled_count(sample_count: int, sample_rate: int) -> int:
@@ -55,12 +77,12 @@ def resampled_count(sample_count: int, sample_rate: int) -> int:
 
 def frame_count(sample_count: int, sample_rate: int) -> int:
     """Return how many frames LAME writes for so many samples at an MP3 rate."""
-    return -(-(sample_count + _LAME_LOOKAHEAD) // _samples_per_frame(sample_rate))
+    return -(-(sample_count + _LAME_LOOKAHEAD) // _version_of(sample_rate).samples_per_frame)
 
 
 def audio_byte_count(frames: int, mp3_format: Mp3Format) -> int:
     """Return the exact size of so many constant-bit-rate frames, the first one unpadded."""
-    per_frame = _samples_per_frame(mp3_format.sample_rate) // 8 * mp3_format.bit_rate
+    per_frame = _version_of(mp3_format.sample_rate).samples_per_frame // 8 * mp3_format.bit_rate
     whole, fraction = divmod(per_frame, mp3_format.sample_rate)
     return frames * whole + -(-(frames - 1) * fraction // mp3_format.sample_rate)
 
@@ -82,21 +104,15 @@ def seal(descriptor: int, mp3_format: Mp3Format, sample_count: int, frames: Sequ
     actual = os.fstat(descriptor).st_size
     if actual != expected:
         raise IncompleteMp3Error(f"{actual} bytes instead of {expected} for {sample_count} samples")
-    samples_per_frame = _samples_per_frame(mp3_format.sample_rate)
+    samples_per_frame = _version_of(mp3_format.sample_rate).samples_per_frame
     if samples_per_frame < _LAME_LOOKAHEAD:
         sample_count = max(sample_count, _FEWEST_SAMPLES_IN_SHORT_FRAMES)
     info.write_padding(descriptor, info.frames * samples_per_frame - info.delay - sample_count)
 
 
-def _samples_per_frame(sample_rate: int) -> int:
-    return 1152 if sample_rate >= 32_000 else 576  # noqa: PLR2004 - MPEG-1, else MPEG-2 and 2.5
-
-
-# Offsets within the Info header, from its tag "Info": the LAME extension follows flags, frames, bytes, a table
-# of contents of 100 bytes and a quality.
-_FRAMES, _DELAYS, _TAG_CRC = 8, 141, 154
-_CRC_SPAN = 190
-_LARGEST_PADDING = 0xFFF
+def _version_of(sample_rate: int) -> _MpegVersion:
+    """Return the version that has an MP3 rate; no two have the same one."""
+    return next(version for version in _VERSIONS if sample_rate in version.sample_rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +156,13 @@ class _InfoHeader:
 
 def _frame_byte_count(frame: bytes) -> int:
     """Return a frame's length from its own header; the muxer picks the Info frame's bit rate by its needs."""
-    version, layer_bits = frame[1] >> 3 & 3, frame[1] >> 1 & 3
-    if frame[0] != 0xFF or layer_bits != 1 or version == 1:  # noqa: PLR2004 - the sync byte
+    number, layer_bits = frame[1] >> 3 & 3, frame[1] >> 1 & 3
+    version = next((version for version in _VERSIONS if version.number == number), None)
+    if frame[0] != _SYNC_BYTE or layer_bits != 1 or version is None:
         raise IncompleteMp3Error("no MPEG layer III frame at the start")
-    kilobits = (_MPEG1_BIT_RATES if version == 3 else _MPEG2_BIT_RATES)[(frame[2] >> 4) - 1]  # noqa: PLR2004 - MPEG-1
-    rates = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}[version]
-    sample_rate = rates[frame[2] >> 2 & 3]
-    return _samples_per_frame(sample_rate) // 8 * kilobits * 1000 // sample_rate + (frame[2] >> 1 & 1)
+    bit_rate = version.kilobits[(frame[2] >> 4) - 1] * 1000
+    sample_rate = version.sample_rates[frame[2] >> 2 & 3]
+    return version.samples_per_frame // 8 * bit_rate // sample_rate + (frame[2] >> 1 & 1)
 
 
 def _crc16(content: bytes) -> int:

@@ -5,6 +5,7 @@ Only the samples go on to the encoder, so no chunk that a stranger wrote is pars
 
 from service.audio.wav_header import WavHeader, parse_header
 from service.errors import Unprocessable
+from service.models import RecordWarning
 from service.refusals import EMPTY, SIZE_WRAPPED, TRUNCATED
 
 # A RIFF file's 32-bit sizes cannot describe more than this, so a longer body means that they wrapped.
@@ -62,13 +63,15 @@ class WavReader:
             raise self._empty()
         return sample_count
 
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[RecordWarning, ...]:
         """Say what was odd about a finished WAV and did not stop us."""
         found = []
         if self.header is not None and (rest := self.data_byte_count % self.header.block_align):
-            found.append(f"The last {rest} bytes are less than one sample and were left out.")
+            detail = f"The last {rest} bytes are less than one sample and were left out."
+            found.append(RecordWarning("partial_sample", detail))
         if len(self._tail) == _TAIL_BYTES and not _is_chunk_id(self._tail[-4:]) and not _is_chunk_id(self._tail[:4]):
-            found.append("Bytes after the declared samples that are no chunk were ignored.")
+            detail = "The bytes after the declared samples are not a chunk and were ignored."
+            found.append(RecordWarning("trailing_bytes", detail))
         return tuple(found)
 
     def _empty(self) -> Unprocessable:

@@ -9,24 +9,16 @@ import contextlib
 import errno
 import os
 import select
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import aiopg
 import aiopg.connection
 import psycopg2
-from psycopg2.extras import RealDictCursor
+from psycopg2.extensions import STATUS_READY
 
 if TYPE_CHECKING:
     import weakref
-
-# A peer that vanished without a word is noticed within these, not within the kernel's two hours.
-_KEEPALIVE: Mapping[str, Any] = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 
 
 class ConnectionLost(psycopg2.Error):  # type: ignore[misc] # psycopg2 publishes no types
@@ -39,59 +31,6 @@ class StatementCancelled(psycopg2.Error):  # type: ignore[misc] # psycopg2 publi
 
 class PoolClosed(psycopg2.Error):  # type: ignore[misc] # psycopg2 publishes no types
     """The pool gives no more connections, because the service is stopping."""
-
-
-class GuardedPool:
-    """A pool of aiopg whose waiters always wake up, and whose errors say what happened.
-
-    The caller holds one of `permits` for each cursor. So aiopg's own pool never has waiters, which it forgets to wake
-    when a broken connection comes back: `Pool.release` returns before `_wakeup`. This has no issue at aiopg; the same
-    code in asyncmy has long2ice/asyncmy#154.
-    """
-
-    def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
-        self._pool = pool
-        self.permits = asyncio.Semaphore(max_connections)
-
-    @contextlib.asynccontextmanager
-    async def cursor(self) -> AsyncIterator[aiopg.Cursor]:
-        """Yield a cursor on a connection of its own; its rows are mappings. Raises as `plain_errors` does."""
-        with plain_errors():
-            async with self._pool.acquire() as connection:
-                try:
-                    async with connection.cursor() as cursor:
-                        yield cursor
-                finally:
-                    let_go_if_broken(connection)
-
-    async def clear(self) -> None:
-        """Close all connections that are not in use. Raises as `plain_errors` does."""
-        with plain_errors():
-            await self._pool.clear()
-
-
-@contextlib.asynccontextmanager
-async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: float) -> AsyncIterator[GuardedPool]:
-    """Open a pool with all its connections; the block's end closes them, and breaks the statements that still run.
-
-    Raises as `plain_errors` does, and TimeoutError.
-    """
-    with plain_errors():
-        pool = await aiopg.create_pool(
-            url,
-            minsize=max_connections,
-            maxsize=max_connections,
-            timeout=timeout_seconds,
-            enable_json=False,
-            enable_hstore=False,
-            cursor_factory=RealDictCursor,
-            **_KEEPALIVE,
-        )
-    try:
-        yield GuardedPool(pool, max_connections)
-    finally:
-        pool.terminate()
-        await pool.wait_closed()
 
 
 @contextlib.contextmanager
@@ -140,17 +79,54 @@ def let_go_if_broken(connection: aiopg.Connection) -> None:
     connection._fileno = None  # noqa: SLF001 - as above
 
 
-_unguarded_ready = aiopg.Connection._ready  # noqa: SLF001 - the only place where aiopg sees that a connection broke
+# The only place where aiopg sees that a connection broke, or went on to another address.
+_unguarded_ready = aiopg.Connection._ready  # noqa: SLF001 - aiopg has no public name for it
 
 
-def _ready_until_broken(weak_connection: "weakref.ref[aiopg.Connection]") -> None:
-    """Do as aiopg does if a descriptor is ready, and let go of it if the connection is broken then."""
+def _guarded_ready(weak_connection: "weakref.ref[aiopg.Connection]") -> None:
+    """Do as aiopg does if a descriptor is ready; then listen to the connection's next socket, or let go of it."""
+    connection = weak_connection()
+    if connection is None:
+        return
+    before = _connecting_socket(connection)
     try:
         _unguarded_ready(weak_connection)
+    except FileNotFoundError:
+        if before == _connecting_socket(connection):
+            raise
     finally:
-        connection = weak_connection()
-        if connection is not None:
-            let_go_if_broken(connection)
+        let_go_if_broken(connection)
+    after = _connecting_socket(connection)
+    if before and after and before != after:
+        _listen_to(connection, after[0])
+
+
+def _connecting_socket(connection: aiopg.Connection) -> tuple[int, int] | None:
+    """Return the descriptor and the inode of a connection that is being made; None for any other."""
+    if connection.closed or connection.raw.status == STATUS_READY:
+        return None
+    try:
+        descriptor = connection.raw.fileno()
+        return descriptor, os.fstat(descriptor).st_ino
+    except (psycopg2.Error, OSError):
+        return None
+
+
+def _listen_to(connection: aiopg.Connection, descriptor: int) -> None:
+    """Have the event loop listen to the socket of a server's next address (aio-libs/aiopg#837, #907).
+
+    libpq closes the socket to an address that refuses, and opens one to the next. The new socket mostly gets the old
+    one's number, so the event loop believes that it listens to it already: it fails with ENOENT, or hears nothing.
+    """
+    loop = asyncio.get_running_loop()
+    for number in {connection._fileno or descriptor, descriptor}:  # noqa: SLF001 - as above
+        for remove in (loop.remove_writer, loop.remove_reader):
+            with contextlib.suppress(OSError):
+                remove(number)
+    connection._fileno = descriptor  # noqa: SLF001 - as above
+    connection._writing = True  # noqa: SLF001 - as above
+    loop.add_reader(descriptor, connection._ready, connection._weakref)  # noqa: SLF001 - as above
+    loop.add_writer(descriptor, connection._ready, connection._weakref)  # noqa: SLF001 - as above
 
 
 def _is_closed(descriptor: int) -> bool:
@@ -183,4 +159,4 @@ class _PollSelect:
 
 
 aiopg.connection.select = _PollSelect  # type: ignore[assignment, attr-defined]
-aiopg.Connection._ready = staticmethod(_ready_until_broken)  # type: ignore[assignment] # noqa: SLF001 - as above
+aiopg.Connection._ready = staticmethod(_guarded_ready)  # type: ignore[assignment] # noqa: SLF001 - as above

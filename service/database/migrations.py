@@ -76,7 +76,7 @@ async def is_applied(database: Database, migration: str) -> bool:
     """Return whether the database has that migration, by its name. Raises Unavailable."""
     try:
         return await database.fetch_one(_SELECT_MIGRATION, {"id": migration}) is not None
-    except NotMigrated:
+    except NotMigrated:  # not one migration, not even the table of them
         return False
 
 

@@ -12,7 +12,8 @@ import psycopg2.errors
 import structlog
 
 from service import metrics
-from service.database.aiopg_guards import ConnectionLost, GuardedPool, open_guarded_pool
+from service.database.aiopg_guards import ConnectionLost
+from service.database.guarded_pool import GuardedPool, open_guarded_pool
 from service.errors import Unavailable
 from service.refusals import DATABASE_UNAVAILABLE
 

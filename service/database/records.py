@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from service.database.pool import Database, Row, read_query
-from service.models import Record, User, UserLimits
+from service.models import Record, RecordWarning, User, UserLimits
 
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
@@ -16,20 +16,22 @@ _DELETE = read_query("delete_record")
 _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
 
 
-# For this long after its upload a key answers with the record.
+# A key answers with its record for this long after the upload.
 IDEMPOTENCY_KEY_SECONDS = 24 * 3600
+# The code of a warning that a replica of the version before has kept, which knows no codes.
+OTHER_WARNING = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a user's list of records; it stays valid when its record is deleted."""
+    """A position in a user's list of records. It stays valid if its record is deleted."""
 
     created_at: datetime
     id: UUID
 
 
 class Insertion(NamedTuple):
-    """Whether a record is kept and, where it is not, what was missing: if neither is, it was room."""
+    """Whether a record is kept, and what was there. If it is not kept and both were there, there was no room."""
 
     is_kept: bool
     has_owner: bool
@@ -39,13 +41,14 @@ class Insertion(NamedTuple):
 async def insert_record(
     database: Database, record: Record, idempotency_key: str | None, limits: UserLimits
 ) -> Insertion:
-    """Keep a record whose MP3 is in the storage already; a second call with the same id changes nothing.
+    """Keep a record whose MP3 is in the storage already. A second call with the same id changes nothing.
 
-    It is not kept where the user is gone or holds all that it may, or where the key has passed to another upload.
+    It is not kept if the user is gone or holds all that a user may, or if the key has passed to another upload.
     Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
     parameters = asdict(record) | {
-        "warnings": list(record.warnings),
+        "warnings": [warning.detail for warning in record.warnings],
+        "warning_codes": [warning.code for warning in record.warnings],
         "idempotency_key": idempotency_key,
         "key_seconds": IDEMPOTENCY_KEY_SECONDS,
         "max_records": limits.max_records,
@@ -54,13 +57,13 @@ async def insert_record(
     [row] = await database.fetch_all(_INSERT, parameters)
     insertion = Insertion(**row)
     if not insertion.is_kept and await find_record(database, record.id) is not None:
-        # An earlier run, whose answer was lost, was still under way when this one began.
+        # An earlier run, whose answer was lost, was still running when this one began.
         return insertion._replace(is_kept=True)
     return insertion
 
 
 async def select_records(database: Database, user: User, limit: int, after: Position | None) -> list[Record]:
-    """Return up to `limit` of a user's records, newest first, from behind `after` on."""
+    """Return up to `limit` of a user's records, newest first, those that follow `after`. Raises Unavailable."""
     parameters = {
         "user_id": user.id,
         "limit": limit,
@@ -71,21 +74,23 @@ async def select_records(database: Database, user: User, limit: int, after: Posi
 
 
 async def delete_record(database: Database, record: Record) -> None:
-    """Delete a record, if it is still there; its file is."""
-    # Whether it was there remains unsaid: a deletion whose answer was lost is run again, and finds nothing then.
+    """Delete a record, if it is still there; its file stays. Raises Unavailable."""
+    # It does not say whether the record was there: a deletion whose answer was lost runs again and finds nothing.
     await database.execute(_DELETE, {"id": record.id})
 
 
 async def find_record(database: Database, record_id: UUID) -> Record | None:
-    """Return the record of that id, if there is one."""
+    """Return the record of that id, if there is one. Raises Unavailable."""
     row = await database.fetch_one(_SELECT_BY_ID, {"id": record_id})
     return _record(row) if row else None
 
 
 async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the ids that have a record."""
+    """Return those of the ids that have a record. Raises Unavailable."""
     return {row["id"] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
 
 
 def _record(row: Row) -> Record:
-    return Record(**{**row, "warnings": tuple(row["warnings"])})
+    values, details = dict(row), row["warnings"]
+    codes = values.pop("warning_codes") or [OTHER_WARNING] * len(details)
+    return Record(**values | {"warnings": tuple(map(RecordWarning, codes, details))})

@@ -25,6 +25,28 @@ class Entry:
     modified_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many bytes are free in a directory, and how many must be. As text, a sentence for the operator."""
+
+    directory: Path
+    free_bytes: int
+    min_free_bytes: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether another upload may begin."""
+        return self.free_bytes >= self.min_free_bytes
+
+    def __str__(self) -> str:
+        free, least = self.free_bytes // 2**20, self.min_free_bytes // 2**20
+        only = "" if self.is_enough else "Only "
+        return (
+            f"{only}{free} MiB are free in {self.directory}; "
+            f"uploads are refused below {least} MiB (WAVEPRESS_MIN_FREE_BYTES)."
+        )
+
+
 class Draft(Protocol):
     """A file that is being written and that nobody can see yet."""
 
@@ -60,6 +82,9 @@ class Storage(Protocol):
 
     async def check(self) -> None:
         """Raise StorageFull or Unavailable where a file could not be kept now."""
+
+    def room(self) -> Room:
+        """Return how much room there is for drafts. Blocking. Raises OSError."""
 
     async def require_room(self) -> None:
         """Raise StorageFull where there is not enough room left to begin another upload."""

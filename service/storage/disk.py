@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from service.cancellation import to_the_end
-from service.storage import Entry, StoredFile, file_name, parse_file_name
+from service.storage import Entry, Room, StoredFile, file_name, parse_file_name
 from service.storage.draft_files import Drafts, LocalDraft, translated_errors
 
 
@@ -33,6 +33,10 @@ class DiskStorage:
     def locate(self, record_id: UUID) -> Path:
         """Return where a record's MP3 is, or would be."""
         return self._directory / file_name(record_id)
+
+    def room(self) -> Room:
+        """Return the drafts' room, as `Storage.room` says."""
+        return self._drafts.room()
 
     async def require_room(self) -> None:
         """Refuse uploads while there is too little room, as `Storage.require_room` says."""

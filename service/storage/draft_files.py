@@ -16,7 +16,7 @@ import structlog
 from service.cancellation import to_the_end
 from service.errors import Unavailable
 from service.refusals import STORAGE_FULL, STORAGE_UNAVAILABLE
-from service.storage import StoredFile
+from service.storage import Room, StoredFile
 
 log = structlog.stdlib.get_logger()
 
@@ -63,6 +63,7 @@ class Drafts:
         self._directory = directory
         self._min_free_bytes = min_free_bytes
         self._nameless = nameless
+        self._had_room = True
 
     def prepare(self) -> None:
         """Make the directory and clear away abandoned drafts. Raises OSError."""
@@ -70,12 +71,23 @@ class Drafts:
         for draft in self._directory.iterdir():
             _remove_if_abandoned(draft)
 
+    def room(self) -> Room:
+        """Return how much room there is. Blocking. Raises OSError."""
+        state = os.statvfs(self._directory)
+        return Room(self._directory.absolute(), state.f_bavail * state.f_frsize, self._min_free_bytes)
+
     async def require_room(self) -> None:
-        """Raise StorageFull while less than `min_free_bytes` are free, and Unavailable where there is no disk."""
+        """Raise StorageFull while less than `min_free_bytes` are free, and Unavailable if there is no disk.
+
+        The refusal does not tell where and how much; the log does, once for each time that room runs out.
+        """
         with translated_errors():
-            state = await asyncio.to_thread(os.statvfs, self._directory)
-            if state.f_bavail * state.f_frsize < self._min_free_bytes:
-                raise OSError(errno.ENOSPC, "less than the reserve is free")
+            room = await asyncio.to_thread(self.room)
+            if room.is_enough != self._had_room:
+                self._had_room = room.is_enough
+                (log.info if room.is_enough else log.warning)("room", detail=str(room))
+            if not room.is_enough:
+                raise OSError(errno.ENOSPC, str(room))
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[LocalDraft]:

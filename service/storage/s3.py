@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from service.cancellation import to_the_end
-from service.storage import Entry, StoredFile, file_name, parse_file_name
+from service.storage import Entry, Room, StoredFile, file_name, parse_file_name
 from service.storage.draft_files import Drafts, LocalDraft, translated_errors
 from service.storage.s3_errors import failed, reason, translated_store_errors
 from service.storage.s3_file import S3File
@@ -43,6 +43,10 @@ class S3Storage:
     def locate(self, record_id: UUID) -> "S3File":
         """Return the object of a record's MP3, as `Storage.locate` says."""
         return S3File(self._store, file_name(record_id), self._turns)
+
+    def room(self) -> Room:
+        """Return the drafts' room, as `Storage.room` says."""
+        return self._drafts.room()
 
     async def require_room(self) -> None:
         """Refuse uploads while there is too little room for drafts, as `Storage.require_room` says."""

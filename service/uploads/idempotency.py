@@ -3,18 +3,12 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
-
-from service.database.pool import Database, read_query
+from service.database.idempotency_keys import IdempotencyKey, find_idempotency_key, insert_idempotency_key
+from service.database.pool import Database
 from service.database.records import find_record
 from service.models import Record, User
 from service.refusals import IDEMPOTENCY_KEY_REUSED, RECORD_NOT_FOUND, UPLOAD_RUNNING
-from service.uploads.leases import LEASE_SECONDS, Leases
-
-log = structlog.stdlib.get_logger()
-
-_INSERT = read_query("insert_idempotency_key")
-_SELECT = read_query("select_idempotency_key")
+from service.uploads.leases import Leases
 
 LONGEST_KEY = 255
 
@@ -27,35 +21,39 @@ class IdempotentUpload:
     fingerprint: bytes
 
 
-async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentUpload) -> Record | None:
-    """Take the key for an upload, or return the record that it made already.
+async def find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record | None:
+    """Return the record that an upload with this key has made already, if there is one. Reads only.
 
-    If the upload ends without a record the key is free again; if this process is killed it is so when the lease
-    runs out. Raises Conflict while another upload has the key, NotFound where its record has been deleted, and
-    Unprocessable where the key came with another upload.
+    Raises NotFound if that record has been deleted, Unprocessable if the key came with another upload, and
+    Unavailable.
     """
-    parameters = {
-        "user_id": user.id,
-        "key": upload.key,
-        "upload_id": upload_id,
-        "fingerprint": upload.fingerprint,
-        "lease_seconds": LEASE_SECONDS,
-    }
+    key = await find_idempotency_key(database, user.id, upload.key)
+    return await _replay(database, key, upload) if key is not None else None
+
+
+async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentUpload) -> Record | None:
+    """Take the key for an upload, or return the record that another upload has made with it meanwhile.
+
+    If the upload ends without a record, the key is free again. If this process is killed, the key is free when its
+    lease runs out. Raises Conflict while another upload has the key, NotAuthenticated if the user has been deleted,
+    and as `find_replay` does.
+    """
     leases.hold(upload_id)
-    if await leases.database.fetch_one(_INSERT, parameters) is not None:
+    key = IdempotencyKey(user.id, upload.key, upload_id, upload.fingerprint)
+    if await insert_idempotency_key(leases.database, key, leases.lease_seconds):
         return None
-    return await _find_replay(leases.database, user, upload)
-
-
-async def _find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record:
-    row = await database.fetch_one(_SELECT, {"user_id": user.id, "key": upload.key})
-    if row is None:  # freed a moment ago: the retry that this asks for will get it
+    replay = await find_replay(leases.database, user, upload)
+    if replay is None:  # it runs, or its key was freed a moment ago: the retry that this asks for will get it
         raise UPLOAD_RUNNING()
-    if bytes(row["fingerprint"]) != upload.fingerprint:
+    return replay
+
+
+async def _replay(database: Database, key: IdempotencyKey, upload: IdempotentUpload) -> Record | None:
+    if key.fingerprint != upload.fingerprint:
         raise IDEMPOTENCY_KEY_REUSED()
-    if not row["is_done"]:
-        raise UPLOAD_RUNNING()
-    record = await find_record(database, row["upload_id"])
+    if not key.is_done:
+        return None
+    record = await find_record(database, key.upload_id)
     if record is None:
         raise RECORD_NOT_FOUND()
     return record

@@ -17,7 +17,7 @@ from service.cancellation import to_the_end
 from service.database.pool import Database
 from service.database.records import insert_record
 from service.errors import Unavailable
-from service.models import Record, UserLimits
+from service.models import Record, RecordWarning, UserLimits
 from service.refusals import (
     CLIENT_GONE,
     INVALID_BIT_RATE,
@@ -39,7 +39,8 @@ class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
     `bit_rate` (bit/s) and `idempotency_key` are None if the client sent none. `is_abandoned` says whether the
-    client has gone away, and `pace` how fast the bytes must arrive.
+    client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before those that
+    the WAV gives reason for.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class Upload:
     filename: str
     bit_rate: int | None
     idempotency_key: str | None
+    warnings: tuple[RecordWarning, ...]
     is_abandoned: Callable[[], bool]
     pace: Pace
 
@@ -88,7 +90,7 @@ class Ingest:
             await encoding.finish(sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
-            sound = _Sound(sample_count / header.sample_rate, target, reader.warnings())
+            sound = _Sound(sample_count / header.sample_rate, target, upload.warnings + reader.warnings())
             record = await to_the_end(self._keep(draft, upload, sound))
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
@@ -151,7 +153,7 @@ class _Sound:
 
     duration: float
     target: Mp3Format
-    warnings: tuple[str, ...]
+    warnings: tuple[RecordWarning, ...]
 
 
 def _record(upload: Upload, sound: _Sound, file: StoredFile) -> Record:

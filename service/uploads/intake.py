@@ -4,12 +4,12 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from service.models import Record, User
+from service.models import Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
-from service.uploads.idempotency import IdempotentUpload, claim
+from service.uploads.idempotency import IdempotentUpload, claim, find_replay
 from service.uploads.ingest import Ingest, Upload
 from service.uploads.leases import Leases
 from service.uploads.pace import Pace
@@ -19,11 +19,12 @@ from service.uploads.pace import Pace
 class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
-    `bit_rate` (bit/s) and `key` are None if the client sent none.
+    `bit_rate` (bit/s) and `key` are None if the client sent none. `warnings` are about what it sent and meant nothing.
     """
 
     bit_rate: int | None
     key: IdempotentUpload | None
+    warnings: tuple[RecordWarning, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,12 @@ class Intake:
         upload_id, began_at = uuid4(), time.monotonic()
         async with self.leases.given_back_after(upload_id):
             if terms.key is not None:
-                replay = await claim(self.leases, user, upload_id, terms.key)
+                replay = await self._find_replay(user, upload_id, terms.key)
                 if replay is not None:
                     return Taken(replay, is_replay=True)
             await self.storage.require_room()
             async with self.admission.slot(user.id, incoming.is_abandoned):
-                await self.leases.take_slot(user, upload_id)
+                await self.leases.take(user, upload_id)
                 body = await incoming.open(user)
                 upload = Upload(
                     id=upload_id,
@@ -102,7 +103,16 @@ class Intake:
                     bit_rate=terms.bit_rate,
                     idempotency_key=terms.key.key if terms.key is not None else None,
                     is_abandoned=incoming.is_abandoned,
+                    warnings=terms.warnings,
                     pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
                 )
                 record = await self.ingest(upload, body.pieces)
         return Taken(record, is_replay=False)
+
+    async def _find_replay(self, user: User, upload_id: UUID, key: IdempotentUpload) -> Record | None:
+        """Return the record that the key has made. If there is none, take a place in the queue, then the key."""
+        replay = await find_replay(self.leases.database, user, key)
+        if replay is not None:
+            return replay
+        self.admission.arrive()  # a full queue refuses before anything is written
+        return await claim(self.leases, user, upload_id, key)

@@ -1,18 +1,20 @@
 """What the composition root hands to the routes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
 
 from service.database.pool import Database
 from service.health import Health
+from service.models import Record
 from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
 from service.web.body import BodyLimits
 
+ALLOWED_HOSTS: web.AppKey[Collection[str]] = web.AppKey("allowed_hosts")
 ADMISSION = web.AppKey("admission", Admission)
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
 DOWNLOAD_STALL_SECONDS = web.AppKey("download_stall_seconds", float)
@@ -28,6 +30,7 @@ STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 DOWNLOAD = web.RequestKey("download", bool)
 NO_ROUTE = web.RequestKey("no_route", bool)
 OUTCOME = web.RequestKey("outcome", str)
+RECORD = web.RequestKey("record", Record)
 REQUEST_ID = web.RequestKey("request_id", str)
 TRANSPORT = web.RequestKey("transport", str)
 USER_ID = web.RequestKey("user_id", int)

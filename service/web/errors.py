@@ -10,6 +10,7 @@ from service.errors import MethodNotAllowed, RangeNotSatisfiable, ServiceError
 from service.refusals import CLIENT_GONE, INTERNAL_ERROR, NO_SUCH_ADDRESS
 from service.web.app_keys import ADMISSION, OUTCOME
 from service.web.body import check_expectation
+from service.web.hosts import require_known_host
 from service.web.presentation import json_response
 from service.web.request_log import request_id
 
@@ -31,6 +32,7 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
     """Answer every error with problem+json."""
     with structlog.contextvars.bound_contextvars(request_id=request_id(request)):
         try:
+            require_known_host(request)
             check_expectation(request)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - here, and nowhere else, every error has its answer

@@ -1,22 +1,28 @@
 """An upload as HTTP brings it: who sends it, what its headers ask for, and where its WAV is."""
 
+import difflib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from service.models import User
+from service.models import RecordWarning, User
 from service.refusals import INVALID_BIT_RATE, INVALID_IDEMPOTENCY_KEY
 from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
 from service.uploads.intake import Taken, UploadBody, UploadTerms
-from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, TRANSPORT
+from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
 from service.web.body import check_headers
-from service.web.connection import is_lost
+from service.web.client_presence import is_lost
 from service.web.digests import parse_digest, verified
 from service.web.upload_body import SentWav, is_form
 
 _KEY_HEADER = "Idempotency-Key"
+_PARAMETERS = {"bit_rate"}
+_PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
+# Of an unknown parameter's name, a warning repeats this much.
+_LONGEST_NAME = 32
+_MOST_WARNINGS = 8
 
 
 async def take_upload(
@@ -32,6 +38,7 @@ async def take_upload(
     """
     request[TRANSPORT] = _transport(request)
     taken = await request.app[INTAKE](_HttpUpload(request, authenticate, check, find_wav))
+    request[RECORD] = taken.record
     if taken.is_replay:
         request[OUTCOME] = "replayed"
     return taken
@@ -62,7 +69,11 @@ class _HttpUpload:
         self.check(self.request)
         check_headers(self.request, self.request.app[BODY_LIMITS])
         self._digest()  # a malformed one is refused now
-        return UploadTerms(requested_bit_rate(self.request), idempotent_upload(self.request))
+        return UploadTerms(
+            bit_rate=requested_bit_rate(self.request),
+            key=idempotent_upload(self.request),
+            warnings=tuple(_unknown_parameters(self.request)),
+        )
 
     async def open(self, user: User) -> UploadBody:
         wav = await self.find_wav(self.request, user)
@@ -87,6 +98,14 @@ def requested_bit_rate(request: web.Request) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= len("320000")):
         raise INVALID_BIT_RATE(legal="a whole number, such as 128000")
     return int(text)
+
+
+def _unknown_parameters(request: web.Request) -> Iterator[RecordWarning]:
+    for name in sorted(set(request.query) - _PARAMETERS - _PARAMETERS_OF_OLDER_APIS)[:_MOST_WARNINGS]:
+        shown = "".join(character for character in name[:_LONGEST_NAME] if character.isprintable())
+        nearest = difflib.get_close_matches(name, _PARAMETERS, n=1)
+        advice = f"Did you mean {nearest[0]}?" if nearest else f"Known are {', '.join(sorted(_PARAMETERS))}."
+        yield RecordWarning("unknown_parameter", f"{shown} is not a known parameter. {advice}")
 
 
 def idempotent_upload(request: web.Request) -> IdempotentUpload | None:

@@ -1,17 +1,17 @@
-"""What records look like from outside: JSON, addresses, file names."""
+"""What records look like from outside: JSON and file names."""
 
 import json
 import re
+from dataclasses import asdict
 from datetime import UTC
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
 
 from service.models import Record
-from service.web.app_keys import PUBLIC_URL
-from service.web.proxies import client_scheme
+from service.web.addresses import base_url
 
 # A suffix has a letter first and no space; what follows other dots belongs to the name: "Interview 3.5".
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
@@ -25,14 +25,6 @@ def json_response(
     """Answer with a document and a newline, which keeps a terminal's prompt where it belongs."""
     body = f"{json.dumps(document)}\n".encode()
     return web.Response(status=status, body=body, headers=headers, content_type=content_type)
-
-
-def base_url(request: web.Request) -> str:
-    """Return what clients call this service, without a slash at the end."""
-    public_url = request.app[PUBLIC_URL]
-    if public_url:
-        return public_url
-    return f"{client_scheme(request)}://{request.headers.get(hdrs.HOST) or _own_address(request)}"
 
 
 def record_url(request: web.Request, record: Record) -> str:
@@ -52,7 +44,7 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
         "bit_rate": record.bit_rate,
         "size": record.size,
         "sha256": record.sha256,
-        "warnings": list(record.warnings),
+        "warnings": [asdict(warning) for warning in record.warnings],
         "created_at": record.created_at.astimezone(UTC).isoformat(),
     }
 
@@ -67,14 +59,3 @@ def content_disposition(filename: str) -> str:
     if plain == name:
         return f'inline; filename="{name}"'
     return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-
-
-def _own_address(request: web.Request) -> str:
-    """Stand in for the Host header that HTTP/1.0 need not have."""
-    assert request.transport is not None  # noqa: S101 - a request that is being answered
-    return address(*request.transport.get_extra_info("sockname")[:2])
-
-
-def address(host: str, port: int) -> str:
-    """Return host and port as they stand in a URL."""
-    return f"{f'[{host}]' if ':' in host else host}:{port}"

@@ -8,13 +8,16 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
 from service import metrics
-from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, REQUEST_ID, TRANSPORT, USER_ID
-from service.web.proxies import client_address
+from service.web.addresses import client_address
+from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, TRANSPORT, USER_ID
 
 log = structlog.stdlib.get_logger()
 
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# A record's id is the permission to download it, and a token is written in the same way. Eight digits tell lines apart.
+_ID = re.compile(r"([0-9a-f]{8})(?:-*[0-9a-f]){24}", re.IGNORECASE)
+_LONGEST_PATH = 100
 _QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics"}
 
 
@@ -29,7 +32,8 @@ def request_id(request: web.BaseRequest) -> str:
 class RequestLog(AbstractAccessLogger):
     """Logs and counts each request when its answer has been sent, by the route's pattern.
 
-    A download's path is a permission and a query may hold a token: neither is logged.
+    Ids in the path are shortened, because a download's id is a permission. The query, which may hold a token, is not
+    logged.
     """
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
@@ -42,12 +46,14 @@ class RequestLog(AbstractAccessLogger):
             "request",
             method=request.method,
             route=route,
+            path=_shown_path(request),
             status=response.status,
             seconds=round(time, 4),
             outcome=request.get(OUTCOME, "ok"),
             **({"user_id": request[USER_ID]} if USER_ID in request else {}),
             bytes_in=request.content.total_bytes,
             bytes_out=_body_size(request, response),
+            **_figures(request),
             remote=client_address(request),
             request_id=request_id(request),
         )
@@ -64,6 +70,20 @@ def _route(request: web.BaseRequest) -> str:
         return "none"
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "none"
+
+
+def _shown_path(request: web.BaseRequest) -> str:
+    """Return the path as a person reads it, without whole ids and without anything that moves a terminal's cursor."""
+    path = "".join(character if character.isprintable() else "?" for character in request.path)
+    shown = _ID.sub(r"\1…", path)
+    return shown if len(shown) <= _LONGEST_PATH else f"{shown[:_LONGEST_PATH]}…"
+
+
+def _figures(request: web.BaseRequest) -> dict[str, float]:
+    """Return how much sound an upload brought, and how large its MP3 is."""
+    if RECORD not in request:
+        return {}
+    return {"sound_seconds": request[RECORD].duration, "mp3_bytes": request[RECORD].size}
 
 
 def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str) -> None:

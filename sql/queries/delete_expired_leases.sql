@@ -1,4 +1,5 @@
-WITH slots AS (
-    DELETE FROM upload_slots WHERE expires_at <= now()
+WITH expired AS (
+    DELETE FROM upload_leases WHERE expires_at <= now()
 )
+
 DELETE FROM idempotency_keys WHERE expires_at <= now()

@@ -19,10 +19,11 @@ own_key AS (
 
 inserted AS (
     INSERT INTO records
-        (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings, created_at)
+        (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings,
+         warning_codes, created_at)
     SELECT
         %(id)s, owner.id, %(filename)s, %(duration)s, %(sample_rate)s, %(channels)s, %(bit_rate)s, %(size)s,
-        decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(created_at)s
+        decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(warning_codes)s::text[], %(created_at)s
     FROM owner
     WHERE owner.has_room AND (%(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key))
     ON CONFLICT (id) DO NOTHING

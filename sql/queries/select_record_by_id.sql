@@ -1,5 +1,5 @@
 SELECT
     id, user_id, filename, duration, sample_rate, channels, bit_rate, size, encode(sha256, 'hex') AS sha256, warnings,
-    created_at
+    warning_codes, created_at
 FROM records
 WHERE id = %(id)s

@@ -1,6 +1,6 @@
 SELECT
     id, user_id, filename, duration, sample_rate, channels, bit_rate, size, encode(sha256, 'hex') AS sha256, warnings,
-    created_at
+    warning_codes, created_at
 FROM records
 WHERE
     user_id = %(user_id)s

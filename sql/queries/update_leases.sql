@@ -1,8 +1,10 @@
-WITH slots AS (
-    UPDATE upload_slots
+-- Renews what uploads hold: their upload leases, and their idempotency keys until these are done.
+WITH renewed AS (
+    UPDATE upload_leases
     SET expires_at = now() + make_interval(secs => %(lease_seconds)s)
     WHERE upload_id = ANY(%(upload_ids)s::uuid[])
 )
+
 UPDATE idempotency_keys
 SET expires_at = now() + make_interval(secs => %(lease_seconds)s)
 WHERE upload_id = ANY(%(upload_ids)s::uuid[]) AND NOT is_done

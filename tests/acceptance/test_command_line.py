@@ -1,6 +1,5 @@
 """The command line as a person or a supervisor has it: real processes, started, stopped, killed, and started again."""
 
-import hashlib
 import http.client
 import json
 import os
@@ -8,214 +7,39 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from functools import cache
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import numpy as np
 import psycopg2
 import pytest
 
 from service.database.embedded import postgres
 from tests.support.mp3s import decode
-from tests.support.procfs import Process, encoders, family, read, still_running
+from tests.support.procfs import family, read, still_running
+from tests.support.serving import (
+    RATE,
+    ROOT,
+    WAVEPRESS,
+    Headers,
+    Kept,
+    Serving,
+    environment,
+    half_upload,
+    noise,
+    run,
+    serve,
+)
+from tests.support.terminal import on_terminal
 from tests.support.waiting import wait_until
-from tests.support.wavs import wav
 
-ROOT = Path(__file__).parents[2]
-# A shell's background jobs ignore SIGINT, and so do their children unless they are told otherwise. If the tests
-# are killed, what they started ends too.
-WAVEPRESS = ["setpriv", "--pdeathsig=TERM", "env", "--default-signal=INT", sys.executable, "-m", "service"]
-RATE = 44_100
+COMMANDS = ["serve", "migrate", "sweep", "doctor"]
 USES_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-
-Headers = dict[str, str]
-
-
-@cache
-def noise(seconds: float = 12) -> bytes:
-    """Return a WAV; half of its default length is enough for ffmpeg to have written some of the MP3."""
-    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), 2))
-    return wav(samples, sample_rate=RATE, channels=2)
-
-
-def environment(data_dir: Path, **settings: object) -> dict[str, str]:
-    own = {"PORT": 0, "DATA_DIR": data_dir} | settings
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
-    return inherited | {f"WAVEPRESS_{name}": str(value) for name, value in own.items()}
-
-
-def run(data_dir: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
-    return subprocess.run(
-        [*WAVEPRESS, *arguments],
-        env=environment(data_dir, **settings),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A recording that was answered with 201."""
-
-    id: UUID
-    sha256: str
-
-    @classmethod
-    def of(cls, body: bytes) -> "Kept":
-        record = json.loads(body)
-        return cls(UUID(record["id"]), record["sha256"])
-
-
-class Serving:
-    """A running `serve`, the leader of a process group of its own as in a terminal."""
-
-    def __init__(self, process: subprocess.Popen[str], data_dir: Path, stderr: Path) -> None:
-        assert process.stdout is not None
-        self.process = process
-        self.data_dir = data_dir
-        self._stderr = stderr
-        self.announcement = read_announcement(process.stdout)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.announcement)
-        assert found, self.log()
-        self.port = int(found[1])
-
-    def log(self) -> str:
-        return self._stderr.read_text()
-
-    def family(self) -> set[Process]:
-        return family(self.process.pid)
-
-    def encoders(self) -> list[int]:
-        """Return the ffmpegs that run and have written sound."""
-        return [pid for pid in encoders(self.process.pid) if self._draft_size(pid) > 0]
-
-    def _draft_size(self, pid: int) -> int:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            return Path(f"/proc/{pid}/fd/1").stat().st_size
-        return 0
-
-    def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-
-    def request(
-        self, method: str, path: str, body: bytes | None = None, headers: Headers | None = None
-    ) -> tuple[int, Headers, bytes]:
-        with closing(self.connect()) as connection:
-            connection.request(method, path, body, headers or {})
-            return answer(connection)
-
-    def create_user(self) -> Headers:
-        status, _, body = self.request("POST", "/users?username=ann")
-        assert status == 201
-        return {"Authorization": f"Bearer {json.loads(body)['token']}"}
-
-    def upload(self, user: Headers, wav_file: bytes) -> Kept:
-        status, _, body = self.request("PUT", "/records/talk.wav", wav_file, user)
-        assert status == 201, body
-        return Kept.of(body)
-
-    def has(self, kept: Kept) -> bool:
-        status, _, body = self.request("GET", f"/records/{kept.id}.mp3")
-        return status == 200 and hashlib.sha256(body).hexdigest() == kept.sha256
-
-    def files(self) -> set[UUID]:
-        """Return the ids of all recordings on the disk; fails at any other file among them."""
-        found = [path for path in (self.data_dir / "records").rglob("*") if path.is_file()]
-        return {UUID(path.stem) for path in found}
-
-    def rows(self) -> set[UUID]:
-        with (
-            postgres(self.data_dir / "postgres", share=True) as url,
-            closing(psycopg2.connect(url)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("SELECT id::text FROM records")
-            return {UUID(row[0]) for row in cursor.fetchall()}
-
-
-def read_announcement(stdout: IO[str]) -> str:
-    """Read up to the line that says how to stop it, or to the end."""
-    lines = []
-    for line in stdout:
-        lines.append(line)
-        if "Ctrl-C" in line:
-            break
-    return "".join(lines)
-
-
-class HalfUpload:
-    """An upload of which half has been sent."""
-
-    def __init__(self, serving: Serving, user: Headers, wav_file: bytes) -> None:
-        self._rest = wav_file[len(wav_file) // 2 :]
-        self._connection = serving.connect()
-        self._connection.putrequest("PUT", "/records/half.wav")
-        for name, value in (user | {"Content-Length": str(len(wav_file))}).items():
-            self._connection.putheader(name, value)
-        self._connection.endheaders(wav_file[: len(wav_file) // 2])
-
-    def send_rest(self) -> None:
-        self._connection.send(self._rest)
-
-    def answer(self) -> tuple[int, Headers, bytes]:
-        return answer(self._connection)
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def answer(connection: http.client.HTTPConnection) -> tuple[int, Headers, bytes]:
-    with connection.getresponse() as response:
-        return response.status, dict(response.headers), response.read()
-
-
-@contextmanager
-def serve(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Serving]:
-    """Serve for the length of the block; whatever is left of the service at its end is killed."""
-    data_dir.mkdir(exist_ok=True)
-    stderr = data_dir.parent / f"{uuid4()}.log"
-    with (
-        stderr.open("w") as log,
-        subprocess.Popen(
-            [*WAVEPRESS, "serve", *arguments],
-            env=environment(data_dir, **settings),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            yield Serving(process, data_dir, stderr)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(5)
-            process.kill()
-
-
-@contextmanager
-def half_upload(serving: Serving, user: Headers, wav_file: bytes) -> Iterator[HalfUpload]:
-    """Send half of a WAV and wait until some of it is encoded."""
-    encoder_count = len(serving.encoders())
-    with closing(HalfUpload(serving, user, wav_file)) as upload:
-        wait_until(lambda: len(serving.encoders()) > encoder_count, explain=serving.log)
-        yield upload
 
 
 @pytest.fixture(scope="module")
@@ -226,18 +50,34 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @USES_CURL
-def test_three_lines_that_it_prints_make_a_user_and_an_mp3(serving: Serving, tmp_path: Path) -> None:
-    lines = [line for line in serving.announcement.splitlines() if "curl" in line]
-    script = "\n".join(lines)
-    talk, mp3 = re.search(r"curl -\w*T (\S+)", script), re.search(r"curl -\w*o (\S+)", script)
-    assert len(lines) == 3
-    assert talk
-    assert mp3
-    (tmp_path / talk[1]).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / talk[1]).write_bytes(noise(seconds=1.5))
-    shell = subprocess.run(["/bin/sh", "-e"], input=script, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (shell.returncode, shell.stderr) == (0, "")
-    assert decode(tmp_path / mp3[1]).shape == (int(1.5 * RATE), 2)
+def test_three_lines_that_a_terminal_shows_make_a_user_and_an_mp3(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "talk.wav").write_bytes(noise(seconds=1.5))
+    with on_terminal(tmp_path / "data", "serve") as terminal:
+        wait_until(lambda: "Ctrl-C" in terminal.text(), explain=terminal.text)
+        lines = [line for line in terminal.text().splitlines() if "curl" in line]
+        assert len(lines) == 3
+        shell = subprocess.run(
+            ["/bin/sh", "-e"], input="\n".join(lines), cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (shell.returncode, shell.stderr) == (0, "")
+        assert decode(tmp_path / "talk.mp3").shape == (int(1.5 * RATE), 2)
+        wait_until(lambda: "GET /records/" in terminal.text(), explain=terminal.text)
+    upload, download = (line for line in terminal.text().splitlines() if " /records/" in line)
+    status = r"\d\d:\d\d:\d\d \S*20[01]\S* "
+    assert re.fullmatch(
+        rf"{status}PUT /records/talk\.wav  \S+ kB in [\d.]+ m?s → 1\.5 s of sound, [\d.]+ kB  user 1", upload
+    )
+    assert re.fullmatch(rf"{status}GET /records/[0-9a-f]{{8}}…\.mp3  [\d.]+ kB in [\d.]+ m?s", download)
+
+
+def test_log_that_is_not_a_terminal_is_json_alone(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as serving:
+        serving.create_user()
+        serving.process.terminate()
+        assert serving.process.wait(20) == 0
+    events = [json.loads(line)["event"] for line in serving.log().splitlines()]
+    assert events == ["migrated", "serving", "request", "stopping", "stopped"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -352,9 +192,56 @@ def test_database_that_cannot_be_reached_is_said_so(tmp_path: Path, command: str
     assert_plain_refusal(result, 1, "database", "Connection refused")
 
 
-def test_port_in_use_is_said_so(serving: Serving, tmp_path: Path, database_url: str) -> None:
-    result = run(tmp_path / "data", "serve", PORT=serving.port, DATABASE_URL=database_url)
-    assert_plain_refusal(result, 1, str(serving.port), "in use")
+@pytest.mark.parametrize("setting", ["PORT", "METRICS_PORT"])
+def test_port_in_use_is_said_so_and_nothing_is_made(tmp_path: Path, setting: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(tmp_path / "data", "serve", **{setting: port})
+    assert_plain_refusal(result, 1, f"127.0.0.1:{port}", "in use", f"Set WAVEPRESS_{setting} to another")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_second_service_on_the_same_data_is_told_which_one_runs(serving: Serving) -> None:
+    result = run(serving.data_dir, "serve", PORT=serving.port)
+    place = f"(process {serving.process.pid}, http://127.0.0.1:{serving.port})"
+    assert_plain_refusal(result, 1, f"wavepress already runs on {serving.data_dir} {place}", "WAVEPRESS_DATA_DIR")
+
+
+def test_password_with_special_characters_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "hba.conf").write_text("local all wavepress trust\nlocal all all scram-sha-256\n")
+    with postgres(tmp_path / "postgres", options={"fsync": "off", "hba_file": str(tmp_path / "hba.conf")}) as url:
+        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("CREATE ROLE ann LOGIN PASSWORD 'p@ss/w#rd'")
+            cursor.execute("GRANT CREATE ON SCHEMA public TO ann")
+        theirs = url.replace("user=wavepress", "user=ann")
+        refused = run(tmp_path / "data", "migrate", DATABASE_URL=theirs, DATABASE_PASSWORD="wrong")  # noqa: S106
+        assert_plain_refusal(refused, 1, "password authentication failed")
+        taken = run(tmp_path / "data", "migrate", DATABASE_URL=theirs, DATABASE_PASSWORD="p@ss/w#rd")  # noqa: S106
+        assert [event["event"] for event in logged(taken)] == ["migrated"]
+
+
+def test_unknown_setting_is_named_at_the_start_and_by_doctor(tmp_path: Path) -> None:
+    sentence = "WAVEPRESS_PROT is not a setting. Did you mean WAVEPRESS_PORT?"
+    with serve(tmp_path / "data", PROT=9000) as serving:
+        warning = json.loads(serving.log().splitlines()[0])
+        assert (warning["level"], warning["detail"]) == ("warning", sentence)
+        doctor = run(tmp_path / "data", "doctor", PROT=9000)
+    assert (doctor.returncode, doctor.stdout.splitlines()[0]) == (1, f"settings: {sentence}")
+
+
+def test_nearly_full_disk_is_said_at_the_start_and_by_doctor_and_not_to_clients(tmp_path: Path) -> None:
+    sentence = re.compile(
+        rf"Only \d+ MiB are free in {tmp_path}/data/records/drafts; uploads are refused below 1099511627776 MiB "
+        r"\(WAVEPRESS_MIN_FREE_BYTES\)\."
+    )
+    with serve(tmp_path / "data", MIN_FREE_BYTES=2**60) as serving:
+        warnings = [json.loads(line) for line in serving.log().splitlines() if '"room"' in line]
+        assert [sentence.fullmatch(warning["detail"]) is not None for warning in warnings] == [True]
+        status, _, body = serving.request("PUT", "/records/talk.wav", noise(seconds=0.1), serving.create_user())
+        assert (status, json.loads(body)["code"]) == (507, "storage_full")
+        assert str(tmp_path) not in body.decode()
+        doctor = run(tmp_path / "data", "doctor", MIN_FREE_BYTES=2**60)
+    assert re.search(rf"^storage: {sentence.pattern}$", doctor.stdout, re.MULTILINE)
 
 
 def test_data_directory_that_cannot_be_is_said_so(tmp_path: Path) -> None:
@@ -380,19 +267,28 @@ def test_interrupt_amid_the_first_start_leaves_no_process_and_no_traceback(tmp_p
             process.kill()
     wait_until(lambda: not still_running(started), seconds=5)
     assert b"Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_migrate_says_what_it_did_and_leaves_no_process(tmp_path: Path) -> None:
-    first, second = run(tmp_path / "data", "migrate"), run(tmp_path / "data", "migrate")
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert re.fullmatch(r"Applied: 0001_\w+(, \d{4}_\w+)+\n", first.stdout)
-    assert second.stdout == "The schema is up to date.\n"
+def logged(result: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    """Return the lines of a log, if there is nothing else."""
+    assert (result.returncode, result.stdout) == (0, "")
+    return [json.loads(line) for line in result.stderr.splitlines()]
+
+
+def test_migrate_logs_what_it_did_and_leaves_no_process(tmp_path: Path) -> None:
+    (first,), (second,) = (logged(run(tmp_path / "data", "migrate")) for _ in range(2))
+    assert first["event"] == "migrated"
+    assert re.fullmatch(r"\['0001_\w+'(, '\d{4}_\w+')+\]", str(first["migrations"]))
+    assert second["event"] == "schema_up_to_date"
     assert not [place for place in Path("/proc").glob("[0-9]*") if str(tmp_path) in read(int(place.name), "cmdline")]
 
 
 def test_migrate_beside_a_running_service_leaves_it_running(serving: Serving) -> None:
     before = serving.family()
-    assert run(serving.data_dir, "migrate").stdout == "The schema is up to date.\n"
+    with on_terminal(serving.data_dir, "migrate") as terminal:
+        assert terminal.process.wait(20) == 0
+        assert terminal.text() == "The schema is up to date.\n"
     assert serving.create_user()
     assert still_running(before) >= {process for process in before if "postgres" in read(process[0], "cmdline")}
 
@@ -445,8 +341,15 @@ def test_doctor_advises_on_what_is_not_well(tmp_path: Path) -> None:
 def test_help_names_the_commands(tmp_path: Path) -> None:
     result = run(tmp_path, "--help")
     assert (result.returncode, result.stderr) == (0, "")
-    for command in ("serve", "migrate", "sweep", "doctor"):
+    for command in COMMANDS:
         assert re.search(rf"^\s+{command}\s+\w+", result.stdout, re.MULTILINE)
+    assert run(tmp_path).stderr == result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_has_an_example_of_it(tmp_path: Path, command: str) -> None:
+    result = run(tmp_path, command, "--help")
+    assert re.search(rf"^examples?:\n  .*wavepress {command}\b", result.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -457,6 +360,7 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
         ("sweep", "--min-age-seconds", "old"),
         ("sweep", "--min-age-seconds", "nan"),
         ("sweep", "--min-age-seconds", "-1"),
+        ("serve", "--workers", "0"),
     ],
 )
 def test_wrong_use_is_2_with_the_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -467,7 +371,10 @@ def test_wrong_use_is_2_with_the_usage(tmp_path: Path, arguments: tuple[str, ...
 
 def test_doctor_runs_every_check(tmp_path: Path, database_url: str) -> None:
     result = run(tmp_path / "data", "doctor", DATABASE_URL=database_url)
-    assert (result.returncode, result.stdout) == (0, "database: ok\nstorage: ok\nencoder: ok\npublic URL: ok\n")
+    assert (result.returncode, result.stdout) == (
+        0,
+        "settings: ok\ndatabase: ok\nstorage: ok\nencoder: ok\npublic URL: ok\n",
+    )
 
 
 def test_doctor_fails_with_advice(tmp_path: Path, empty_database_url: str) -> None:

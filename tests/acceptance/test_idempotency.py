@@ -6,7 +6,6 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from service.uploads import leases
 from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
 from tests.support import wavs
@@ -132,11 +131,8 @@ async def test_keys_expire(service: Service, account: Account) -> None:
     assert len(service.files()) == 2
 
 
-async def test_leases_are_renewed_while_an_upload_runs(
-    start_service: StartService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.6)
-    service = await start_service(max_uploads_per_user=1)
+async def test_leases_are_renewed_while_an_upload_runs(start_service: StartService) -> None:
+    service = await start_service(max_uploads_per_user=1, lease_seconds=0.6)
     account = await service.create_user()
     async with connect(service) as client:
         await client.send(request_head(account, "raw", len(GOOD_WAV)) + GOOD_WAV[:2000])

@@ -19,7 +19,7 @@ from tests.support.waiting import until
 REQUIRED_METRICS = {
     *("wavepress_requests", "wavepress_uploads", "wavepress_received_bytes", "wavepress_sent_bytes"),
     *("wavepress_audio_seconds", "wavepress_encode_realtime_factor", "wavepress_last_byte_to_record_seconds"),
-    *("wavepress_upload_slots_used", "wavepress_upload_slots_limit", "wavepress_upload_slots_waiting"),
+    *("wavepress_encoder_slots_used", "wavepress_encoder_slots_limit", "wavepress_encoder_slots_waiting"),
     *("wavepress_encoder_failures", "wavepress_database_query_seconds", "wavepress_database_failures"),
     *("wavepress_database_connections_used", "wavepress_database_connections_limit", "wavepress_downloads"),
     "wavepress_build_info",
@@ -107,7 +107,7 @@ async def test_uploads_are_counted_by_outcome_and_transport(
         assert after[key] - before.get(key, 0) == 1
     audio = ("wavepress_audio_seconds_total", ())
     assert after[audio] - before[audio] == pytest.approx(0.1)
-    assert after["wavepress_upload_slots_used", ()] == 0
+    assert after["wavepress_encoder_slots_used", ()] == 0
 
 
 @pytest.mark.parametrize("storage", ["disk", "s3"])
@@ -158,6 +158,8 @@ async def test_one_line_tells_who_what_how_much_and_why(service: Service, accoun
     assert (first["user_id"], first["bytes_in"]) == (account.id, len(GOOD_WAV))
     assert first["bytes_out"] == len(created.body)
     assert first["seconds"] > 0
+    assert (first["path"], first["mp3_bytes"]) == ("/records/talk.wav", created.json["size"])
+    assert first["sound_seconds"] == created.json["duration"]
     assert (second["status"], second["outcome"]) == (415, "not_wav")
 
 
@@ -170,10 +172,23 @@ async def test_log_never_holds_a_token_or_a_records_address(service: Service, ac
         for file in service.files():
             file.unlink()
         await service.get(record["url"])
-    text = repr(events)
+        await service.get(f"/records/{record['id'].upper()}.mp3.wav?token={account.token}")
+        await service.get(f"/nowhere/{account.token.replace('-', '')}")
+        await service.get(f"/nowhere/{account.token.replace('-', '%2D')}")
+    text = repr(events).lower()
     assert account.token not in text
+    assert account.token.replace("-", "") not in text
     assert record["id"] not in text
     assert record["id"].replace("-", "") not in text
+
+
+async def test_path_in_the_log_is_short_and_cannot_move_a_terminals_cursor(service: Service) -> None:
+    with structlog.testing.capture_logs() as events:
+        await service.get("/records/0b7c1c5e-1111-4222-8333-444455556666.mp3")
+        await service.get("/no/such/page%1B[2J%0A%E2%80%AEname.wav")
+        await service.get(f"/{'x' * 3000}")
+    paths = [event["path"] for event in events]
+    assert paths == ["/records/0b7c1c5e….mp3", "/no/such/page?[2J??name.wav", f"/{'x' * 99}…"]
 
 
 async def test_health_and_metrics_are_quiet(service: Service) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import closing
 
+import psycopg2
 import pytest
 
 from service.web.app_keys import ADMISSION
@@ -208,6 +210,18 @@ async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(s
         await client.send(head + WAV)
         again = await client.answer()
     assert (first.status, again.status, again.json) == (201, 200, first.json)
+
+
+async def test_key_is_no_way_around_a_full_queue(start_service: StartService) -> None:
+    service = await start_service(max_encodings=1, max_waiting=0)
+    account = await service.create_user()
+    async with running_upload(service, account), connect(service) as client:
+        await client.send(request_head(account, "raw", len(WAV), "Idempotency-Key: new", "Expect: 100-continue"))
+        answer = await client.answer()
+    assert (answer.status, answer.json["code"]) == (503, "queue_full")
+    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM idempotency_keys")
+        assert cursor.fetchone() == (0,)  # it was refused before anything was written
 
 
 async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: StartService) -> None:

@@ -14,6 +14,7 @@ import pytest
 from service.web.app_keys import ADMISSION
 from tests.support import mp3s, wavs
 from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport, in_pieces
+from tests.support.invariants import GOOD_WAV
 from tests.support.procfs import descriptors
 from tests.support.waiting import until
 
@@ -193,7 +194,10 @@ async def test_bytes_that_are_no_chunk_are_ignored_with_a_warning(service: Servi
     wav = wavs.wav(source, sample_rate=44100, channels=1) + b"\x01\x02\x03" * 1000
     answer = await service.upload(account, wav)
     assert_exact(await download(service, answer), source, 44100)
-    assert len(answer.json["warnings"]) == 1
+    detail = "The bytes after the declared samples are not a chunk and were ignored."
+    assert answer.json["warnings"] == [{"code": "trailing_bytes", "detail": detail}]
+    kept = await service.get(f"/records/{answer.json['id']}", headers=account.headers)
+    assert kept.json["warnings"] == answer.json["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -293,3 +297,19 @@ async def test_silence_and_full_scale_are_sound_too(service: Service, account: A
     for source in (np.zeros((44100, 2)), np.sign(wavs.chirp(44100, 44100, 2))):
         answer = await service.upload(account, wavs.wav(source, sample_rate=44100, channels=2))
         assert len(mp3s.decode(await download(service, answer))) == 44100
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("bitrate=64000", "bitrate is not a known parameter. Did you mean bit_rate?"),
+        ("%00%0a=1", " is not a known parameter. Known are bit_rate."),
+        ("zzz=1", "zzz is not a known parameter. Known are bit_rate."),
+    ],
+)
+async def test_unknown_parameter_is_a_warning_with_the_nearest_name(
+    service: Service, account: Account, query: str, sentence: str
+) -> None:
+    answer = await service.put(f"/records/talk.wav?{query}", data=GOOD_WAV, headers=account.headers)
+    assert answer.status == 201
+    assert answer.json["warnings"] == [{"code": "unknown_parameter", "detail": sentence}]

@@ -88,7 +88,7 @@ async def test_metrics_are_the_sum_of_all_workers(session: aiohttp.ClientSession
     for _ in range(8):
         assert (await upload(session, token))[0] == 201
     assert await metric(session, uploads) - before == 8
-    assert await metric(session, "wavepress_upload_slots_limit") == 64
+    assert await metric(session, "wavepress_encoder_slots_limit") == 64
 
 
 async def test_key_made_at_one_worker_is_known_at_all(session: aiohttp.ClientSession) -> None:
@@ -131,7 +131,7 @@ async def test_no_worker_refuses_while_another_has_a_free_place(tmp_path: Path) 
 
             uploads = [asyncio.create_task(slow_upload()) for _ in range(8)]
             for _ in range(1000):
-                if await metric(session, "wavepress_upload_slots_used") == 8:
+                if await metric(session, "wavepress_encoder_slots_used") == 8:
                     break
                 await asyncio.sleep(0.02)
             assert (await upload(session, token))[0] == 503

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
 from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
 from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.pools import many_descriptors
 from tests.support.procfs import children, encoders
 from tests.support.raw import RawClient, connect, framed, request_head
 from tests.support.waiting import until
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 TALK = wavs.wav(wavs.chirp(44_100 * 3, 44_100, 2), sample_rate=44_100, channels=2)
 SOON_SECONDS = 2.0  # the database is back, and we are
 LOADED_SECONDS = 5.0  # likewise, on a machine that encodes and makes users with all that it has
-LEASE_SECONDS = 1.0
+LEASE_SECONDS = 1.0  # what a lost database leaves leased is free that soon, not after a minute
+IMPATIENT_SECONDS = 1.0
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 RESTARTS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 
@@ -144,18 +145,6 @@ def database_url(server: Server) -> str:
     return server.url
 
 
-@pytest.fixture
-def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a lost database leaves leased is free within a second or so, not a minute."""
-    monkeypatch.setattr("service.uploads.leases.LEASE_SECONDS", LEASE_SECONDS)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A query has a second."""
-    monkeypatch.setattr("service.database.pool._QUERY_SECONDS", 1.0)
-
-
 async def until_told(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - a database tells nobody that it is back
@@ -179,7 +168,7 @@ async def recovered(service: Service, seconds: float = SOON_SECONDS) -> None:
 
 
 async def leases_run_out(server: Server) -> None:
-    await until(lambda: server.ask("SELECT 1 FROM upload_slots") == [], 5 * LEASE_SECONDS)
+    await until(lambda: server.ask("SELECT 1 FROM upload_leases") == [], 5 * LEASE_SECONDS)
 
 
 def assert_unavailable(answer: Answer) -> None:
@@ -266,12 +255,11 @@ async def restarts_under_load(server: Server, service: Service, number: signal.S
     return load
 
 
-@pytest.mark.usefixtures("short_leases")
 @RESTARTS
 async def test_restarts_under_load_lose_nothing(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, number: signal.Signals
 ) -> None:
-    service = await start_service()
+    service = await start_service(lease_seconds=LEASE_SECONDS)
     async with invariants_hold(service, caplog, errors_logged=True):
         load = await restarts_under_load(server, service, number, times=3)
         assert load.answers[201] > 10
@@ -280,23 +268,21 @@ async def test_restarts_under_load_lose_nothing(
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("short_leases")
 @RESTARTS
 async def test_ten_restarts_under_load_lose_nothing(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, number: signal.Signals
 ) -> None:
-    service = await start_service()
+    service = await start_service(lease_seconds=LEASE_SECONDS)
     async with invariants_hold(service, caplog, errors_logged=True):
         load = await restarts_under_load(server, service, number, times=10)
         assert load.answers[201] > 30
         await leases_run_out(server)
 
 
-@pytest.mark.usefixtures("short_leases")
 async def test_database_that_is_down_refuses_at_once_and_the_rest_goes_on(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service()
+    service = await start_service(lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=2))
@@ -310,11 +296,10 @@ async def test_database_that_is_down_refuses_at_once_and_the_rest_goes_on(
         await recovered(service)
 
 
-@pytest.mark.usefixtures("short_leases", "impatient")
 async def test_silent_database_is_503_and_found_again(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service()
+    service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     async with invariants_hold(service, caplog, errors_logged=True):
         load = Load(service)
         async with load.running():
@@ -329,11 +314,10 @@ async def test_silent_database_is_503_and_found_again(
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("short_leases")
 async def test_database_silent_for_thirty_seconds_is_503_and_found_again(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service()
+    service = await start_service(lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         load = Load(service)
@@ -372,11 +356,10 @@ async def test_idle_connections_that_were_cut_are_not_noticed_by_the_next_client
             assert {answer.status for answer in answers} == {201}
 
 
-@pytest.mark.usefixtures("short_leases")
 async def test_connections_that_are_cut_under_load_cost_nobody_anything(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service()
+    service = await start_service(lease_seconds=LEASE_SECONDS)
     async with invariants_hold(service, caplog, errors_logged=True):
         load = Load(service)
         async with load.running():
@@ -390,11 +373,10 @@ async def test_connections_that_are_cut_under_load_cost_nobody_anything(
         await leases_run_out(server)
 
 
-@pytest.mark.usefixtures("short_leases")
 async def test_statements_that_the_server_times_out_are_503(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service()
+    service = await start_service(lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         server.ask("ALTER ROLE wavepress SET statement_timeout = '200ms'")
@@ -415,11 +397,10 @@ async def test_statements_that_the_server_times_out_are_503(
         await leases_run_out(server)
 
 
-@pytest.mark.usefixtures("impatient", "short_leases")
 async def test_exhausted_pool_is_503_and_whole_again(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service()
+    service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         with server.locked("users"):
@@ -432,24 +413,6 @@ async def test_exhausted_pool_is_503_and_whole_again(
         await recovered(service)
         answers = await asyncio.gather(*(service.upload(account, GOOD_WAV) for _ in range(12)))
         assert {answer.status for answer in answers} == {201}
-
-
-@contextlib.contextmanager
-def many_descriptors(count: int = 1100) -> Iterator[None]:
-    """Let the next descriptor be past 1023, as in a service with many clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * count:
-        pytest.xfail(f"only {hard} descriptors are allowed here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count), hard))
-    held = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        held += [os.dup(held[0]) for _ in range(count)]
-        assert held[-1] > 1023
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_violation_is_answered_at_once_with_1100_descriptors_open(
@@ -490,7 +453,6 @@ def assert_one_record(server: Server, account: Account, answer: Any) -> None:
     assert sums == [(1, answer.json["size"])]
 
 
-@pytest.mark.usefixtures("short_leases")
 @RESTARTS
 @every_transport
 async def test_encode_survives_a_restart_at_its_last_step(
@@ -500,7 +462,7 @@ async def test_encode_survives_a_restart_at_its_last_step(
     number: signal.Signals,
     transport: Transport,
 ) -> None:
-    service = await start_service()
+    service = await start_service(lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         async with half_upload(service, account, transport) as (client, rest):
@@ -514,14 +476,13 @@ async def test_encode_survives_a_restart_at_its_last_step(
         await leases_run_out(server)
 
 
-@pytest.mark.usefixtures("impatient", "short_leases")
 @pytest.mark.parametrize("headers", [(), ("Idempotency-Key: one",)], ids=["plain", "keyed"])
 @pytest.mark.parametrize("table", ["records", "users"])
 async def test_encode_survives_a_lock_at_its_last_step_and_is_kept_once(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, table: str, headers: tuple[str, ...]
 ) -> None:
     """The first attempt at the row is given up by us and goes on in the server; the second must not double it."""
-    service = await start_service()
+    service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         async with half_upload(service, account, "raw", *headers) as (client, rest):
@@ -535,10 +496,10 @@ async def test_encode_survives_a_lock_at_its_last_step_and_is_kept_once(
         await leases_run_out(server)
 
 
-async def test_slot_and_key_of_an_upload_that_ended_without_the_database_are_free_soon_after(
+async def test_lease_and_key_of_an_upload_that_ended_without_the_database_are_free_soon_after(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A user with one slot, whose client hung up while the database was away, need not wait out the leases."""
+    """A user who may have one upload, whose client hung up while the database was away, need not wait for a minute."""
     service = await start_service(max_uploads_per_user=1)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
@@ -671,7 +632,7 @@ class TestThroughALossyNetwork:
             assert server.ask("SELECT id FROM users WHERE username = 'bob'") == [(account.id,)]
             assert (await service.upload(account, GOOD_WAV)).status == 201
 
-    @pytest.mark.parametrize("word", [b"INSERT INTO upload_slots", b"DELETE FROM upload_slots"])
+    @pytest.mark.parametrize("word", [b"INSERT INTO upload_leases", b"DELETE FROM upload_leases"])
     async def test_lease_is_neither_lost_nor_doubled(
         self,
         service: Service,
@@ -718,11 +679,11 @@ class TestThroughALossyNetwork:
             assert (answer.status, network.lost) == (200, 1)
             assert (await service.upload(Account(account.id, answer.json["token"]), GOOD_WAV)).status == 201
 
-    @pytest.mark.usefixtures("short_leases")
     async def test_host_that_refuses_connections_disturbs_no_other_socket(
-        self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+        self, start_service: StartService, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A descriptor that a failed connection leaves is soon a client's or an encoder's."""
+        service = replace(await start_service(lease_seconds=LEASE_SECONDS), database_url=server.url)
         account = await service.create_user()
         async with invariants_hold(service, caplog, errors_logged=True):
             async with half_upload(service, account) as (client, rest):

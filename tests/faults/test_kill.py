@@ -16,12 +16,12 @@ import aiohttp
 import numpy as np
 import pytest
 
-from tests.acceptance.test_command_line import Serving, run, serve
 from tests.support import wavs
 from tests.support.client import TRANSPORTS, Transport
 from tests.support.mp3s import decode, info_header
 from tests.support.procfs import still_running
 from tests.support.raw import framed
+from tests.support.serving import Serving, run, serve
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ import aiopg
 import psycopg2
 import psycopg2.errors
 import pytest
-from psycopg2.extensions import make_dsn
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from service.database import aiopg_guards
-from service.database.aiopg_guards import ConnectionLost, GuardedPool, PoolClosed, StatementCancelled, open_guarded_pool
+from service.database.aiopg_guards import ConnectionLost, PoolClosed, StatementCancelled
+from service.database.guarded_pool import GuardedPool, open_guarded_pool
 from tests.support.pools import connections, end_connections, many_descriptors, seconds_within
 from tests.support.waiting import until
 
@@ -132,7 +133,7 @@ async def break_and_notice(pool: aiopg.Pool, url: str) -> None:
 async def test_aiopg_still_leaves_a_broken_connections_descriptor_in_the_event_loop(
     thief: Thief, open_plain_pool: OpenPlainPool, pool_url: str
 ) -> None:
-    """If this fails, aiopg has mended #138 and #926: remove let_go_if_broken and _ready_until_broken."""
+    """If this fails, aiopg has mended #138 and #926: remove let_go_if_broken."""
     await break_and_notice(await open_plain_pool(), pool_url)
     assert not await hears_of_a_byte(thief)
 
@@ -147,27 +148,67 @@ async def test_guards_take_a_broken_connections_descriptor_out_of_the_event_loop
 # Servers with a second address.
 
 
+@contextlib.asynccontextmanager
+async def relayed(url: str) -> AsyncIterator[int]:
+    """Yield a TCP port that leads to the server."""
+    server = parse_dsn(url)
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(f"{server['host']}/.s.PGSQL.{server['port']}")
+        open_ones.add(writer)
+        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+        open_ones.discard(writer)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65_536):
+            writer.write(piece)
+        writer.close()
+
+    open_ones = set[asyncio.StreamWriter]()
+    listener = await asyncio.start_server(connect, "127.0.0.1", 0)
+    yield listener.sockets[0].getsockname()[1]
+    listener.close()
+    await until(lambda: not open_ones)
+
+
 @pytest.fixture
-def two_addresses() -> Iterator[str]:
-    """A server whose first address refuses connections and whose second one takes them, and says nothing."""
-    with closing(socket.socket()) as refusing, closing(socket.socket()) as listening:
-        for end in (refusing, listening):
-            end.bind(("127.0.0.1", 0))
-        listening.listen()
-        ports = f"{refusing.getsockname()[1]},{listening.getsockname()[1]}"
-        yield f"host=127.0.0.1,127.0.0.1 port={ports} user=ann dbname=wavepress"
+async def two_addresses(pool_url: str) -> AsyncIterator[str]:
+    """A server whose first address refuses connections; the second one is right."""
+    with closing(socket.socket()) as refusing:
+        refusing.bind(("127.0.0.1", 0))  # and does not listen
+        async with relayed(pool_url) as port:
+            ports = f"{refusing.getsockname()[1]},{port}"
+            yield str(make_dsn(pool_url, host="127.0.0.1,127.0.0.1", port=ports))
 
 
+@pytest.mark.usefixtures("plain_aiopg")
 async def test_aiopg_still_trips_over_the_second_address_of_a_server(two_addresses: str) -> None:
-    """If this fails, aiopg has mended #837: remove OSError from plain_errors."""
+    """If this fails, aiopg has mended #837 and #907: remove _listen_to, and OSError from plain_errors."""
     with pytest.raises(FileNotFoundError):
         await aiopg.connect(two_addresses, timeout=SOON_SECONDS)
 
 
+@pytest.mark.usefixtures("plain_aiopg")
 async def test_guarded_pool_tells_a_trip_over_the_second_address_as_a_lost_connection(two_addresses: str) -> None:
     with pytest.raises(ConnectionLost):
         async with open_guarded_pool(two_addresses, 1, SOON_SECONDS):
-            pytest.fail("nobody answers")
+            pytest.fail("aiopg has been mended")
+
+
+async def test_server_both_of_whose_addresses_refuse_is_told_as_lost() -> None:
+    with closing(socket.socket()) as one, closing(socket.socket()) as other:
+        for end in (one, other):
+            end.bind(("127.0.0.1", 0))  # and does not listen
+        ports = f"{one.getsockname()[1]},{other.getsockname()[1]}"
+        with pytest.raises(ConnectionLost, match="refused"):
+            async with open_guarded_pool(f"host=127.0.0.1,127.0.0.1 port={ports} user=ann", 1, SOON_SECONDS):
+                pytest.fail("nobody listens")
+
+
+async def test_guards_reach_the_second_address_of_a_server(two_addresses: str) -> None:
+    async with open_guarded_pool(two_addresses, 3, 4) as pool, pool.permits, pool.cursor() as cursor:
+        await cursor.execute("SELECT 1 AS one")
+        assert await cursor.fetchone() == {"one": 1}
 
 
 # Waiters of a pool whose connection breaks.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 
-from service.database import embedded
-from service.database.embedded import EmbeddedError, postgres
+from service.database.cluster import EmbeddedError
+from service.database.embedded import leave_address, postgres, require_no_service
 from tests.support.procfs import running
 from tests.support.waiting import wait_until
 
@@ -40,11 +40,6 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "postgres"
 
 
-@pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "HANDOVER_SECONDS", 0.1)
-
-
 def query(dsn: str, statement: str) -> list[tuple[Any, ...]]:
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(statement)
@@ -58,7 +53,10 @@ def processes(dsn: str) -> set[int]:
 
 
 def refusal(directory: Path) -> str:
-    with pytest.raises(EmbeddedError, match="WAVEPRESS_DATABASE_URL") as caught, postgres(directory):
+    with (
+        pytest.raises(EmbeddedError, match="WAVEPRESS_DATABASE_URL") as caught,
+        postgres(directory, handover_seconds=0.1),
+    ):
         pass
     return str(caught.value)
 
@@ -142,14 +140,12 @@ def test_sharers_that_start_together_get_one_server(directory: Path) -> None:
         assert servers[0] == servers[1] == servers[2]
 
 
-@pytest.mark.usefixtures("no_patience")
 def test_second_owner_is_refused(directory: Path) -> None:
     with postgres(directory, options=FAST) as dsn:
         assert "in use by PostgreSQL, process" in refusal(directory)
         assert query(dsn, "SELECT 1") == [(1,)]
 
 
-@pytest.mark.usefixtures("no_patience")
 def test_server_started_by_hand_is_respected(directory: Path) -> None:
     with postgres(directory, options=FAST) as dsn:
         Path(f"{directory}.lock").unlink()  # pg_ctl would not have made one
@@ -157,6 +153,37 @@ def test_server_started_by_hand_is_respected(directory: Path) -> None:
         with postgres(directory, share=True) as shared:
             assert processes(shared) == processes(dsn)
         assert query(dsn, "SELECT 1") == [(1,)]
+
+
+def test_second_service_is_told_which_one_runs(directory: Path) -> None:
+    require_no_service(directory)
+    with postgres(directory, options=FAST) as dsn:
+        require_no_service(directory)  # it has no address yet
+        leave_address(directory, "http://127.0.0.1:8001")
+        said = refusal(directory)
+        assert f"wavepress already runs on {directory.parent} (process {os.getpid()}, http://127.0.0.1:8001)" in said
+        with postgres(directory, share=True) as shared:
+            assert shared == dsn
+    require_no_service(directory)
+
+
+def test_address_of_a_killed_service_is_not_believed(directory: Path) -> None:
+    with spawn(directory) as service:
+        assert dsn_of(service)
+        Path(f"{directory}.lock").write_text(f"{service.pid} http://127.0.0.1:8001\n")
+        service.kill()
+        wait_until(lambda: not running({service.pid}))
+        with postgres(directory, options=FAST) as dsn:  # its server may still be ending
+            assert query(dsn, "SELECT 1") == [(1,)]
+            assert not Path(f"{directory}.lock").read_text()
+
+
+def test_first_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "setpriv").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "setpriv").chmod(0o755)
+    assert "initdb failed" in refusal(tmp_path / "data" / "postgres")
+    assert [path.name for path in tmp_path.iterdir()] == ["setpriv"]
 
 
 def test_killed_service_leaves_no_process(directory: Path) -> None:
@@ -212,7 +239,7 @@ def test_directory_with_other_files_is_refused_and_left_alone(directory: Path) -
     assert "not empty" in refusal(directory)
     assert [path.read_text() for path in directory.iterdir()] == ["irreplaceable"]
     assert permissions(directory / "thesis.txt") == before
-    assert sorted(path.name for path in directory.parent.iterdir()) == ["postgres", "postgres.lock"]
+    assert list(directory.parent.iterdir()) == [directory]
 
 
 @contextmanager

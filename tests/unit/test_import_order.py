@@ -1,6 +1,7 @@
 """The rooms of the house: each module imports only from those above it, and knows only its own libraries."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,14 @@ PACKAGE = Path(service.__file__).parent
 # From the ground up: a module may import what stands before it. A new module needs its place here.
 ORDER = [
     "service",
+    "service.command_line",
     "service.errors",
     "service.refusals",
     "service.models",
     "service.names",
     "service.metrics",
     "service.cancellation",
+    "service.ownership",
     "service.database_url",
     "service.settings",
     "service.environment",
@@ -33,11 +36,15 @@ ORDER = [
     "service.audio.encoder",
     "service.database",
     "service.database.aiopg_guards",
+    "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
+    "service.database.cluster",
     "service.database.embedded",
     "service.database.users",
     "service.database.records",
+    "service.database.leases",
+    "service.database.idempotency_keys",
     "service.storage",
     "service.storage.draft_files",
     "service.storage.reading",
@@ -59,18 +66,20 @@ ORDER = [
     "service.web",
     "service.web.body",
     "service.web.app_keys",
-    "service.web.proxies",
+    "service.web.addresses",
     "service.web.request_log",
     "service.web.digests",
     "service.web.auth",
     "service.web.presentation",
+    "service.web.hosts",
+    "service.web.security_headers",
     "service.web.errors",
     "service.web.aiohttp_guards",
     "service.web.runner",
     "service.web.openapi",
     "service.web.multipart",
     "service.web.upload_body",
-    "service.web.connection",
+    "service.web.client_presence",
     "service.web.incoming_upload",
     "service.web.sending",
     "service.web.routes",
@@ -92,11 +101,11 @@ ORDER = [
 WEB = {module for module in ORDER if module.startswith("service.web")}
 DATABASE = {
     "service.database.aiopg_guards",
+    "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
-    "service.database.embedded",
 }
-PROCESSES = {"service.audio.ffmpeg_process", "service.database.embedded"}
+PROCESSES = {"service.audio.ffmpeg_process", "service.database.cluster"}
 
 # Who may name what: a library, or one of its names.
 ROOMS: dict[str, set[str]] = {
@@ -169,3 +178,34 @@ def test_a_module_imports_only_from_those_above_it(module: str) -> None:
 @pytest.mark.parametrize("name", ROOMS)
 def test_a_library_is_known_only_where_it_belongs(name: str) -> None:
     assert {module for module in MODULES if knows(module, name)} <= ROOMS[name]
+
+
+def top_level(module: str) -> str:
+    """Return the room that a module belongs to."""
+    return module.split(".")[1]
+
+
+def test_contributing_names_every_room_above_what_it_imports() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(rooms) == sorted({top_level(module) for module in MODULES if "." in module})
+    for module in MODULES:
+        for imported in imported_from_service(module) - {"service"}:
+            assert rooms.index(top_level(module)) <= rooms.index(top_level(imported)), (module, imported)
+
+
+WALLS = [
+    ("service.audio", {"service.database", "service.storage", "service.uploads", "service.web"}),
+    ("service.database", {"service.storage", "service.uploads", "service.web"}),
+    ("service.storage", {"service.database", "service.uploads", "service.web"}),
+    ("service.uploads", {"service.web"}),
+    ("service.health", {"service.web"}),
+]
+
+
+@pytest.mark.parametrize(("room", "others"), WALLS)
+def test_a_room_does_not_know_what_is_behind_its_walls(room: str, others: set[str]) -> None:
+    modules = [module for module in MODULES if module == room or module.startswith(f"{room}.")]
+    assert modules
+    for module in modules:
+        assert not [other for other in others if knows(module, other)], module

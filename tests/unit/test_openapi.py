@@ -16,6 +16,7 @@ import service
 from service import errors, refusals
 from service.app import create_app
 from service.audio import mp3
+from service.database.records import OTHER_WARNING
 from service.database.users import LONGEST_USERNAME
 from service.errors import ServiceError
 from service.names import LONGEST_FILENAME
@@ -232,6 +233,13 @@ def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None
     assert {code for _, code in raised() - shown} == UNSEEN | NOWHERE
     assert shown - raised() <= corrupt
     assert all(f"`{code}`" in DOCUMENT["info"]["description"] for code in NOWHERE)
+
+
+def test_every_warning_is_documented() -> None:
+    nodes = (node for source in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(source.read_text())))
+    calls = (node for node in nodes if isinstance(node, ast.Call))
+    codes = {ast.literal_eval(node.args[0]) for node in calls if called(node) == "RecordWarning"}
+    assert {*codes, OTHER_WARNING} == set(SCHEMAS["RecordWarning"]["properties"]["code"]["enum"])
 
 
 def test_documented_limits_are_those_of_the_service() -> None:

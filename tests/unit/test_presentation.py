@@ -13,9 +13,10 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.models import Record
+from service.models import Record, RecordWarning
+from service.web.addresses import base_url
 from service.web.app_keys import PUBLIC_URL
-from service.web.presentation import base_url, content_disposition, record_json, record_url
+from service.web.presentation import content_disposition, record_json, record_url
 
 RECORD = Record(
     id=UUID("7f3c2f0e-5a0e-4c53-9c0f-0f2b6c1d9e11"),
@@ -27,7 +28,7 @@ RECORD = Record(
     bit_rate=128_000,
     size=24_000,
     sha256="ab" * 32,
-    warnings=("odd",),
+    warnings=(RecordWarning("odd", "This is odd."),),
     created_at=datetime(2026, 1, 2, 12, 30, tzinfo=timezone(timedelta(hours=2))),
 )
 
@@ -160,7 +161,7 @@ def test_a_record_is_shown_with_its_address_and_in_universal_time() -> None:
         "bit_rate": 128_000,
         "size": 24_000,
         "sha256": "ab" * 32,
-        "warnings": ["odd"],
+        "warnings": [{"code": "odd", "detail": "This is odd."}],
         "created_at": "2026-01-02T10:30:00+00:00",
     }
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from service.audio.wav import WavReader
 from service.audio.wav_header import MAX_HEADER_BYTES, WavHeader
 from service.errors import ServiceError, Unprocessable, UnsupportedMedia
+from service.models import RecordWarning
 from tests.support.wavs import (
     ALAW,
     CHANNEL_MASKS,
@@ -89,7 +90,7 @@ class Sound:
     header: WavHeader | None
     samples: bytes
     sample_count: int
-    warnings: tuple[str, ...]
+    warnings: tuple[RecordWarning, ...]
 
 
 def stereo(sound: bytes = SOUND, **lies: Any) -> bytes:
@@ -480,7 +481,8 @@ def test_chunks_after_an_odd_number_of_bytes_are_ignored(pad: bytes) -> None:
 def test_garbage_after_the_samples_is_ignored_with_a_warning(garbage: bytes) -> None:
     sound = read(stereo(after=[garbage]))
     assert sound.samples == SOUND
-    assert sound.warnings == ("Bytes after the declared samples that are no chunk were ignored.",)
+    detail = "The bytes after the declared samples are not a chunk and were ignored."
+    assert sound.warnings == (RecordWarning("trailing_bytes", detail),)
 
 
 @pytest.mark.parametrize("lies", [{}, {"data_size": UNKNOWN_SIZE}], ids=["known size", "unknown size"])
@@ -489,7 +491,8 @@ def test_a_partial_last_sample_is_left_out_with_a_warning(lies: dict[str, Any], 
     # Without the pad byte, which nobody can tell from sound where the size is unknown.
     sound = read(stereo(SOUND + b"???"[:rest], **lies)[: HEADER_BYTES + len(SOUND) + rest])
     assert (sound.samples, sound.sample_count) == (SOUND, len(SOUND) // 4)
-    assert sound.warnings == (f"The last {rest} bytes are less than one sample and were left out.",)
+    detail = f"The last {rest} bytes are less than one sample and were left out."
+    assert sound.warnings == (RecordWarning("partial_sample", detail),)
 
 
 def test_a_size_that_wrapped_at_four_gigabytes_is_refused_and_never_cut() -> None:

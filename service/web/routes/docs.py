@@ -6,8 +6,9 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from service.refusals import NO_SUCH_ADDRESS
+from service.web.addresses import base_url
 from service.web.openapi import build_document
-from service.web.presentation import base_url
+from service.web.security_headers import CONTENT_SECURITY_POLICY, page_policy
 from service.web.sending import send_asset
 
 _FOLDER = Path(__file__).parents[1]
@@ -34,14 +35,14 @@ _PAGE = """<!doctype html>
 _HEADERS = {
     # data: are the icons in Swagger UI's own style sheet, blob: the images that it was answered; its player loads MP3s
     # by their address.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-        "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    CONTENT_SECURITY_POLICY: page_policy(
+        script_src="'self'",
+        style_src="'self'",
+        img_src="'self' data: blob:",
+        connect_src="'self'",
+        media_src="'self'",
+    )
 }
-
 
 # Without its servers, which each request names, and without the brace at its end.
 _OPEN_DOCUMENT = json.dumps(build_document()).encode().removesuffix(b"}")

@@ -24,10 +24,11 @@ from service.refusals import (
     WRONG_USER_ID,
     WRONG_USER_TOKEN,
 )
+from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, USER_ID
 from service.web.auth import authenticate, bearer_token
 from service.web.incoming_upload import replay_headers, take_upload
-from service.web.presentation import base_url, json_response
+from service.web.presentation import json_response
 from service.web.routes.downloads import mp3_response
 from service.web.routes.users import read_username
 from service.web.upload_body import UNTOLD_TYPES, WAV_TYPES, SentWav, form_wav

@@ -14,10 +14,11 @@ from service.errors import ServiceError
 from service.models import Record, User
 from service.refusals import INVALID_AFTER, INVALID_LIMIT, RECORD_NOT_FOUND
 from service.uploads.intake import Taken
+from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, STORAGE
 from service.web.auth import authenticate
 from service.web.incoming_upload import replay_headers, take_upload
-from service.web.presentation import base_url, json_response, record_json, record_url
+from service.web.presentation import json_response, record_json, record_url
 from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
 _PAGE = 100

@@ -1,11 +1,24 @@
-"""Who the client is, and how it came, where a proxy that we trust stands between."""
+"""The client's address, and the address that the client called: trusted proxies may stand between."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from service.web.app_keys import NO_ROUTE, TRUSTED_PROXIES
+from service.web.app_keys import NO_ROUTE, PUBLIC_URL, TRUSTED_PROXIES
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return host and port as they stand in a URL."""
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def base_url(request: web.Request) -> str:
+    """Return what clients call this service, without a slash at the end."""
+    public_url = request.app[PUBLIC_URL]
+    if public_url:
+        return public_url
+    return f"{client_scheme(request)}://{request.headers.get(hdrs.HOST) or _own_address(request)}"
 
 
 def client_address(request: web.BaseRequest) -> str | None:
@@ -26,6 +39,12 @@ def client_scheme(request: web.Request) -> str:
     if told in {"http", "https"} and _is_among(request.remote or "", request.app[TRUSTED_PROXIES]):
         return told
     return request.scheme
+
+
+def _own_address(request: web.Request) -> str:
+    """Stand in for the Host header that HTTP/1.0 need not have."""
+    assert request.transport is not None  # noqa: S101 - a request that is being answered
+    return host_and_port(*request.transport.get_extra_info("sockname")[:2])
 
 
 def _is_among(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -1,15 +1,15 @@
--- Takes one of the user's slots that is free or whose lease has run out. No row: all are taken, or another
--- upload was faster at this one. Numbers are unique, so no two uploads ever hold the same slot.
-INSERT INTO upload_slots (user_id, number, upload_id, expires_at)
+-- Takes one of the user's leases that is free or has run out. No row: all are taken, or another upload was faster
+-- at this one. Numbers are unique for a user, so no two uploads ever hold the same lease.
+INSERT INTO upload_leases (user_id, number, upload_id, expires_at)
 SELECT %(user_id)s, number, %(upload_id)s, now() + make_interval(secs => %(lease_seconds)s)
 FROM generate_series(1, %(max_uploads)s) AS numbers (number)
 WHERE NOT EXISTS (
-    SELECT FROM upload_slots AS taken
+    SELECT FROM upload_leases AS taken
     WHERE taken.user_id = %(user_id)s AND taken.number = numbers.number AND taken.expires_at > now()
 )
 ORDER BY random()
 LIMIT 1
 ON CONFLICT (user_id, number) DO UPDATE
 SET upload_id = EXCLUDED.upload_id, expires_at = EXCLUDED.expires_at
-WHERE upload_slots.expires_at <= now() OR upload_slots.upload_id = EXCLUDED.upload_id
+WHERE upload_leases.expires_at <= now() OR upload_leases.upload_id = EXCLUDED.upload_id
 RETURNING number

@@ -1,0 +1,72 @@
+"""aiopg's pool without its quirks."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiopg
+from psycopg2.extras import RealDictCursor
+
+from service.database.aiopg_guards import let_go_if_broken, plain_errors
+
+# A peer that vanished without a word is noticed within these, not within the kernel's two hours.
+_KEEPALIVE: Mapping[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+class GuardedPool:
+    """A pool of aiopg whose waiters always wake up, and whose errors say what happened.
+
+    The caller holds one of `permits` for each cursor. So aiopg's own pool never has waiters, which it forgets to wake
+    when a broken connection comes back: `Pool.release` returns before `_wakeup`. This has no issue at aiopg; the same
+    code in asyncmy has long2ice/asyncmy#154.
+    """
+
+    def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
+        self._pool = pool
+        self.permits = asyncio.Semaphore(max_connections)
+
+    @contextlib.asynccontextmanager
+    async def cursor(self) -> AsyncIterator[aiopg.Cursor]:
+        """Yield a cursor on a connection of its own; its rows are mappings. Raises as `plain_errors` does."""
+        with plain_errors():
+            async with self._pool.acquire() as connection:
+                try:
+                    async with connection.cursor() as cursor:
+                        yield cursor
+                finally:
+                    let_go_if_broken(connection)
+
+    async def clear(self) -> None:
+        """Close all connections that are not in use. Raises as `plain_errors` does."""
+        with plain_errors():
+            await self._pool.clear()
+
+
+@contextlib.asynccontextmanager
+async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: float) -> AsyncIterator[GuardedPool]:
+    """Open a pool with all its connections; the block's end closes them, and breaks the statements that still run.
+
+    Raises as `plain_errors` does, and TimeoutError.
+    """
+    with plain_errors():
+        pool = await aiopg.create_pool(
+            url,
+            minsize=max_connections,
+            maxsize=max_connections,
+            timeout=timeout_seconds,
+            enable_json=False,
+            enable_hstore=False,
+            cursor_factory=RealDictCursor,
+            **_KEEPALIVE,
+        )
+    try:
+        yield GuardedPool(pool, max_connections)
+    finally:
+        pool.terminate()
+        await pool.wait_closed()

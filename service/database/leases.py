@@ -1,0 +1,47 @@
+"""Leases that uploads hold across all replicas: one typed function for each statement."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from service.database.pool import ConstraintViolated, Database, read_query
+from service.refusals import UNKNOWN_TOKEN
+
+_INSERT_UPLOAD_LEASE = read_query("insert_upload_lease")
+_UPDATE = read_query("update_leases")
+_DELETE = read_query("delete_leases")
+_DELETE_EXPIRED = read_query("delete_expired_leases")
+
+
+async def insert_upload_lease(
+    database: Database, user_id: int, upload_id: UUID, *, max_uploads: int, lease_seconds: float
+) -> bool:
+    """Take one of the user's `max_uploads` leases for an upload, and return whether there was one to take.
+
+    False may also mean that another upload took the same lease at the same moment. Raises NotAuthenticated if the
+    user has been deleted, and Unavailable.
+    """
+    parameters = {
+        "user_id": user_id,
+        "upload_id": upload_id,
+        "max_uploads": max_uploads,
+        "lease_seconds": lease_seconds,
+    }
+    try:
+        return await database.fetch_one(_INSERT_UPLOAD_LEASE, parameters) is not None
+    except ConstraintViolated:
+        raise UNKNOWN_TOKEN() from None
+
+
+async def update_leases(database: Database, upload_ids: Collection[UUID], lease_seconds: float) -> None:
+    """Renew the upload leases and the idempotency keys that these uploads hold. Raises Unavailable."""
+    await database.execute(_UPDATE, {"upload_ids": list(upload_ids), "lease_seconds": lease_seconds})
+
+
+async def delete_leases(database: Database, upload_ids: Collection[UUID]) -> None:
+    """Give back what these uploads hold; a key whose upload made a record stays. Raises Unavailable."""
+    await database.execute(_DELETE, {"upload_ids": list(upload_ids)})
+
+
+async def delete_expired_leases(database: Database) -> None:
+    """Remove the upload leases and idempotency keys, of whatever replica, that have run out. Raises Unavailable."""
+    await database.execute(_DELETE_EXPIRED, {})

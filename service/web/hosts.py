@@ -1,0 +1,38 @@
+"""Which names clients may call this service by: the Host header names every link that we hand out."""
+
+import re
+from collections.abc import Collection
+from ipaddress import ip_address
+
+from aiohttp import hdrs, web
+
+from service.refusals import INVALID_HOST
+from service.web.app_keys import ALLOWED_HOSTS
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+def require_known_host(request: web.Request) -> None:
+    """Raise MalformedRequest if the Host header is malformed, or is a name that this service does not have.
+
+    `localhost` and IP addresses always pass: probes and other replicas send them. HTTP/1.0 needs no Host.
+    """
+    host = request.headers.get(hdrs.HOST)
+    if host is not None and not _is_known(host, request.app[ALLOWED_HOSTS]):
+        raise INVALID_HOST()
+
+
+def _is_known(host: str, allowed: Collection[str]) -> bool:
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = found["name"].strip("[]").lower().removesuffix(".")
+    return name == "localhost" or name in allowed or "*" in allowed or _is_ip_address(name)
+
+
+def _is_ip_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""A user who is deleted while an upload of theirs is on its way: 401, and nothing of it is left."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from service.database.users import delete_user, insert_user
+from service.errors import NotAuthenticated
+from service.uploads.idempotency import IdempotentUpload, claim
+from service.web.app_keys import ADMISSION, DATABASE, LEASES
+from tests.conftest import StartService
+from tests.support.client import Service
+from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.raw import connect, request_head
+from tests.support.waiting import until
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["plain", "keyed"])
+async def test_user_deleted_while_an_upload_of_theirs_waits_gets_401(
+    start_service: StartService, caplog: pytest.LogCaptureFixture, headers: dict[str, str]
+) -> None:
+    service = await start_service(max_encodings=1, max_waiting=1)
+    first, second = await service.create_user("first"), await service.create_user("second")
+    async with invariants_hold(service, caplog):
+        async with connect(service) as client:
+            await client.send(request_head(first, "raw", len(GOOD_WAV)) + GOOD_WAV[:2000])
+            await until(lambda: service.app[ADMISSION].running)
+            waiting = asyncio.create_task(
+                service.put("/records/a.wav", data=GOOD_WAV, headers=second.headers | headers)
+            )
+            await until(lambda: service.app[ADMISSION].waiting)
+            deleted = await service.request("DELETE", "/users/me", headers=second.headers)
+            assert deleted.status == 204
+            await client.send(GOOD_WAV[2000:])
+            assert (await client.answer()).status == 201
+        answer = await waiting
+        assert (answer.status, answer.json["code"]) == (401, "unknown_token")
+        assert len(service.files()) == 1
+
+
+async def test_user_deleted_before_the_key_is_claimed_is_not_authenticated(service: Service) -> None:
+    user, _ = await insert_user(service.app[DATABASE], "ann")
+    await delete_user(service.app[DATABASE], user)
+    with pytest.raises(NotAuthenticated):
+        await claim(service.app[LEASES], user, uuid4(), IdempotentUpload("k", b"fingerprint"))
+
+
+async def test_user_deleted_before_the_lease_is_taken_is_not_authenticated(service: Service) -> None:
+    user, _ = await insert_user(service.app[DATABASE], "ann")
+    await delete_user(service.app[DATABASE], user)
+    with pytest.raises(NotAuthenticated):
+        await service.app[LEASES].take(user, uuid4())

@@ -1,0 +1,50 @@
+"""The command line on a terminal, as a person sees it."""
+
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.support.serving import ROOT, WAVEPRESS, environment
+
+
+class Terminal:
+    """A command whose input and output are a terminal."""
+
+    def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
+        self.process = process
+        self._descriptor = descriptor
+        self._shown = b""
+
+    def text(self) -> str:
+        """Return what the terminal has shown until now, without colors."""
+        with suppress(BlockingIOError, OSError):  # nothing new; EIO once nobody has it open any more
+            while piece := os.read(self._descriptor, 65_536):
+                self._shown += piece
+        return self._shown.decode().replace("\r\n", "\n")
+
+
+@contextmanager
+def on_terminal(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Terminal]:
+    """Run one command on a terminal; if it still runs at the end of the block, it is killed."""
+    master, slave = pty.openpty()
+    os.set_blocking(master, False)
+    try:
+        with subprocess.Popen(
+            [*WAVEPRESS, *arguments],
+            env=environment(data_dir, **settings),
+            cwd=ROOT,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        ) as process:
+            os.close(slave)
+            try:
+                yield Terminal(process, master)
+            finally:
+                process.kill()
+    finally:
+        os.close(master)
