@@ -5,7 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import Counter
 
+from service import metrics
 from service.web.app_keys import ADMISSION
 from tests.conftest import StartService
 from tests.support import wavs
@@ -126,6 +128,24 @@ async def test_reader_that_stops_is_cut_off_at_the_stall_limit(
             await until(lambda: len(descriptors()) <= before + 1, seconds=4 * STALL_SECONDS)
             with contextlib.suppress(ConnectionError):
                 assert len(await client.reader.read()) < 7_900_000
+
+
+async def test_download_that_breaks_off_is_counted_as_such_and_not_as_sent(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = await keep_large_mp3(service)
+    async with invariants_hold(service, caplog):
+        sent, broken = metrics.SENT_BYTES, metrics.DOWNLOADS.labels(499)
+        sent_before, broken_before = value_of(sent), value_of(broken)
+        async with stopped_download(service, path) as client:
+            client.reset()
+        await until(lambda: value_of(broken) == broken_before + 1)
+        assert value_of(sent) == sent_before
+
+
+def value_of(counter: Counter) -> float:
+    (family,) = counter.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_total"))
 
 
 async def test_slow_but_steady_reader_gets_the_whole_file(
