@@ -103,16 +103,23 @@ async def test_upload_under_a_token_whose_successor_is_unused_is_kept(service: S
         assert (await client.answer()).status == 201
 
 
-async def test_upload_of_a_user_who_is_deleted_in_the_moment_of_its_row_leaves_no_file(
-    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ("UPDATE users SET deleted_at = now()", 401, "unknown_token"),
+        ("UPDATE users SET disabled_at = now()", 403, "user_disabled"),
+    ],
+)
+async def test_upload_of_a_user_who_goes_in_the_moment_of_its_row_leaves_no_file(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, change: str, status: int, code: str
 ) -> None:
     async with invariants_hold(service, caplog), connect(service) as client:
         rest = await half_upload(service, account, client)
-        with transaction(service.database_url, "UPDATE users SET deleted_at = now()"):
+        with transaction(service.database_url, change):
             await client.send(rest)
             await until_somebody_waits(service.database_url)
         answer = await client.answer()
-        assert (answer.status, answer.json["code"]) == (401, "unknown_token")
+        assert (answer.status, answer.json["code"]) == (status, code)
         await until(lambda: not service.files())
 
 
