@@ -15,7 +15,9 @@ UPLOADS = Counter(
     "wavepress_uploads", "Uploads by outcome: created, replayed or the refusal's code", ["outcome", "transport"]
 )
 RECEIVED_BYTES = Counter("wavepress_received_bytes", "Bytes of request bodies")
-SENT_BYTES = Counter("wavepress_sent_bytes", "Bytes of responses")
+SENT_BYTES = Counter(
+    "wavepress_sent_bytes", "Bytes of response bodies that were sent whole; one that broke off counts nothing"
+)
 AUDIO_SECONDS = Counter("wavepress_audio_seconds", "Seconds of sound kept")
 REALTIME_FACTOR = Histogram(
     "wavepress_encode_realtime_factor",

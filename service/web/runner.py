@@ -18,6 +18,9 @@ from service.web.request_log import REQUEST_ID_HEADER, request_id
 
 log = structlog.stdlib.get_logger()
 
+# What the kernel keeps for a client, beyond what is on its way; by itself it goes up to 4 MB for each.
+_UNSENT_BYTES = 128 * 1024
+
 
 class Runner(web.AppRunner):
     """An AppRunner that makes each connection by `make_connection(server, loop=loop)`."""
@@ -63,11 +66,14 @@ class Connection(RequestHandler):
         self._reader_stall_seconds = reader_stall_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the kernel end the connection of a client that takes nothing; sendfile and drain would wait for ever."""
+        """Bound what a client that reads slowly, or not at all, holds of ours, and for how long."""
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
         connection = transport.get_extra_info("socket")
-        if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
+        if connection.family in {socket.AF_INET, socket.AF_INET6}:
+            # The kernel ends the connection of a client that takes nothing; sendfile and drain wait for ever.
             milliseconds = int(self._reader_stall_seconds * 1000)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

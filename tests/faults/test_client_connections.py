@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import Counter
 
+from service import metrics
 from service.web.app_keys import ADMISSION
 from tests.support import wavs
 from tests.support.client import NOBODY, TRANSPORTS, Service, StartService, Transport
 from tests.support.database import query
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import descriptors
-from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
 from tests.support.waiting import until
 
 KEEPALIVE_SECONDS = 4.0
@@ -84,19 +85,10 @@ async def test_half_a_second_request_is_closed_at_the_limit_too(
 @contextlib.asynccontextmanager
 async def stopped_download(service: Service, path: str) -> AsyncIterator[RawClient]:
     """Ask for a file and read next to nothing of it."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
-    await asyncio.get_running_loop().sock_connect(sock, (service.url.host, service.url.port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
-    client = RawClient(reader, writer)
-    await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert b"200" in await reader.readline()
-    try:
+    async with connect_with_small_buffer(service) as client:
+        await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b"200" in await client.reader.readline()
         yield client
-    finally:
-        with contextlib.suppress(OSError):  # the service may already have closed it
-            client.reset()
 
 
 async def keep_large_mp3(service: Service) -> str:
@@ -135,6 +127,24 @@ async def test_reader_that_stops_is_cut_off_at_the_stall_limit(
             await until(lambda: len(descriptors()) <= before + 1, seconds=4 * STALL_SECONDS)
             with contextlib.suppress(ConnectionError):
                 assert len(await client.reader.read()) < 7_900_000
+
+
+async def test_download_that_breaks_off_is_counted_as_such_and_not_as_sent(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = await keep_large_mp3(service)
+    async with invariants_hold(service, caplog):
+        sent, broken = metrics.SENT_BYTES, metrics.DOWNLOADS.labels(499)
+        sent_before, broken_before = value_of(sent), value_of(broken)
+        async with stopped_download(service, path) as client:
+            client.reset()
+        await until(lambda: value_of(broken) == broken_before + 1)
+        assert value_of(sent) == sent_before
+
+
+def value_of(counter: Counter) -> float:
+    (family,) = counter.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_total"))
 
 
 async def test_slow_but_steady_reader_gets_the_whole_file(

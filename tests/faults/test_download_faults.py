@@ -88,7 +88,8 @@ async def test_download_of_a_file_that_is_lost_is_404(start_service: StartServic
     service.files()[0].unlink()
     answer = await service.get(path)
     assert (answer.status, answer.json["code"]) == (404, "record_not_found")
-    assert not {"ETag", "Cache-Control"} & answer.headers.keys()
+    assert "ETag" not in answer.headers
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("instead", ["a loop of links", "a directory", "an empty file"])

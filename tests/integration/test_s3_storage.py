@@ -1,5 +1,7 @@
 """What the storage in an S3-compatible store promises beyond the contract: it survives brief faults of the store."""
 
+import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from service.errors import Unavailable
-from service.storage import StoredFile, file_name, s3_location
+from service.storage import StoredFile, file_name, s3_file, s3_location
 from service.storage import s3 as s3_module
 from service.storage.draft_files import Drafts
 from service.storage.s3 import S3Storage
@@ -80,6 +82,49 @@ async def test_any_bytes_of_an_object_can_be_read(storage: S3Storage) -> None:
     record_id, _ = await keep(storage, LONG_CONTENT)
     for span in SPANS:
         assert await read(storage, record_id, *span) == LONG_CONTENT[slice(*span)], span
+
+
+async def test_reader_that_keeps_up_is_brought_more_and_more_at_a_time(storage: S3Storage, store: FaultyStore) -> None:
+    record_id, _ = await keep(storage, LONG_CONTENT)
+    store.seen.clear()
+    assert await read(storage, record_id, 0, 1_000_000) == LONG_CONTENT[:1_000_000]
+    assert len(store.seen) == 6  # of 64, 128 and then 256 KiB
+
+
+async def test_what_a_reader_that_pauses_has_not_taken_is_dropped_and_asked_for_again(
+    storage: S3Storage, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_file, "_PAUSE_SECONDS", 0)
+    record_id, _ = await keep(storage, CONTENT)
+    store.seen.clear()
+    content, requests = b"", []
+    async for piece in storage.locate(record_id).read(0, len(CONTENT)):
+        content += piece
+        requests.append(len(store.seen))
+        await asyncio.sleep(0.001)
+    assert content == CONTENT
+    assert requests == list(range(1, len(requests) + 1))
+
+
+async def test_readers_that_pause_do_not_keep_others_from_the_store(
+    storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_file, "_TURN_SECONDS", 0.5)
+    record_id, _ = await keep(storage, CONTENT)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3 * s3_module._READS_AT_A_TIME):  # noqa: SLF001
+            pieces = await stack.enter_async_context(contextlib.aclosing(storage.locate(record_id).read(0, 100_000)))
+            assert await anext(pieces)
+        assert await read(storage, record_id, 0, len(CONTENT)) == CONTENT
+
+
+async def test_read_that_waits_too_long_for_its_turn_is_an_outage(
+    storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_file, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(storage, "_turns", asyncio.Semaphore(0))  # a store that stalls has them all
+    with pytest.raises(Unavailable):
+        await read(storage, uuid4(), 0, 10)
 
 
 async def test_missing_object_is_distinguished_from_a_missing_store(storage: S3Storage, tmp_path: Path) -> None:

@@ -85,6 +85,22 @@ async def connect(service: Service) -> AsyncIterator[RawClient]:
         await client.close()
 
 
+@contextlib.asynccontextmanager
+async def connect_with_small_buffer(service: Service) -> AsyncIterator[RawClient]:
+    """Connect a client for which the kernel and this process keep only some kilobytes that it has not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
+    await asyncio.get_running_loop().sock_connect(sock, (service.url.host, service.url.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
+    client = RawClient(reader, writer)
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(OSError):  # the service may have closed it long ago
+            client.reset()
+
+
 def request_head(
     account: Account | None, transport: Transport, body_length: int, *headers: str, path: str | None = None
 ) -> bytes:

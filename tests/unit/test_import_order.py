@@ -61,6 +61,8 @@ ORDER = [
     "service.storage.reading",
     "service.storage.disk",
     "service.storage.s3_location",
+    "service.storage.s3_errors",
+    "service.storage.s3_file",
     "service.storage.s3",
     "service.uploads",
     "service.uploads.places",
