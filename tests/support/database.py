@@ -7,6 +7,8 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import make_dsn
 
+from tests.support.waiting import until
+
 
 def query(
     url: str, statement: str, parameters: Sequence[object] | Mapping[str, object] | None = None
@@ -31,11 +33,26 @@ def transaction(url: str) -> Iterator[Any]:
         connection.rollback()
 
 
+@contextmanager
+def late_commit(url: str, *statements: str) -> Iterator[None]:
+    """Run the statements, and commit them only at the end of the block."""
+    with transaction(url) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        yield
+        cursor.connection.commit()
+
+
 def waiting_for_a_lock(url: str) -> list[tuple[Any, ...]]:
     """Return the server's processes that wait for a lock of any kind in that database."""
     return query(
         url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
+
+
+async def until_a_statement_waits(url: str) -> None:
+    """Wait until a statement in that database waits for a lock."""
+    await until(lambda: waiting_for_a_lock(url))
 
 
 @contextmanager

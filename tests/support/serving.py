@@ -163,14 +163,14 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Headers, bytes]
 
 @contextmanager
 def serve(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Serving]:
-    """Serve for the length of the block; whatever is left of the service at its end is killed."""
+    """Serve for the length of the block; at its end the service is stopped, and killed if need be."""
     with started([*WAVEPRESS, "serve", *arguments], ROOT, data_dir, **settings) as serving:
         yield serving
 
 
 @contextmanager
 def started(command: list[str], directory: Path, data_dir: Path, **settings: object) -> Iterator[Serving]:
-    """Do as `serve` does with another command, in another directory."""
+    """Do the same as `serve` with another command, in another directory."""
     data_dir.mkdir(exist_ok=True)
     output = data_dir.parent / f"{uuid4()}.log"
     with (

@@ -18,7 +18,7 @@ def documented_rows() -> list[str]:
 
 
 def settings_rows() -> list[str]:
-    """What docs/settings.md must say: the fields' names, defaults and descriptions, those about users at the end."""
+    """Return what docs/settings.md must say: the fields' names, defaults and descriptions, those about users last."""
     about_users = AccountSettings.model_fields
     fields = [(name, field) for name, field in Settings.model_fields.items() if name not in about_users]
     fields += about_users.items()
