@@ -18,7 +18,7 @@ from tests.support.compose import (
     brought_up,
     mp3,
     run,
-    run_python,
+    run_with_database,
     state,
     until,
 )
@@ -73,15 +73,15 @@ def test_metrics_are_not_on_the_public_port(plain: Project) -> None:
 
 def test_service_has_rights_only_on_rows(plain: Project) -> None:
     rights = "cursor.execute('SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user')"
-    assert run_python(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"
+    assert run_with_database(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"
     for statement in ("DROP TABLE records", "CREATE TABLE x (y int)", "ALTER TABLE users ADD z int", "CREATE ROLE x"):
-        found = run_python(plain, f"cursor.execute({statement!r})")
+        found = run_with_database(plain, f"cursor.execute({statement!r})")
         assert "must be owner" in found or "permission denied" in found, found
 
 
 @pytest.mark.parametrize("password", ["", "wavepress", "postgres"])
 def test_nobody_is_superuser_over_the_network(plain: Project, password: str) -> None:
-    found = run_python(plain, "print('in')", f"postgresql://wavepress:{password}@database/wavepress")
+    found = run_with_database(plain, "print('in')", f"postgresql://wavepress:{password}@database/wavepress")
     assert "password" in found
     assert "in\n" not in found
 

@@ -24,6 +24,13 @@ IMAGE = PREFIX
 PLAIN = ["docker-compose.yml"]
 SCALED = ["docker-compose.yml", "deploy/compose.scale.yml"]
 SHORT_WAV = wavs.wav(wavs.chirp(44100, 44100, 2), sample_rate=44100, channels=2)
+_CONNECT = """
+import sys, psycopg2
+url = sys.argv[1] if len(sys.argv) > 1 else open("/run/secrets/database_url").read().strip()
+connection = psycopg2.connect(url)
+connection.autocommit = True
+cursor = connection.cursor()
+"""
 # The prefixes of what a person may have set for their own project.
 _VARIABLES = ("COMPOSE_", "WAVEPRESS_", "PUBLISHED_PORT", "PROMETHEUS_PORT", "REPLICAS", "DOMAIN")
 
@@ -145,6 +152,11 @@ def brought_up(name: str, files: list[str], service: str) -> Iterator[Project]:
         project.down()
 
 
+def run_with_database(project: Project, program: str, *arguments: str) -> str:
+    """Run a program that has a `cursor` in the service's container, and return what it prints, with its errors."""
+    return project("exec", "wavepress", "python", "-c", _CONNECT + program, *arguments, check=False)
+
+
 def mp3(record: Any) -> bytes:
     """Download a record's MP3."""
     answer = requests.get(record["url"], timeout=30)
@@ -185,17 +197,3 @@ class Clients:
             self.statuses.append(self._ask())
             self.slowest = max(self.slowest, time.monotonic() - start)
             time.sleep(0.02)
-
-
-CONNECT = """
-import sys, psycopg2
-url = sys.argv[1] if len(sys.argv) > 1 else open("/run/secrets/database_url").read().strip()
-connection = psycopg2.connect(url)
-connection.autocommit = True
-cursor = connection.cursor()
-"""
-
-
-def run_python(project: Project, program: str, *arguments: str) -> str:
-    """Run a program in the service's container and return what it prints, with its errors."""
-    return project("exec", "wavepress", "python", "-c", CONNECT + program, *arguments, check=False)
