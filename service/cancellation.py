@@ -1,4 +1,4 @@
-"""Work that a cancellation must not cut in half."""
+"""Runs work that a cancellation must not interrupt."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,11 +8,10 @@ T = TypeVar("T")
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Run `work` to its end and return its result, even if the caller is cancelled meanwhile.
+    """Run `work` to its end and return its result, even if the caller is cancelled meanwhile. Raises what it raises.
 
-    Only for the last step of a use case: a cancellation that arrives once it has begun comes too late and is
-    dropped, as if nobody had asked for it. Unlike after a bare `asyncio.shield`, nothing goes on behind the
-    caller's back.
+    Use it only for the last step of a use case: a cancellation that arrives after the work began is dropped. Unlike
+    with a bare `asyncio.shield`, the work has always ended when this returns.
     """
     task = asyncio.ensure_future(work)
     caller = asyncio.current_task()
@@ -22,8 +21,8 @@ async def to_the_end(work: Awaitable[T]) -> T:
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            # Without uncancel(), a later asyncio.timeout() takes its own cancellation for this one. If the count
-            # has not risen, the cancellation was due before we began.
+            # Without uncancel(), a later asyncio.timeout() would mistake its own cancellation for this one. If the
+            # count has not risen, the cancellation was requested before we began.
             earlier = min(earlier, caller.cancelling() - 1)
             while caller.cancelling() > max(earlier, 0):
                 caller.uncancel()

@@ -1,4 +1,4 @@
-"""Whether the service can do its work now, check by check."""
+"""Checks whether the service can do its work now."""
 
 import asyncio
 import time
@@ -15,21 +15,21 @@ from service.database.pool import Database
 from service.errors import ServiceError
 from service.storage import Storage
 
-# Probes come every second or so from more than one side; asking the database each time would be load.
+# Several probes may come each second. Asking the database each time would be a load.
 _FRESH_SECONDS = 1.5
-# An encode costs 20 ms of CPU, and an ffmpeg that worked a minute ago is there still.
+# An encode takes 20 ms of CPU, and an ffmpeg that worked a minute ago works now.
 _ENCODER_FRESH_SECONDS = 60.0
 
 Check = Callable[[], Awaitable[None]]
 
 
 class CheckFailed(Exception):
-    """A check's own sentence on what is wrong, for operators."""
+    """A check failed; the message tells operators what is wrong."""
 
 
 @dataclass
 class Health:
-    """Named checks. A check raises CheckFailed or ServiceError with a sentence on what is wrong."""
+    """Named checks. A check raises CheckFailed or ServiceError with a sentence that says what is wrong."""
 
     checks: Mapping[str, Check]
     _checked_at: float = field(default=float("-inf"))
@@ -37,7 +37,7 @@ class Health:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def results(self) -> dict[str, str]:
-        """Return what each check says, at most 1.5 seconds old; "ok" where it passes."""
+        """Return what each check says, at most 1.5 seconds old: "ok" if it passes."""
         async with self._lock:
             if time.monotonic() - self._checked_at > _FRESH_SECONDS:
                 self._results = {name: await _result(check) for name, check in self.checks.items()}
@@ -65,7 +65,7 @@ def database_check(database: Database) -> Check:
 
 
 def encoder_check(encoder: Encoder, storage: Storage) -> Check:
-    """Return the check that a tenth of a second of silence becomes an MP3, by the very way of an upload."""
+    """Return the check that a tenth of a second of silence becomes an MP3, in the same way as an upload."""
     source = WavHeader("s16le", 44_100, 1, 0, 2, data_offset=44, data_size=None, is_riff=True)
     target = Mp3Format(sample_rate=mp3.output_rate(source.sample_rate), channels=1, bit_rate=32_000)
     sample_count = source.sample_rate // 10

@@ -10,7 +10,7 @@ from psycopg2.extras import RealDictCursor
 
 from service.database.aiopg_guards import let_go_if_broken, plain_errors
 
-# A peer that vanished without a word is noticed within these, not within the kernel's two hours.
+# With these, a peer that vanished is noticed within half a minute. The kernel's defaults would take two hours.
 _KEEPALIVE: Mapping[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -22,9 +22,9 @@ _KEEPALIVE: Mapping[str, Any] = {
 class GuardedPool:
     """A pool of aiopg whose waiters always wake up, and whose errors say what happened.
 
-    The caller holds one of `permits` for each cursor. So aiopg's own pool never has waiters, which it forgets to wake
-    when a broken connection comes back: `Pool.release` returns before `_wakeup`. This has no issue at aiopg; the same
-    code in asyncmy has long2ice/asyncmy#154.
+    The caller holds one of `permits` for each cursor, so that aiopg's own pool never has waiters. aiopg would forget to
+    wake them when a broken connection comes back, because `Pool.release` returns before `_wakeup`. aiopg has no issue
+    for this; the same code in asyncmy has long2ice/asyncmy#154.
     """
 
     def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
@@ -50,7 +50,7 @@ class GuardedPool:
 
 @contextlib.asynccontextmanager
 async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: float) -> AsyncIterator[GuardedPool]:
-    """Open a pool with all its connections; the block's end closes them, and breaks the statements that still run.
+    """Open a pool with all its connections. The end of the block closes them and breaks statements that still run.
 
     Raises as `plain_errors` does, and TimeoutError.
     """

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -22,22 +23,27 @@ log = structlog.stdlib.get_logger()
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_A_TIME = 2
 _READS_AT_A_TIME = 16
-# The client retries what failed for sure; what timed out may have been done, so we look before we put again.
+# S3Store retries requests that surely failed. One that timed out may have succeeded, so we look before we put again.
 _RETRY_PAUSES_SECONDS = (0.5, 2.0)
-# Nothing is ever there: a listing that costs the store little and shows whether it answers us.
+# No object ever has this prefix, so listing it costs the store little and shows whether it answers.
 _NOTHING = "check"
 
 
 class S3Storage:
-    """One object per record, named as the files of a disk."""
+    """One object per record, named like the files of `DiskStorage`."""
 
     def __init__(self, store: S3Store, drafts: Drafts) -> None:
         self._store = store
         self._drafts = drafts
         self._turns = asyncio.Semaphore(_READS_AT_A_TIME)
 
+    @property
+    def draft_directory(self) -> Path:
+        """Where drafts are written, as `Storage.draft_directory` says."""
+        return self._drafts.directory
+
     def prepare(self) -> None:
-        """Prepare the drafts. Raises OSError. Whether the store is there shows when it is asked."""
+        """Prepare the drafts, without a request to the store. Raises OSError."""
         self._drafts.prepare()
 
     def locate(self, record_id: UUID) -> "S3File":
@@ -53,7 +59,7 @@ class S3Storage:
         await self._drafts.require_room()
 
     async def check(self) -> None:
-        """Try a draft, and whether the bucket lets itself be listed, as `Storage.check` says."""
+        """Check that a draft can be opened and the bucket be listed, as `Storage.check` says."""
         await self.require_room()
         async with self._drafts.open():
             pass
@@ -81,7 +87,7 @@ class S3Storage:
 
 
 class S3Draft:
-    """A draft that becomes an object when it is put there."""
+    """A draft that becomes an object when it is committed."""
 
     def __init__(self, store: S3Store, key: str, draft: LocalDraft) -> None:
         self._store = store
@@ -93,7 +99,7 @@ class S3Draft:
         return self._draft.descriptor
 
     async def commit(self) -> StoredFile:
-        """Put the draft and make sure that it is there, as `Draft.commit` says."""
+        """Put the draft into the store and check that it is there, as `Draft.commit` says."""
         return await to_the_end(self._commit())
 
     async def _commit(self) -> StoredFile:
@@ -104,11 +110,11 @@ class S3Draft:
                 return await self._put(file)
             except (BaseError, OSError) as error:
                 log.warning("storage_retry", reason=reason(error))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads out those who retry
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries out
         try:
             return await self._put(file)
         except (BaseError, OSError) as error:
-            # Late, and after all, it may be there. Should this fail as well, the sweep finds it.
+            # It may still have arrived. If this fails too, the sweep removes it.
             with contextlib.suppress(BaseError, OSError):
                 await self._store.delete_async(self._key)
             raise failed(error) from error
@@ -119,7 +125,7 @@ class S3Draft:
                 self._key, self._draft.path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_A_TIME
             )
         except BaseError:
-            # What timed out may have been done. Nobody else puts to this key, and an object is whole or not there.
+            # A put that timed out may have succeeded. Nobody else uses this key, and an object is whole or not there.
             if await self._size() == file.size:
                 return file
             raise

@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from service import metrics
+from service.accounts.totals import TotalLimits
 from service.audio import mp3
 from service.audio.encoder import Encoder
 from service.audio.mp3 import Mp3Format
@@ -26,6 +27,7 @@ from service.refusals import (
     TOO_LONG,
     UNKNOWN_TOKEN,
     UPLOAD_RUNNING,
+    USER_DISABLED,
 )
 from service.storage import Draft, Storage, StoredFile
 from service.uploads.pace import Pace
@@ -38,15 +40,17 @@ _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
 class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
-    `bit_rate` (bit/s) and `idempotency_key` are None if the client sent none. `is_abandoned` says whether the
-    client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before those that
-    the WAV gives reason for.
+    `token_sha256` is of the token that it began with. `bit_rate` (bit/s), `lifetime_seconds` (of the record) and
+    `idempotency_key` are None if the client sent none. `is_abandoned` says whether the client has gone away, and
+    `pace` how fast the bytes must arrive. `warnings` become the record's, before those that the WAV gives reason for.
     """
 
     id: UUID
     user_id: int
+    token_sha256: bytes
     filename: str
     bit_rate: int | None
+    lifetime_seconds: int | None
     idempotency_key: str | None
     warnings: tuple[RecordWarning, ...]
     is_abandoned: Callable[[], bool]
@@ -55,22 +59,27 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """Takes uploads: encodes them while they arrive, keeps the MP3, then the row that names it."""
+    """Takes uploads: encodes each while it arrives, then keeps the MP3, then its row.
+
+    Records expire after `retention_seconds`, unless that is None.
+    """
 
     encoder: Encoder
     storage: Storage
     database: Database
     user_limits: UserLimits
+    totals: TotalLimits
+    retention_seconds: float | None
     default_bit_rate: int
     max_upload_bytes: int
     max_duration_seconds: int
 
     async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes]) -> Record:
-        """Take one upload and return its record: every sample of it is on the disk then.
+        """Take one upload and return its record; every sample of it is then in the storage.
 
         In all other cases nothing is left of it: if `pieces` raises, if the WAV, the encoder, the storage or the
-        database refuses (ServiceError), if the client has gone away (ClientGone), and on a cancellation. What
-        `pieces` raises at its end, such as a wrong digest, wins over what the WAV lacks: it says why.
+        database refuses (ServiceError), if the client has gone away (ClientGone), and on a cancellation. An error that
+        `pieces` raises at its end, such as a wrong digest, wins over a truncated WAV, because it is the reason for it.
         """
         started = time.monotonic()
         reader = WavReader()
@@ -98,22 +107,27 @@ class Ingest:
         return record
 
     async def _keep(self, draft: Draft, upload: Upload, sound: "_Sound") -> Record:
-        record = _record(upload, sound, await draft.commit())
+        record = _record(upload, sound, await draft.commit(), self.retention_seconds)
         for pause in _INSERT_PAUSES_SECONDS:
             try:
-                return await self._insert(record, upload.idempotency_key)
+                return await self._insert(record, upload)
             except Unavailable:
                 await asyncio.sleep(pause)
-        # If this fails too, the file stays: the row may be there, with only its answer lost. If it is not, the
-        # sweep finds the file.
-        return await self._insert(record, upload.idempotency_key)
+        # If this fails too, the file stays, because the row may be there and only its answer be lost. If there is no
+        # row, the sweep removes the file.
+        return await self._insert(record, upload)
 
-    async def _insert(self, record: Record, idempotency_key: str | None) -> Record:
-        insertion = await insert_record(self.database, record, idempotency_key, self.user_limits)
+    async def _insert(self, record: Record, upload: Upload) -> Record:
+        insertion = await insert_record(
+            self.database, record, upload.token_sha256, upload.idempotency_key, self.user_limits
+        )
         if insertion.is_kept:
+            self.totals.count_bytes(record.size)
             return record
         await self.storage.delete(record.id)
-        if not insertion.has_owner:  # deleted meanwhile
+        if insertion.is_disabled:
+            raise USER_DISABLED()
+        if not insertion.has_owner:  # deleted meanwhile, or it has a new token
             raise UNKNOWN_TOKEN()
         if not insertion.has_key:
             raise UPLOAD_RUNNING()
@@ -149,14 +163,16 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class _Sound:
-    """What was heard: seconds of sound, the MP3's format, and what was odd about the WAV."""
+    """What an upload held: seconds of sound, the MP3's format, and what was odd about the upload."""
 
     duration: float
     target: Mp3Format
     warnings: tuple[RecordWarning, ...]
 
 
-def _record(upload: Upload, sound: _Sound, file: StoredFile) -> Record:
+def _record(upload: Upload, sound: _Sound, file: StoredFile, retention_seconds: float | None) -> Record:
+    created_at = datetime.now(UTC)
+    lifetimes = [seconds for seconds in (upload.lifetime_seconds, retention_seconds) if seconds is not None]
     return Record(
         id=upload.id,
         user_id=upload.user_id,
@@ -168,5 +184,6 @@ def _record(upload: Upload, sound: _Sound, file: StoredFile) -> Record:
         size=file.size,
         sha256=file.sha256,
         warnings=sound.warnings,
-        created_at=datetime.now(UTC),
+        created_at=created_at,
+        expires_at=created_at + timedelta(seconds=min(lifetimes)) if lifetimes else None,
     )

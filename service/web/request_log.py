@@ -1,4 +1,4 @@
-"""Each request's id, its one log line and its metrics."""
+"""Gives each request an id, one log line and its metrics."""
 
 import re
 from uuid import uuid4
@@ -16,14 +16,16 @@ log = structlog.stdlib.get_logger()
 
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# A record's id is the permission to download it, and a token is written in the same way. Eight digits tell lines apart.
+# A record's id is the permission to download it, and a token looks the same. Eight digits are enough to tell lines
+# apart.
 _ID = re.compile(r"([0-9a-f]{8})(?:-*[0-9a-f]){24}", re.IGNORECASE)
 _LONGEST_PATH = 100
 _QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics"}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 
 
 def request_id(request: web.BaseRequest) -> str:
-    """Return the id that the client or a proxy gave the request, else a new one; it stays the request's."""
+    """Return the id that the client or a proxy gave the request, else a new one. Each call returns the same id."""
     if REQUEST_ID not in request:
         given = request.headers.get(REQUEST_ID_HEADER, "")
         request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
@@ -38,7 +40,7 @@ class RequestLog(AbstractAccessLogger):
     """
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Take a request that has been answered in `time` seconds."""
+        """Log and count a request that was answered in `time` seconds."""
         route = _route(request)
         _measure(request, response, route)
         if route in _QUIET_ROUTES and response.status < 500:  # noqa: PLR2004 - server errors
@@ -61,7 +63,7 @@ class RequestLog(AbstractAccessLogger):
 
 
 async def send_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal on_response_prepare: every answer has the request's id."""
+    """Add the request's id to an answer. This is a handler of the signal on_response_prepare."""
     response.headers[REQUEST_ID_HEADER] = request_id(request)
 
 
@@ -104,6 +106,3 @@ def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
         return 0
     # Not response.body_length: that counts the headers, and nothing of what sendfile sends.
     return response.content_length or 0
-
-
-_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}

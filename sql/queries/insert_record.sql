@@ -1,9 +1,13 @@
--- Keeps a record if its user is there, has room for it, and its upload still has its idempotency key. A second
--- run with the same id changes nothing. The user's row is locked first, so that uploads side by side cannot pass
--- a limit together; what the locked row says is the latest, whatever the statement's snapshot is.
+-- Keeps a record if its user exists, is not disabled and has room for it, if its token is still the user's, and if its
+-- upload still has its idempotency key. A second run with the same id changes nothing. The user's row is locked first,
+-- so that parallel uploads cannot pass a limit together. A locked row has the latest values, even if the statement's
+-- snapshot is older.
 WITH owner AS (
     SELECT
         id,
+        deleted_at IS NULL
+        AND (token_sha256 = %(token_sha256)s OR coalesce(pending_token_sha256 = %(token_sha256)s, false)) AS has_token,
+        disabled_at IS NOT NULL AS is_disabled,
         record_count < %(max_records)s AND byte_count < %(max_bytes)s AS has_room
     FROM users
     WHERE id = %(user_id)s
@@ -20,12 +24,16 @@ own_key AS (
 inserted AS (
     INSERT INTO records
         (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings,
-         warning_codes, created_at)
+         warning_codes, created_at, expires_at)
     SELECT
         %(id)s, owner.id, %(filename)s, %(duration)s, %(sample_rate)s, %(channels)s, %(bit_rate)s, %(size)s,
-        decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(warning_codes)s::text[], %(created_at)s
+        decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(warning_codes)s::text[], %(created_at)s, %(expires_at)s
     FROM owner
-    WHERE owner.has_room AND (%(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key))
+    WHERE
+        owner.has_token
+        AND NOT owner.is_disabled
+        AND owner.has_room
+        AND (%(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key))
     ON CONFLICT (id) DO NOTHING
     RETURNING id, user_id, size
 ),
@@ -46,5 +54,6 @@ marked AS (
 
 SELECT
     EXISTS (SELECT FROM inserted) OR EXISTS (SELECT FROM records WHERE id = %(id)s) AS is_kept,
-    EXISTS (SELECT FROM owner) AS has_owner,
+    EXISTS (SELECT FROM owner WHERE has_token) AS has_owner,
+    EXISTS (SELECT FROM owner WHERE is_disabled) AS is_disabled,
     %(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key) AS has_key

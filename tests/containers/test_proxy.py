@@ -1,9 +1,10 @@
-"""deploy/nginx.conf before the scaled stack: its own refusals, and what it writes down."""
+"""deploy/nginx.conf in front of the scaled stack: its own refusals and its log."""
 
 import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 import requests
@@ -37,7 +38,7 @@ def test_log_is_json_without_an_address_and_without_a_token(scaled: Project) -> 
 @pytest.fixture
 def without_replicas(scaled: Project) -> Iterator[Project]:
     scaled("stop", "wavepress")
-    # For two seconds nginx tries the addresses that it knows.
+    # nginx tries the addresses that it knows for two seconds.
     until(lambda: requests.get(f"{scaled.url}/health/live", timeout=30).status_code == 502)
     yield scaled
     scaled.up("nginx")
@@ -53,7 +54,7 @@ def assert_problem(answer: requests.Response, status: int, code: str) -> None:
 
 
 def test_refusal_without_replicas_is_a_problem_and_its_log_has_no_secret(without_replicas: Project) -> None:
-    url, secret = without_replicas.url, "0190f3c2-7f4e-4d2a-9c1b-6a5d4e3f2b1a"
+    url, secret = without_replicas.url, str(uuid4())
     for path in (f"/records/{secret}.mp3", f"/api_v1/records/?user_id=1&user_token={secret}"):
         answer = requests.get(url + path, timeout=30)
         assert_problem(answer, 502, "no_replica")
@@ -67,7 +68,7 @@ def test_refusal_without_replicas_is_a_problem_and_its_log_has_no_secret(without
 
 
 def test_replica_that_does_not_answer_is_a_problem(scaled: Project) -> None:
-    # An address of the network that nobody has.
+    # An address in the network that no container has.
     network = scaled.all_containers()["nginx"]["NetworkSettings"]["Networks"][f"{scaled.name}_replicas"]["IPAddress"]
     nobody = network.rsplit(".", 1)[0] + ".253"
     route = "echo 'server {}' > /tmp/replicas.conf; nginx -s reload"

@@ -1,11 +1,10 @@
-"""A download that the machine cannot serve now is 503 and nothing that a cache would keep; it is 404 if it is lost."""
+"""A download that the machine cannot serve now is a 503 that no cache keeps; it is 404 only if the file is lost."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartService
-from tests.support.client import Answer, Service
+from tests.support.client import Answer, Service, StartService
 from tests.support.descriptors import descriptors_left
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.raw import RawAnswer, connect
@@ -33,7 +32,7 @@ def assert_outage(answer: Answer | RawAnswer) -> None:
 async def test_download_out_of_descriptors_is_503(
     service: Service, caplog: pytest.LogCaptureFixture, left: int, what: str
 ) -> None:
-    """We open the file, and then FileResponse opens it again; either may be one too many."""
+    """The service opens the file, and then FileResponse opens it again; either may be one descriptor too many."""
     path = await keep(service) if what == "an MP3" else ASSET
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with invariants_hold(service, caplog, errors_logged=True), connect(service) as client:

@@ -10,9 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import StartService
 from tests.support import s3, wavs
-from tests.support.client import Service
+from tests.support.client import Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.procfs import forget_peak, peak_resident_bytes, resident_bytes
 from tests.support.raw import RawClient, connect, connect_with_small_buffer

@@ -1,4 +1,4 @@
-"""What aiohttp itself does where we do otherwise: a test that fails here says which work-around may go."""
+"""What aiohttp does and we work around: a test that fails here says which work-around may be removed."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ NOT_HTTP = b"GET / HTTP/1.1\r\nno colon\r\n\r\n"
 
 
 class Body(bytearray):
-    """A response's body that can be watched."""
+    """A response's body to which a weak reference is possible."""
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +50,7 @@ def app_of(method: str, handler: Callable[[web.Request], Awaitable[web.StreamRes
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
-    """Read a head and, by its Content-Length, its body."""
+    """Read the head of an answer, and as much body as its Content-Length says."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     return head + await reader.readexactly(int(length[0].partition(b":")[2]) if length else 0)

@@ -1,14 +1,14 @@
-"""The encoder with real ffmpeg, and with a fake one that misbehaves in every way we could think of."""
+"""The encoder with real ffmpeg, and with a fake one that misbehaves in every way that we know."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import tracemalloc
 from contextlib import AbstractContextManager, contextmanager
@@ -20,13 +20,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.audio import ffmpeg_command, mp3
+from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
 from service.audio.mp3 import Mp3Format
+from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
+from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
+from tests.support.programs import python
 from tests.support.waiting import until
 from tests.support.wavs import CHANNEL_MASKS, F32, F64, S16, SampleFormat, chirp, wav
 
@@ -36,12 +40,12 @@ if TYPE_CHECKING:
     from service.audio.wav_header import WavHeader
 
 FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
-# The one that is used unless told otherwise, and Debian's, which is four years older.
+# The default one, and Debian's, which is four years older.
 FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
 every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
 
 PIECE_BYTES = 10_007
-# Far longer than anything takes here that does not hang, and far shorter than the test's own limit.
+# Far longer than anything here takes unless it hangs, and far shorter than the time limit of a test.
 SOON_SECONDS = 30.0
 
 SECOND = wav(chirp(44_100, 44_100, 2), sample_rate=44_100, channels=2)
@@ -50,16 +54,16 @@ MINUTE = wav(bytes(60 * 44_100 * 4), sample_rate=44_100, channels=2)
 
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
-    """No process, zombie, descriptor or task is left of any test here, and asyncio has nothing to complain of."""
+    """Check that each test leaves no process, zombie, descriptor or task, and no complaint of asyncio."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    gc.collect()  # what other tests of this process left is not to be counted here
+    gc.collect()  # what other tests of this process have left must not count here
     complaints.clear()
     descriptors_before, children_before = descriptors(), children()
     yield
-    gc.collect(1)  # what this test made is young; a full collection takes longer than the test
+    gc.collect(1)  # this test's objects are young, and a full collection takes longer than the test
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    # What was there before may be gone: an idle connection of another test's client ends when it likes.
+    # Fewer than before are allowed: an idle connection of another test may end at any time.
     assert descriptors() - descriptors_before == set()
     assert children() - children_before == set()
     assert complaints == []
@@ -93,7 +97,7 @@ def full_device(_directory: Path) -> Iterator[int]:
 
 
 def disk_of(size: str) -> Callable[[Path], AbstractContextManager[int]]:
-    """Return what opens a file on a disk with so much room."""
+    """Return a function that opens a file on a disk with so much room."""
 
     @contextmanager
     def file_on_disk(directory: Path) -> Iterator[int]:
@@ -111,17 +115,23 @@ def disk_of(size: str) -> Callable[[Path], AbstractContextManager[int]]:
 
 
 def encoder(ffmpeg: str = FFMPEGS[0], *, stall_seconds: float = SOON_SECONDS) -> Encoder:
-    return Encoder(ffmpeg=ffmpeg, max_duration_seconds=3600, stall_seconds=stall_seconds)
+    return Encoder(ffmpeg, max_duration_seconds=3600, stall_seconds=stall_seconds, spawner=spawner(ffmpeg))
+
+
+@functools.cache
+def spawner(ffmpeg: str) -> Spawner:
+    """Return one that lets its ffmpegs write below the directory of all temporary files, where drafts are here."""
+    return Spawner(Confinement(readable_by(ffmpeg), (Path(tempfile.gettempdir()), Path("/dev/full"))))
 
 
 def fake(directory: Path, behaviour: str) -> str:
-    (directory / behaviour).symlink_to(FAKE)
-    (directory / "real").symlink_to(bundled_ffmpeg())
+    shutil.copy2(FAKE, directory / behaviour)
+    lend_ffmpeg(directory / "real")
     return str(directory / behaviour)
 
 
 def split(wav: bytes) -> tuple[WavHeader, bytes]:
-    """Return a WAV's header and its samples."""
+    """Return the header and the samples of a WAV."""
     reader = WavReader()
     samples = reader.feed(wav)
     assert reader.header is not None
@@ -153,7 +163,7 @@ async def refusal_of(encoder: Encoder, wav: bytes, draft: int, *, sample_count: 
 
 
 async def started(executable: str, *, by: int | None = None) -> int:
-    """Return the child that has become that executable by now, whatever stood in front of it."""
+    """Wait for the child that runs that executable, and return its pid."""
 
     def found() -> list[int]:
         return [pid for pid in children(by) if executable_of(pid) == str(Path(executable).resolve())]
@@ -229,7 +239,7 @@ def threads(pid: int) -> list[int]:
 
 
 def limit(limits: str, name: str) -> list[str]:
-    """Return the soft and the hard limit of that name."""
+    """Return the soft and the hard limit of that name, from the text of /proc/PID/limits."""
     (line,) = [line for line in limits.splitlines() if line.startswith(name)]
     return line.removeprefix(name).split()[:2]
 
@@ -237,7 +247,9 @@ def limit(limits: str, name: str) -> list[str]:
 @pytest.mark.parametrize("limit_of_seconds", [1, 3600])
 async def test_ffmpeg_is_told_what_it_may_open(draft: int, limit_of_seconds: int) -> None:
     source, _ = split(SECOND)
-    async with Encoder(FFMPEGS[0], limit_of_seconds, SOON_SECONDS).open(source, target_of(source), draft):
+    async with Encoder(FFMPEGS[0], limit_of_seconds, SOON_SECONDS, spawner(FFMPEGS[0])).open(
+        source, target_of(source), draft
+    ):
         pid = await started(bundled_ffmpeg())
         command = read(pid, "cmdline").split("\0")
     options = dict(pairwise(command))
@@ -316,34 +328,30 @@ async def test_whole_process_group_is_killed(draft: int, tmp_path: Path) -> None
 
 SERVICE = """
 import asyncio, os, sys
+from pathlib import Path
+from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
+from service.audio.ffmpeg_command import readable_by
+from service.audio.spawner import Spawner
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 
 async def main():
     source = WavHeader("s16le", 44_100, 2, 0, 4, 44, None, True)
     draft = os.open(sys.argv[2], os.O_TMPFILE | os.O_RDWR, 0o600)
-    async with Encoder(sys.argv[1], 3600, 60.0).open(source, Mp3Format(44_100, 2, 128_000), draft):
+    spawner = Spawner(Confinement(readable_by(sys.argv[1]), (Path(sys.argv[2]),)))
+    target = Mp3Format(44_100, 2, 128_000)
+    async with Encoder(sys.argv[1], 3600, 60.0, spawner).open(source, target, draft):
         await asyncio.sleep(60)
 
 asyncio.run(main())
 """
 
 
-@contextmanager
-def service_process(ffmpeg: str, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", SERVICE, ffmpeg, str(directory)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as service:
-        try:
-            yield service
-        finally:
-            service.kill()
-
-
 async def test_ffmpeg_dies_with_a_killed_service(tmp_path: Path) -> None:
-    with service_process(bundled_ffmpeg(), tmp_path) as service:
+    with python(SERVICE, bundled_ffmpeg(), str(tmp_path)) as service:
         pid = await started(bundled_ffmpeg(), by=service.pid)
-        os.kill(pid, signal.SIGSTOP)  # else the end of its input would end it as well
+        os.kill(pid, signal.SIGSTOP)  # otherwise the end of its input would end it as well
         service.kill()
         await until(lambda: not running({pid}))
 
@@ -361,7 +369,7 @@ async def test_ffmpeg_dies_with_a_killed_service(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-async def test_sample_that_is_no_number_is_the_uploads_fault(
+async def test_sample_that_is_not_a_number_is_the_uploads_fault(
     draft: int, ffmpeg: str, sample: float, sample_format: SampleFormat, channels: int
 ) -> None:
     refusal = await refusal_of(encoder(ffmpeg), with_sample(sample, sample_format, channels), draft)
@@ -388,7 +396,7 @@ async def test_sample_a_little_out_of_range_is_encoded(draft: int, sample: float
 
 
 @pytest.mark.parametrize("sample_count", [1, 44_100 - 1152, 44_100 + 1152, 88_200])
-async def test_other_sample_count_than_was_encoded_is_no_success(draft: int, sample_count: int) -> None:
+async def test_wrong_sample_count_is_not_a_success(draft: int, sample_count: int) -> None:
     refusal = await refusal_of(encoder(), SECOND, draft, sample_count=sample_count)
     assert isinstance(refusal, Unavailable)
     assert refusal.code == "encoder_failed"
@@ -400,7 +408,7 @@ async def test_other_sample_count_than_was_encoded_is_no_success(draft: int, sam
     [(full_device, 100), (full_device, 44_100), (disk_of("8k"), 44_100), (disk_of("16k"), 44_100)],
     ids=["no_room", "no_room_while_encoding", "room_for_half", "room_for_all_but_the_end"],
 )
-async def test_full_disk_is_told_from_a_failed_encoder(
+async def test_full_disk_is_distinguished_from_a_failed_encoder(
     tmp_path: Path, ffmpeg: str, disk: Callable[[Path], AbstractContextManager[int]], sample_count: int
 ) -> None:
     upload = wav(bytes(sample_count * 2), sample_rate=44_100, channels=1)
@@ -467,7 +475,7 @@ async def test_writing_waits_for_an_ffmpeg_that_takes_nothing(draft: int, tmp_pa
 
     with pytest.raises(Unavailable):
         await write()
-    assert written[-1] < 500_000  # of ten million
+    assert written[-1] < 500_000  # of ten million bytes
 
 
 async def test_flood_of_complaints_is_read_and_not_kept(draft: int, tmp_path: Path) -> None:
@@ -479,7 +487,7 @@ async def test_flood_of_complaints_is_read_and_not_kept(draft: int, tmp_path: Pa
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert logs[0]["status"] == 1  # it got all of its 10 MB out
+    assert logs[0]["status"] == 1  # it wrote all of its 10 MB
     assert len(logs[0]["last_words"]) <= 4096
     assert peak < 1_000_000
 
@@ -495,7 +503,7 @@ async def test_ffmpeg_that_cannot_be_started_is_not_blamed_on_the_upload(
     assert refusal.code == "encoder_unavailable"
 
 
-async def test_missing_sandbox_is_no_reason_to_do_without(
+async def test_ffmpeg_never_runs_without_its_sandbox(
     draft: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -505,7 +513,7 @@ async def test_missing_sandbox_is_no_reason_to_do_without(
     assert refusal.code == "encoder_unavailable"
 
 
-# The masks of each channel count that are mixed down for what they say; the first stands in for all others.
+# For each channel count, the masks that are mixed down as they say; any other is mixed down as the first one.
 MIXED_MASKS = {
     3: (0x7, 0xB, 0x103),
     4: (0x107, 0x33, 0x603, 0xF),

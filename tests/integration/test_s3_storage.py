@@ -1,4 +1,4 @@
-"""What the storage in an S3-compatible store promises beyond the contract: it outlives the store's bad moments."""
+"""What the storage in an S3-compatible store promises beyond the contract: it survives brief faults of the store."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ LONG_CONTENT = os.urandom(11_000_000)  # three parts
 
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time-outs and pauses that a test can wait for."""
+    """Time limits and pauses that are short enough for a test."""
     monkeypatch.setattr(s3_location, "_REQUEST_SECONDS", 4)
     monkeypatch.setattr(s3_module, "_PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(s3_module, "_RETRY_PAUSES_SECONDS", (0.01, 0.01))
@@ -127,7 +127,7 @@ async def test_read_that_waits_too_long_for_its_turn_is_an_outage(
         await read(storage, uuid4(), 0, 10)
 
 
-async def test_object_that_is_not_there_is_told_from_a_store_that_is_not(storage: S3Storage, tmp_path: Path) -> None:
+async def test_missing_object_is_distinguished_from_a_missing_store(storage: S3Storage, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await read(storage, uuid4(), 0, 10)
     for elsewhere in (make(tmp_path, "http://127.0.0.1:9"), make(tmp_path, storage_url(storage), bucket="no-bucket")):
@@ -171,7 +171,7 @@ async def test_store_that_is_down_is_an_outage_and_not_an_error_at_the_start(tmp
     [(CONTENT, puts), (LONG_CONTENT, puts_a_part), (LONG_CONTENT, completes)],
     ids=["put", "part", "complete"],
 )
-async def test_bad_moment_of_the_store_costs_nothing(
+async def test_brief_fault_of_the_store_costs_nothing(
     storage: S3Storage, store: FaultyStore, fault: s3.Fault, content: bytes, is_hit: object
 ) -> None:
     store.faults, store.is_hit = [fault], is_hit  # type: ignore[assignment] # parametrized
@@ -227,7 +227,7 @@ async def test_no_log_line_has_a_whole_id(storage: S3Storage, store: FaultyStore
     assert not any(str(record_id) in str(event) for event in events)
 
 
-async def test_objects_that_are_no_mp3s_of_ours_are_left_alone(storage: S3Storage) -> None:
+async def test_objects_that_are_not_our_mp3s_are_left_alone(storage: S3Storage) -> None:
     record_id, _ = await keep(storage, CONTENT)
     foreign = ["notes.txt", f"{uuid4()}.mp3", f"zz/{uuid4()}.mp3", file_name(uuid4()).upper()]
     for name in foreign:

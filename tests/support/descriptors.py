@@ -10,7 +10,7 @@ from tests.support.procfs import descriptors
 
 @contextlib.contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
-    """Let this process open so many more, and no others."""
+    """Let this process open exactly so many more descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(number for number, _ in descriptors()) + 50, hard))
     taken: list[int] = []

