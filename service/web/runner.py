@@ -1,10 +1,11 @@
 """Runs aiohttp's server with connections of our own, which have limits and answer what is not HTTP."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -20,6 +21,7 @@ log = structlog.stdlib.get_logger()
 
 # What the kernel keeps for a client, beyond what is on its way; by itself it goes up to 4 MB for each.
 _UNSENT_BYTES = 128 * 1024
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Runner(web.AppRunner):
@@ -31,11 +33,35 @@ class Runner(web.AppRunner):
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._make_connection = make_connection
 
+    async def setup(self) -> None:
+        """Prepare to serve; from now on, a connection that cannot be taken is a line in the log, and no traceback."""
+        asyncio.get_running_loop().set_exception_handler(_LoopErrors())
+        await super().setup()
+
     @property
     def server(self) -> web.Server | None:
         """The server for a site; it makes our connections."""
         server = super().server
         return None if server is None else cast("web.Server", _Listening(server, self._make_connection))
+
+
+class _LoopErrors:
+    """Logs what nobody else has caught.
+
+    asyncio tells of each connection that it cannot take, many times a second while no descriptor is left. Once a
+    second is enough.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _OUT_OF_RESOURCES or "socket" not in context:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + 1
+            log.error("connections_wait", reason=error.strerror)
 
 
 class _Listening:
