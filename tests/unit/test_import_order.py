@@ -88,6 +88,7 @@ ORDER = [
     "service.web.security_headers",
     "service.web.errors",
     "service.web.aiohttp_guards",
+    "service.web.connection_limit",
     "service.web.runner",
     "service.web.openapi",
     "service.web.multipart",
