@@ -74,7 +74,10 @@ def create_app(
             await asyncio.to_thread(storage.prepare)
             with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again
                 await storage.require_room()
-            async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
+            # Away or not: gunicorn would take a worker that does not start for a reason to end all others.
+            async with open_database(
+                database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds, may_be_away=True
+            ) as database:
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
                 app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)

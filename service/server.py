@@ -38,8 +38,8 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     """Serve until SIGTERM or SIGINT; `announce` gets the address once connections are taken.
 
     New uploads are refused from the signal on. Those that run may end within `shutdown_seconds`; a second
-    signal ends them at once. Raises OSError where the address cannot be had, and Unavailable where the
-    database cannot.
+    signal ends them at once. If the database is away, it is not ready until the database is back. Raises OSError if
+    the address cannot be had.
     """
     stop = _StopSignals()
     app = create_app(settings, database_url)

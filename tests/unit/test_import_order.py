@@ -36,6 +36,7 @@ ORDER = [
     "service.audio.encoder",
     "service.database",
     "service.database.aiopg_guards",
+    "service.database.host_addresses",
     "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
@@ -99,6 +100,7 @@ ORDER = [
 WEB = {module for module in ORDER if module.startswith("service.web")}
 DATABASE = {
     "service.database.aiopg_guards",
+    "service.database.host_addresses",
     "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
