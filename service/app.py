@@ -117,6 +117,7 @@ def _make_ingest(settings: Settings, encoder: Encoder, storage: Storage, databas
         storage=storage,
         database=database,
         user_limits=_user_limits(settings),
+        outage_seconds=settings.outage_seconds,
         default_bit_rate=settings.bit_rate,
         max_upload_bytes=settings.max_upload_bytes,
         max_duration_seconds=settings.max_duration_seconds,

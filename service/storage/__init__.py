@@ -95,6 +95,9 @@ class Storage(Protocol):
         Raises StorageFull or Unavailable where there is no place for it.
         """
 
+    async def has(self, record_id: UUID) -> bool:
+        """Return whether a record's file is there. Raises Unavailable."""
+
     async def delete(self, record_id: UUID) -> None:
         """Remove a file; one that is not there is no error."""
 

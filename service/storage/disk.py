@@ -54,6 +54,11 @@ class DiskStorage:
         async with self._drafts.open() as draft:
             yield DiskDraft(draft, self.locate(record_id), self._synced_folders)
 
+    async def has(self, record_id: UUID) -> bool:
+        """Return whether a file is there, as `Storage.has` says."""
+        with translated_errors():
+            return await asyncio.to_thread(_exists, self.locate(record_id))
+
     async def delete(self, record_id: UUID) -> None:
         """Remove a file, as `Storage.delete` says."""
         with translated_errors():
@@ -109,6 +114,15 @@ class DiskDraft:
                 raise
         finally:
             os.close(folder)
+
+
+def _exists(path: Path) -> bool:
+    """Do as `Path.exists` does, but fail if the disk does."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _scan(folder: Path) -> list[Entry]:

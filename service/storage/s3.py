@@ -68,6 +68,15 @@ class S3Storage:
         async with self._drafts.open() as draft:
             yield S3Draft(self._store, file_name(record_id), draft)
 
+    async def has(self, record_id: UUID) -> bool:
+        """Return whether an object is there, as `Storage.has` says."""
+        with _translated_errors():
+            try:
+                await self._store.head_async(file_name(record_id))
+            except FileNotFoundError:
+                return False
+            return True
+
     async def delete(self, record_id: UUID) -> None:
         """Remove an object, as `Storage.delete` says."""
         with _translated_errors():

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from service.models import Record, RecordWarning, User
+from service.models import IdempotentUpload, Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
-from service.uploads.idempotency import IdempotentUpload, claim, find_replay
+from service.uploads.idempotency import claim, find_replay
 from service.uploads.ingest import Ingest, Upload
 from service.uploads.leases import Leases
 from service.uploads.pace import Pace
@@ -101,7 +101,7 @@ class Intake:
                     user_id=user.id,
                     filename=body.filename,
                     bit_rate=terms.bit_rate,
-                    idempotency_key=terms.key.key if terms.key is not None else None,
+                    idempotency_key=terms.key,
                     is_abandoned=incoming.is_abandoned,
                     warnings=terms.warnings,
                     pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),

@@ -1,4 +1,4 @@
--- Keeps a record if its user is there, has room for it, and its upload still has its idempotency key. A second
+-- Keeps a record if its user is there, has room for it, and no other upload has its idempotency key. A second
 -- run with the same id changes nothing. The user's row is locked first, so that uploads side by side cannot pass
 -- a limit together; what the locked row says is the latest, whatever the statement's snapshot is.
 WITH owner AS (
@@ -10,11 +10,23 @@ WITH owner AS (
     FOR UPDATE
 ),
 
+-- The upload's own key, or one that nobody has: its lease ran out in an outage, or its row has gone since. Keys are done
+-- only with a record, so the conditions are those of `inserted`. A second writer of a key waits here for the first.
 own_key AS (
-    SELECT key
-    FROM idempotency_keys
-    WHERE user_id = %(user_id)s AND key = %(idempotency_key)s AND upload_id = %(id)s
-    FOR UPDATE
+    INSERT INTO idempotency_keys (user_id, key, upload_id, fingerprint, is_done, expires_at)
+    SELECT
+        owner.id, %(idempotency_key)s, %(id)s, %(fingerprint)s, true,
+        now() + make_interval(secs => %(key_seconds)s)
+    FROM owner
+    WHERE owner.has_room AND %(idempotency_key)s::text IS NOT NULL
+    ON CONFLICT (user_id, key) DO UPDATE
+    SET
+        upload_id = EXCLUDED.upload_id,
+        fingerprint = EXCLUDED.fingerprint,
+        is_done = true,
+        expires_at = EXCLUDED.expires_at
+    WHERE idempotency_keys.upload_id = EXCLUDED.upload_id OR idempotency_keys.expires_at <= now()
+    RETURNING key
 ),
 
 inserted AS (
@@ -35,16 +47,11 @@ counted AS (
     SET record_count = record_count + 1, byte_count = byte_count + inserted.size
     FROM inserted
     WHERE users.id = inserted.user_id
-),
-
-marked AS (
-    UPDATE idempotency_keys
-    SET is_done = true, expires_at = now() + make_interval(secs => %(key_seconds)s)
-    FROM inserted
-    WHERE idempotency_keys.upload_id = inserted.id
 )
 
 SELECT
     EXISTS (SELECT FROM inserted) OR EXISTS (SELECT FROM records WHERE id = %(id)s) AS is_kept,
     EXISTS (SELECT FROM owner) AS has_owner,
-    %(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key) AS has_key
+    %(idempotency_key)s::text IS NULL
+    OR EXISTS (SELECT FROM own_key)
+    OR NOT EXISTS (SELECT FROM owner WHERE has_room) AS has_key

@@ -7,7 +7,8 @@ import pytest
 
 from service.database.users import delete_user, insert_user
 from service.errors import NotAuthenticated
-from service.uploads.idempotency import IdempotentUpload, claim
+from service.models import IdempotentUpload
+from service.uploads.idempotency import claim
 from service.web.app_keys import ADMISSION, DATABASE, LEASES
 from tests.conftest import StartService
 from tests.support.client import Service
