@@ -36,8 +36,7 @@ from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
-# Threads wait for disks: to sync drafts, to open downloads.
-_THREADS = 32
+_DOWNLOAD_THREADS = 32
 
 
 def create_app(
@@ -69,7 +68,7 @@ def create_app(
     encoder = make_encoder(settings)
 
     async def open_parts(app: web.Application) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(_THREADS) as threads:
+        with ThreadPoolExecutor(_DOWNLOAD_THREADS, thread_name_prefix="downloads") as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
             with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again

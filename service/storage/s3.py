@@ -16,6 +16,7 @@ from service.cancellation import to_the_end
 from service.errors import Unavailable
 from service.storage import Entry, Room, StoredFile, file_name, parse_file_name
 from service.storage.draft_files import Drafts, LocalDraft, translated_errors, unavailable
+from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
@@ -133,7 +134,7 @@ class S3Draft:
 
     async def _commit(self) -> StoredFile:
         with translated_errors():
-            file = await asyncio.to_thread(self._draft.measure)
+            file = await in_thread(self._draft.measure)
         for pause in _RETRY_PAUSES_SECONDS:
             try:
                 return await self._put(file)

@@ -22,6 +22,7 @@ ORDER = [
     "service.names",
     "service.metrics",
     "service.cancellation",
+    "service.threads",
     "service.ownership",
     "service.database_url",
     "service.settings",
