@@ -21,6 +21,7 @@ from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
+from service.web.listening import listen
 from service.web.request_log import RequestLog
 from service.web.runner import Connection, Runner
 
@@ -77,7 +78,7 @@ def _require_free_port(host: str, port: int) -> None:
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
     with _translated_errors(host, port, "PORT"):
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        await listen(runner, host, port)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.pools import many_descriptors
 from tests.support.procfs import children, encoders
 from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.serving import serve
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -516,6 +517,54 @@ async def test_lease_and_key_of_an_upload_that_ended_without_the_database_are_fr
                 return (await client.answer()).status == 201
 
         await until_told(may_retry, SOON_SECONDS)
+
+
+@pytest.mark.parametrize("what", ["a killed worker", "SIGHUP"])
+async def test_workers_that_start_during_an_outage_serve_when_it_is_over(
+    server: Server, database_url: str, tmp_path: Path, what: str
+) -> None:
+    """gunicorn takes a worker that fails at its start for a reason to end all others."""
+    with serve(tmp_path / "data", "--workers", "2", DATABASE_URL=database_url) as serving:
+        user = serving.create_user()
+        kept = serving.upload(user, GOOD_WAV)
+        first = children(serving.process.pid)
+        restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=5))
+        await until(lambda: serving.request("GET", "/users/me", None, user)[0] == 503)
+        if what == "SIGHUP":
+            serving.process.send_signal(signal.SIGHUP)
+        else:
+            os.kill(min(first), signal.SIGKILL)
+        await until(lambda: '"query": "connect"' in serving.log(), explain=serving.log)
+        assert not restarting.done()
+        assert serving.request("GET", "/health/live")[0] == 200
+        await restarting
+        await until(lambda: not (children(serving.process.pid) & {min(first)}))
+        for _ in range(10):
+            await until(lambda: serving.request("GET", "/health/ready")[0] == 200, explain=serving.log)
+        assert serving.has(kept)
+        assert serving.process.poll() is None
+
+
+async def test_service_that_starts_during_an_outage_serves_when_it_is_over(
+    server: Server, database_url: str, tmp_path: Path
+) -> None:
+    restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=6))
+    await until(lambda: is_down(database_url))
+    with serve(tmp_path / "data", "--no-migrate", DATABASE_URL=database_url) as serving:
+        status, _, body = serving.request("GET", "/health/ready")
+        assert (status, b"database:" in body) == (503, True)
+        assert not restarting.done()
+        await restarting
+        await until(lambda: serving.request("GET", "/health/ready")[0] == 200, explain=serving.log)
+        serving.upload(serving.create_user(), GOOD_WAV)
+
+
+def is_down(url: str) -> bool:
+    try:
+        ask(url, "SELECT 1")
+    except psycopg2.OperationalError:
+        return True
+    return False
 
 
 class LossyNetwork:

@@ -76,6 +76,7 @@ ORDER = [
     "service.web.errors",
     "service.web.aiohttp_guards",
     "service.web.runner",
+    "service.web.listening",
     "service.web.openapi",
     "service.web.multipart",
     "service.web.upload_body",
