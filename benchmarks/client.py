@@ -1,4 +1,4 @@
-"""A lean HTTP client: blocking sockets and sendfile, so that it takes hardly any CPU from what is measured."""
+"""An HTTP client of blocking sockets and sendfile, which takes little CPU from what is measured."""
 
 import os
 import re
@@ -17,13 +17,13 @@ T = TypeVar("T", bytes, int)
 _PACED_BYTES = 100_000
 _RECEIVE_BYTES = 256 * 1024
 _SUCCESSES = {HTTPStatus.OK, HTTPStatus.CREATED}
-# No service that works lets a client wait for so long; one that hangs must not hang the benchmark.
+# A service that hangs must not hang the benchmark. One that works answers much sooner.
 _PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the service is, and the token of a user of it."""
+    """The service's port, and the token of one of its users."""
 
     port: int
     token: str = ""
@@ -45,14 +45,14 @@ class Answer:
 class Connection:
     """One connection to the service; requests go one after the other.
 
-    `receive` and `receive_and_forget` raise RuntimeError where the answer is neither 200 nor 201, all of them
-    where it is not whole, and OSError where the service is silent for two minutes.
+    `receive` and `receive_and_forget` raise RuntimeError if the answer is neither 200 nor 201. Every method that
+    receives raises RuntimeError if the answer is not whole, and OSError if the service is silent for two minutes.
     """
 
     def __init__(self, address: Address) -> None:
         self._socket = socket.create_connection(("127.0.0.1", address.port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # By the kernel: with a time-out of Python's the descriptor would not block, and sendfile fail.
+        # The kernel's time-outs: with Python's, the descriptor would not block, and sendfile would fail.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _PATIENCE_SECONDS, 0))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE_SECONDS, 0))
         self._authorization = f"Authorization: Bearer {address.token}\r\n" if address.token else ""
@@ -66,7 +66,7 @@ class Connection:
         self._socket.close()
 
     def send_head(self, method: str, path: str, byte_count: int | None = 0, headers: Iterable[str] = ()) -> None:
-        """Send the request line and the headers of a request with so many bytes of body; None: it comes in chunks."""
+        """Send the request line and the headers. `byte_count` is the body's; None means that it comes in chunks."""
         length = "Transfer-Encoding: chunked" if byte_count is None else f"Content-Length: {byte_count}"
         lines = "".join(f"{line}\r\n" for line in (length, *headers))
         self._socket.sendall(
@@ -79,7 +79,7 @@ class Connection:
             self._socket.sendall(piece)
 
     def send_file(self, path: Path, byte_count: int, bytes_per_second: float = 0) -> None:
-        """Send the first bytes of a file, at that pace if it is given, else as fast as they are taken."""
+        """Send the first bytes of a file, at `bytes_per_second`; 0 means as fast as the service takes them."""
         started = time.perf_counter()
         offset = 0
         with path.open("rb") as file:
@@ -87,7 +87,7 @@ class Connection:
                 size = byte_count - offset
                 if bytes_per_second:
                     time.sleep(max(0, started + offset / bytes_per_second - time.perf_counter()))
-                    size = min(size, _PACED_BYTES, int(bytes_per_second) + 1)  # a slow one sends every second
+                    size = min(size, _PACED_BYTES, int(bytes_per_second) + 1)  # send at least every second
                 offset += os.sendfile(self._socket.fileno(), file.fileno(), offset, size)
 
     def receive(self) -> bytes:
@@ -97,7 +97,7 @@ class Connection:
         return answer.body
 
     def receive_any(self) -> Answer:
-        """Return an answer, whatever its status is."""
+        """Return an answer of any status."""
         head, body = self._receive_head()
         missing = _byte_count(head) - len(body)
         while missing > 0:
@@ -107,7 +107,7 @@ class Connection:
         return Answer(_status(head), head, body)
 
     def receive_and_forget(self) -> int:
-        """Receive the body of an answer and return its length; memory stays the same at any."""
+        """Receive the body of an answer and return its length, without keeping it in memory."""
         head, body = self._receive_head()
         _require_success(_status(head), head + body)
         missing = _byte_count(head) - len(body)
@@ -117,7 +117,7 @@ class Connection:
         return _byte_count(head)
 
     def _receive_head(self) -> tuple[bytes, bytes]:
-        """Return an answer's head and what of the body came along with it."""
+        """Return an answer's head, and the part of its body that came with it."""
         answer = b""
         while b"\r\n\r\n" not in answer:
             answer += _received(self._socket.recv(4096))
@@ -145,13 +145,13 @@ def _require_success(status: int, answer: bytes) -> None:
 
 def _received(piece: T) -> T:
     if not piece:
-        raise RuntimeError("the service closed the connection amid an answer")
+        raise RuntimeError("the service closed the connection before the answer was whole")
     return piece
 
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What an upload took and gave: from the last byte sent to the answer, and the answer's JSON."""
+    """The seconds from an upload's last byte to its answer, and the answer's JSON."""
 
     tail_seconds: float
     answer: bytes
@@ -175,7 +175,7 @@ def upload(address: Address, wav: Path, bytes_per_second: float = 0) -> Uploaded
 
 
 def upload_if_asked(address: Address, wav: Path) -> Answer:
-    """Upload a file as `curl -T` does: its body is sent when the service asks for it, and not where it refuses."""
+    """Upload a file as `curl -T` does: send its body only if the service asks for it, and return any answer."""
     byte_count = wav.stat().st_size
     with Connection(address) as connection:
         connection.send_head("PUT", f"/records/{wav.name}", byte_count, ["Expect: 100-continue"])

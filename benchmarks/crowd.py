@@ -1,8 +1,7 @@
-"""Has 1,000 slow uploads run at once, and tells what each costs: `make load`.
+"""Runs 1,000 slow uploads at once, and prints what each costs: `make load`."""
 
-A small machine cannot encode 1,000 WAVs at real time, so each is sent at a fraction of it: all are live together,
-and one core encodes what they send.
-"""
+# A small machine cannot encode 1,000 WAVs in real time. So each is sent at a fraction of it: all are live together, and
+# one core encodes what they send.
 
 import argparse
 import tempfile
@@ -22,14 +21,14 @@ from tests.support import procfs
 _UPLOADS = 1000
 _QUICK_UPLOADS = 200
 _WAV_SECONDS = 3
-# An ffmpeg takes 30 ms of CPU to start: a crowd that came at once would wait for these alone.
+# An ffmpeg takes 30 ms of CPU to start. If all came at once, they would only measure these starts.
 _STARTS_PER_SECOND = 25
 # All are live for this long.
 _HOLD_SECONDS = 30
-# Kernel and processes, and a gibibyte that should remain for everybody else.
+# The memory that one upload takes of the kernel and the processes, and a gibibyte that must stay free.
 _BYTES_OF_ONE = 16 * 2**20
 _RESERVE_BYTES = 2**30
-# A client's socket, the draft, and the pipes to and from ffmpeg; the database, the listener and the log besides.
+# One upload: the client's socket, the draft, ffmpeg's stdin and stderr. Besides: the database, the listener, the log.
 _DESCRIPTORS_OF_ONE = 4
 _DESCRIPTORS_BESIDES = 200
 _LOOKED_AT = 100
@@ -38,7 +37,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What the service has at a moment; `encoder_pss` is the mean of some of its ffmpegs, in bytes."""
+    """What the service uses at a moment; `encoder_pss` is the mean of some of its ffmpegs, in bytes."""
 
     rss: int
     descriptors: int
@@ -50,14 +49,14 @@ class _Look:
 
 
 def main() -> None:
-    """Run the crowd and print what was found; exit with 1 where the machine has no room for it."""
+    """Run the uploads and print what was found; exit with 1 if the machine has too little memory."""
     parser = argparse.ArgumentParser(prog="benchmarks.crowd", description=__doc__, allow_abbrev=False)
     parser.add_argument("--uploads", type=int, default=_UPLOADS, metavar="N", help=f"how many ({_UPLOADS})")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_UPLOADS} uploads")
     arguments = parser.parse_args()
     count = _QUICK_UPLOADS if arguments.quick else arguments.uploads
     if procfs.available_bytes() < count * _BYTES_OF_ONE + _RESERVE_BYTES:
-        raise SystemExit(f"{count} uploads do not fit into what memory is free; see --uploads")
+        raise SystemExit(f"{count} uploads do not fit into the free memory; see --uploads")
     raise_descriptor_limit(count * _DESCRIPTORS_OF_ONE + _DESCRIPTORS_BESIDES)
     with tempfile.TemporaryDirectory(prefix="wavepress-crowd-") as name:
         wav = make_wav(Path(name), _WAV_SECONDS)
@@ -68,14 +67,14 @@ def main() -> None:
 
 def _run_crowd(service: Running, wav: Path, count: int) -> list[Row]:
     users = [new_user(service.address.port) for _ in range(count)]  # a user may run a few uploads, not 1,000
-    upload(service.address, wav)  # what the first one alone makes is no cost of each
+    upload(service.address, wav)  # so that what only the first upload allocates does not count
     ramp_seconds = count / _STARTS_PER_SECOND
     bytes_per_second = wav.stat().st_size / (ramp_seconds + _HOLD_SECONDS)
     before = _look(service.pid)
     with ThreadPoolExecutor(count) as threads:
         with probing(service.address) as while_starting:
             uploads = _start_uploads(threads, users, wav, bytes_per_second)
-        # Not within the block: to look at 1,000 processes keeps the probes from their clock.
+        # Not within the block, because looking at 1,000 processes would delay the probes.
         cpu_before, started = procfs.cpu_seconds(service.pid), time.perf_counter()
         with probing(service.address) as while_live:
             time.sleep(_HOLD_SECONDS * 2 / 3)
@@ -109,7 +108,7 @@ def _start_uploads(
 def _look(pid: int) -> _Look:
     available = procfs.available_bytes()
     encoders = procfs.encoders(pid)
-    some = sorted(encoders)[:: -(-len(encoders) // _LOOKED_AT) or 1]  # to look at all would take seconds of CPU
+    some = sorted(encoders)[:: -(-len(encoders) // _LOOKED_AT) or 1]  # looking at all would take seconds of CPU
     return _Look(
         rss=procfs.resident_bytes(pid),
         descriptors=procfs.descriptor_count(pid),

@@ -1,4 +1,4 @@
-"""Measures how long small requests take, once or all the while something else goes on."""
+"""Measures how long small requests take, once or while something else runs."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from statistics import quantiles
 from benchmarks.client import Address, Connection, create_user
 from benchmarks.table import Row, at_most
 
-# Enough for a p99 within half a minute, and next to nothing for the service.
+# Often enough for a p99 within half a minute, and almost no load for the service.
 _HEALTH_PAUSE_SECONDS = 0.05
 _CREATE_PAUSE_SECONDS = 0.1
 _HEALTH_AIM_MS = 50
@@ -26,7 +26,7 @@ class Latencies:
     creates: list[float] = field(default_factory=list)
 
     def rows(self, when: str) -> list[Row]:
-        """Return a row for each, with the aims that hold under any load."""
+        """Return a row for each request, with the aims that hold under any load."""
         return [
             latency_row(f"{when}: GET /health/live", self.health, _HEALTH_AIM_MS),
             latency_row(f"{when}: create-user", self.creates, _CREATE_AIM_MS),
@@ -37,7 +37,7 @@ class Latencies:
 def probing(address: Address) -> Iterator[Latencies]:
     """Time both requests again and again for the length of the block, each over a connection of its own.
 
-    Raises RuntimeError and OSError, at the end of the block, where one of them failed.
+    Raises RuntimeError or OSError at the end of the block if one of them failed.
     """
     latencies, ended = Latencies(), threading.Event()
 
@@ -60,7 +60,7 @@ def probing(address: Address) -> Iterator[Latencies]:
 
 
 def latency_row(what: str, seconds: list[float], p99_aim_ms: float) -> Row:
-    """Return the row of what took so long each time; the aim is for the p99."""
+    """Return the row for what took `seconds` each time; the aim is for the p99."""
     if len(seconds) < 2:  # noqa: PLR2004 - no percentile of fewer
         return Row(f"{what} ({len(seconds)} times)", "too few to tell")
     p50, p99 = percentile(seconds, 50), percentile(seconds, 99)
@@ -74,7 +74,7 @@ def percentile(seconds: list[float], percent: int) -> float:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Return how long some work takes."""
+    """Return how many seconds `work` takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

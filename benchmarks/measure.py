@@ -1,4 +1,4 @@
-"""Measures in pairs: the machine's other load falls on both, and medians over rounds leave out its peaks."""
+"""Measures in pairs, so that other load on the machine affects both, and takes medians, which leave out its peaks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What some work took: seconds on the clock, and of CPU in all processes together."""
+    """The seconds that some work took: on the clock, and of CPU in all processes together."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -43,7 +43,7 @@ class Comparison:
 
 
 def compare(ours: Callable[[], Sample], bare: Callable[[], Sample], rounds: int) -> Comparison:
-    """Run both by turns, the one first in even rounds and the other in odd ones."""
+    """Run both in every round: `ours` first in even rounds, `bare` first in odd ones."""
     pairs = []
     for number in range(rounds):
         if number % 2:

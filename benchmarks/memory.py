@@ -37,7 +37,7 @@ class _Peaks:
 
 
 def measure_sizes(bench: Bench) -> list[Row]:
-    """Measure the peak of memory at a small WAV, a large one, and a larger one that is in no file."""
+    """Measure the peak of memory at a small WAV, at a large one, and at a larger one that is generated."""
     upload(bench.service.address, bench.wav(_SMALL_SECONDS))
     return [
         _file_row(bench, bench.wav(_SMALL_SECONDS)),
@@ -47,7 +47,7 @@ def measure_sizes(bench: Bench) -> list[Row]:
 
 
 def measure_live_uploads(bench: Bench) -> list[Row]:
-    """Measure what many uploads add to the memory of the service's own process: paused at half, and flowing."""
+    """Measure how much memory uploads add to the service's own process, while they pause and while they flow."""
     pid, wav = bench.service.pid, bench.wav(_SMALL_SECONDS)
     count = bench.shortened(_LIVE_UPLOADS)
     upload(bench.service.address, wav)
@@ -67,7 +67,7 @@ def measure_live_uploads(bench: Bench) -> list[Row]:
 
 @contextmanager
 def _paused_uploads(bench: Bench, wav: Path, count: int) -> Iterator[set[int]]:
-    """Send half of so many uploads, wait until all of that is encoded, and yield the ffmpegs that wait for more."""
+    """Send half of each upload, wait until that is encoded, and yield the ffmpegs that wait for more."""
     byte_count = wav.stat().st_size
     with ExitStack() as stack:
         for _ in range(count):

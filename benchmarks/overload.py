@@ -1,8 +1,7 @@
-"""Sends ten times more uploads than the service takes, for a minute: `make load`.
+"""Sends ten times more uploads than the service takes, for a minute: `make load`."""
 
-Goodput under overload is compared with the goodput of exactly as many clients as there are slots, measured
-before and after it: so a machine that others use too, or one that does not recover, shows.
-"""
+# Goodput under overload is compared with the goodput of exactly as many clients as there are slots. That is measured
+# before and after, which shows if others use the machine, or if the service does not recover.
 
 import argparse
 import random
@@ -21,25 +20,25 @@ from benchmarks.sounds import make_wav
 from benchmarks.table import Row, at_least, at_most, format_table
 from tests.support.procfs import cpu_seconds
 
-# Twice the cores of a small machine: the encoders alone are its limit, and whatever refusals cost is missing from
-# the goodput. As many may wait as may run, so a slot never stands empty; the other 32 of 40 clients are refused.
+# Twice the cores of a small machine: only the encoders limit it, so every cost of a refusal lowers the goodput. As many
+# may wait as may run, so a slot is never empty. The other 32 of 40 clients are refused.
 _SLOTS = 4
 _WAITING = 4
 _CLIENTS = 10 * _SLOTS
-# What a refused client waits on average before it tries again. It is a tenth of what Retry-After asks for: these
-# clients are rude, but no busy loop.
+# A refused client waits this long on average before it tries again. It is a tenth of what Retry-After asks for, because
+# these clients are rude, but not a busy loop.
 _RETRY_SECONDS = 0.5
 _WAV_SECONDS = 10
 _PEAK_SECONDS = 30
 _OVERLOAD_SECONDS = 60
-# Until every slot is taken, and the uploads' ends are spread evenly.
+# After this, every slot is taken, and the uploads do not end together.
 _SETTLE_SECONDS = 2
 _NO_ANSWER = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """One try to upload: when it ended, the seconds it took, what was answered, and whether that has Retry-After."""
+    """One try to upload: when it ended, how long it took, the answer's status, and whether it has Retry-After."""
 
     ended: float
     seconds: float
@@ -49,7 +48,7 @@ class _Try:
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
-    """What so many clients got in some seconds; `cpu_seconds` is what the service and all below it used in them."""
+    """What clients got in `seconds`; `cpu_seconds` is what the service and its child processes used meanwhile."""
 
     tries: list[_Try]
     seconds: float
@@ -57,7 +56,7 @@ class _Phase:
     latencies: Latencies
 
     def with_status(self, status: int) -> list[_Try]:
-        """Return the tries that were answered so."""
+        """Return the tries that were answered with this status."""
         return [one for one in self.tries if one.status == status]
 
     @property
@@ -89,7 +88,7 @@ def main() -> None:
 
 
 def _run_phase(service: Running, wav: Path, clients: int, seconds: float) -> _Phase:
-    """Keep so many clients at it for so long after they have settled; what ends outside of that is not counted."""
+    """Let clients upload for `seconds` after they have settled, and count only the tries that end in that time."""
     started = time.perf_counter() + _SETTLE_SECONDS
     with probing(service.address) as latencies, ThreadPoolExecutor(clients) as threads:
         running = [
@@ -111,7 +110,7 @@ def _keep_uploading(address: Address, wav: Path, until: float, seed: int) -> lis
     while time.perf_counter() < until:
         tries.append(_try_upload(address, wav))
         if tries[-1].status != HTTPStatus.CREATED:
-            time.sleep(_RETRY_SECONDS * pauses.uniform(0.5, 1.5))  # or all would come back together
+            time.sleep(_RETRY_SECONDS * pauses.uniform(0.5, 1.5))  # so that clients do not come back together
     return tries
 
 

@@ -1,4 +1,4 @@
-"""Runs the service as a user would: a process of its own, with the embedded PostgreSQL and the defaults."""
+"""Runs the service as a user would: in a process of its own, with the embedded PostgreSQL and the defaults."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from types import MappingProxyType
 from benchmarks.client import Address, Connection, create_user
 
 _ROOT = Path(__file__).parents[1]
-# The one user of a benchmark stands for as many as there are uploads.
+# A benchmark has only one user, who runs all the uploads.
 _ONE_FOR_MANY = {"WAVEPRESS_MAX_UPLOADS_PER_USER": "1000"}
 _DEFAULTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that runs, with a user in it."""
+    """A service that runs, and one of its users."""
 
     pid: int
     address: Address
@@ -32,10 +32,10 @@ class Running:
 
 @contextmanager
 def running_service(directory: Path, settings: Mapping[str, str] = _DEFAULTS) -> Iterator[Running]:
-    """Run a service for the length of the block, its files below `directory` and gone at the end.
+    """Run a service for the length of the block. Its files are below `directory`, and are removed at the end.
 
-    `settings` are further variables, without their prefix. Raises RuntimeError, with what it logged, where it
-    does not start.
+    `settings` are further variables, without their prefix. Raises RuntimeError with the service's log if it does not
+    start.
     """
     with TemporaryDirectory(dir=directory) as data_dir, Path(data_dir, "log").open("w+") as log:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
@@ -65,7 +65,7 @@ def new_user(port: int) -> Address:
 
 
 def raise_descriptor_limit(count: int) -> None:
-    """Allow this process, and the service that it starts, so many descriptors. Raises RuntimeError."""
+    """Allow this process, and the service that it starts, `count` descriptors. Raises RuntimeError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count:
         raise RuntimeError(f"{count} descriptors are needed and {hard} allowed: see `ulimit -Hn`")

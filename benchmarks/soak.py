@@ -1,7 +1,4 @@
-"""Uses the service for ten minutes in all the ways that clients do, and fails if its memory grows: `make soak`.
-
-Good uploads over all three transports, hang-ups, garbage, downloads, new users and deletes come at a bounded rate.
-"""
+"""Uses the service for ten minutes in all the ways that clients do, and fails if its memory grows: `make soak`."""
 
 import argparse
 import sys
@@ -23,13 +20,13 @@ from benchmarks.visitor import Visitor
 from tests.support import procfs
 
 _VISITORS = 6
-# Of each visitor: all of them together are a load that two cores bear with ease.
+# For each visitor. Together they are a load that two cores bear with ease.
 _ACTS_PER_SECOND = 2
 _WAV_SECONDS = 3
 _SAMPLE_SECONDS = 1
 _MINUTE = 60
 _MIB = 2**20
-# Fragmentation and caches may have these; a leak has more.
+# Fragmentation and caches may grow so much; a leak grows more.
 _GROWTH_RATIO = 1.05
 _GROWTH_BYTES = 4 * _MIB
 # The service lingers for two seconds on connections whose request it refused.
@@ -38,7 +35,7 @@ _SETTLE_SECONDS = 15
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What the service has at a moment; the database is its child too."""
+    """What the service uses at a moment. The database is one of its child processes."""
 
     rss: int
     descriptors: int
@@ -49,7 +46,7 @@ class _Sample:
 
 
 class _Tally:
-    """Counts acts, and keeps what was wrong with the failed ones; any thread may add to it."""
+    """Counts acts, and keeps the reasons of failed ones. Any thread may add to it."""
 
     def __init__(self) -> None:
         self.acts = 0
@@ -70,7 +67,7 @@ class _Tally:
 
 
 def main() -> None:
-    """Run the soak and print what was found; exit with 1 where an aim is missed."""
+    """Run the soak and print what was found; exit with 1 if an aim is missed."""
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=__doc__, allow_abbrev=False)
     parser.add_argument("--minutes", type=float, default=10, metavar="N", help="how long (10)")
     arguments = parser.parse_args()
@@ -85,14 +82,14 @@ def main() -> None:
 def _soak(service: Running, wav: Path, seconds: float) -> list[Row]:
     tally = _Tally()
     visitors = [Visitor(service.address, wav, seed) for seed in range(_VISITORS)]
-    for visitor in visitors:  # what the first act of a kind makes, a cache or a pool, is no leak
+    for visitor in visitors:  # the first act of each kind fills caches and pools, which is not a leak
         tally.count(visitor.every_act)
     baseline = _settled(service.pid)
     print(f"at rest: {baseline}", flush=True)
     until = time.perf_counter() + seconds
     with ThreadPoolExecutor(_VISITORS) as threads, ExitStack() as stack:
         ended = threading.Event()
-        stack.callback(ended.set)  # a sampler that failed must not leave the visitors at it
+        stack.callback(ended.set)  # the visitors must end even if the sampler fails
         visits = [threads.submit(_visit, visitor, tally, until, ended) for visitor in visitors]
         samples = _watch(service.pid, tally, until)
     for visit in visits:
@@ -103,20 +100,20 @@ def _soak(service: Running, wav: Path, seconds: float) -> list[Row]:
 
 
 def _visit(visitor: Visitor, tally: _Tally, until: float, ended: threading.Event) -> None:
-    """Act at an even pace; what was late is not made up for."""
+    """Act at an even pace; time lost by a slow act is not made up for."""
     while (now := time.perf_counter()) < until and not ended.is_set():
         tally.count(visitor.act)
         ended.wait(max(0, now + 1 / _ACTS_PER_SECOND - time.perf_counter()))
 
 
 def _watch(pid: int, tally: _Tally, until: float) -> list[_Sample]:
-    """Sample the service up to that time, and print a line each minute."""
+    """Sample the service until `until`, and print a line each minute."""
     samples = list[_Sample]()
     started = time.perf_counter()
     told = 0
     while (now := time.perf_counter()) < until:
         samples.append(_sample(pid))
-        if now - started > (told + 1) * _MINUTE - _SAMPLE_SECONDS:  # or the last minute would end untold
+        if now - started > (told + 1) * _MINUTE - _SAMPLE_SECONDS:  # early, so that the last minute is printed too
             told += 1
             print(_line(told, samples[-_MINUTE // _SAMPLE_SECONDS :], tally), flush=True)
         time.sleep(_SAMPLE_SECONDS)
@@ -137,7 +134,7 @@ def _sample(pid: int) -> _Sample:
 
 
 def _settled(pid: int, baseline: _Sample | None = None) -> _Sample:
-    """Return what the service has at rest: once it is back at the baseline, or after some seconds."""
+    """Return what the service uses at rest: when it is back at the baseline, or after some seconds."""
     until = time.perf_counter() + _SETTLE_SECONDS
     while True:
         sample = _sample(pid)

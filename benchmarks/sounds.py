@@ -1,4 +1,4 @@
-"""Makes the WAVs: 44.1 kHz stereo of 16 bits, music enough for LAME to have its usual work."""
+"""Makes the WAVs: 44.1 kHz, stereo, 16 bits, and enough like music to give LAME its usual work."""
 
 import struct
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _BLOCK_SECONDS = 30
 
 
 def make_wav(directory: Path, seconds: int) -> Path:
-    """Return a WAV of that length, made if it is not there yet."""
+    """Return a WAV of that length, and make it first if it is not there yet."""
     path = directory / f"{seconds}s.wav"
     if not path.exists():
         draft = path.with_suffix(".draft")
@@ -24,7 +24,7 @@ def make_wav(directory: Path, seconds: int) -> Path:
 
 
 def wav_byte_count(sample_byte_count: int) -> int:
-    """Return the size of the WAV with so many bytes of samples."""
+    """Return the size of a WAV with `sample_byte_count` bytes of samples."""
     return len(_header(sample_byte_count)) + sample_byte_count
 
 

@@ -21,7 +21,7 @@ _SHORT_SECONDS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A WAV to be encoded `count` times, so many at a time."""
+    """A WAV to be encoded `count` times, of which `at_a_time` run together."""
 
     wav: Path
     count: int = 1
@@ -52,7 +52,7 @@ def measure_long(bench: Bench) -> list[Row]:
 
 
 def measure_paced(bench: Bench) -> list[Row]:
-    """Measure what is left to do when the last byte of a WAV that takes its time has been sent."""
+    """Measure the time from the last byte of a slow upload to its answer."""
     seconds = bench.shortened(_LONG_SECONDS)
     wav = bench.wav(seconds)
     tails = [upload(bench.service.address, wav, 10e6).tail_seconds for _ in range(bench.shortened(5))]
@@ -90,7 +90,7 @@ def measure_many(bench: Bench) -> list[Row]:
 
 
 def _compare(bench: Bench, batch: _Batch, rounds: int, ffmpeg: str = "") -> Comparison:
-    """Send a batch through the service and through bare ffmpegs: the given one, or the service's own."""
+    """Send a batch through the service and through bare ffmpegs: `ffmpeg`, or by default the service's own."""
 
     def through_service() -> Sample:
         cpu_before, started = cpu_seconds(bench.service.pid), time.perf_counter()
@@ -113,7 +113,7 @@ def _compare(bench: Bench, batch: _Batch, rounds: int, ffmpeg: str = "") -> Comp
 
 
 def _ffmpegs(aim: Aim) -> list[tuple[str, Aim | None]]:
-    """Return the service's own ffmpeg and, if there is one, the system's: the one that the aim is against."""
+    """Return the service's own ffmpeg and, if there is one, the system's. The aim is for the system's."""
     system = shutil.which("ffmpeg")
     return [(bundled_ffmpeg(), None), *([(system, aim)] if system else [])]
 

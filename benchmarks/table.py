@@ -1,4 +1,4 @@
-"""Rows of figures, each judged by its aim, as one table of text."""
+"""Formats rows of figures as a table of text, and judges each figure by its aim."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ HEADINGS = ("", "wavepress", "bare ffmpeg", "figure", "aim", "")
 
 
 def format_table(rows: Iterable[Row]) -> str:
-    """Return the rows below their headings, in columns as wide as they must be; without those that no row fills."""
+    """Return the rows below their headings, in aligned columns. Columns that no row fills are left out."""
     cells = [row.cells() for row in rows]
     filled = [any(column) for column in zip(*cells, strict=True)]
     lines = [tuple(compress(line, filled)) for line in (HEADINGS, *cells)]

@@ -1,8 +1,7 @@
-"""Measures the service beside bare ffmpegs and prints one table: `make bench`.
+"""Measures the service beside bare ffmpegs and prints one table: `make bench`."""
 
-Each group of rows gets a service of its own, started as a user would start it. Work that has a bare counterpart
-is done by turns, and the ratios are medians over the rounds: they hold where absolute times do not.
-"""
+# Each group of rows gets a service of its own, started as a user would start it. The service and bare ffmpeg take turns
+# at the same work. The ratios are medians over the rounds, which other load on the machine changes less than times.
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""One client of the soak: it does what clients do, the bad ones too, and checks every answer."""
+"""One client of the soak: it does what good and bad clients do, and checks every answer."""
 
 import json
 import random
@@ -18,7 +18,7 @@ _KEPT_RECORDS = 20
 
 
 class Visitor:
-    """Does one act after the other, each over a connection of its own, and deletes its records again."""
+    """A client that does one act after the other, each over a connection of its own, and deletes its records again."""
 
     def __init__(self, address: Address, wav: Path, seed: int) -> None:
         self._address = address
@@ -37,7 +37,7 @@ class Visitor:
         }
 
     def act(self) -> None:
-        """Do one act by chance. Raises RuntimeError where the answer is another than it must be, and OSError."""
+        """Do a random act. Raises RuntimeError if the answer is wrong, and OSError."""
         if len(self._records) > _KEPT_RECORDS:
             self.delete_record()
         self._random.choices(list(self._acts), list(self._acts.values()))[0]()
@@ -74,15 +74,15 @@ class Visitor:
             connection.send([self._wav[: self._random.randrange(len(self._wav))]])
 
     def send_garbage(self) -> None:
-        """Send noise for a WAV: all of it, or behind a WAV's first bytes."""
+        """Send noise in place of a WAV: from its first byte, or after a WAV's first bytes."""
         noise = self._random.randbytes(_GARBAGE_BYTES)
         body = noise if self._random.random() < 0.5 else self._wav[:20] + noise  # noqa: PLR2004 - one half
-        with suppress(BrokenPipeError, ConnectionResetError):  # it may hang up on such a body
+        with suppress(BrokenPipeError, ConnectionResetError):  # the service may hang up on such a body
             answer = self._send("PUT", "/records/noise.wav", len(body), body=[body])
             _expect(answer, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     def send_no_http(self) -> None:
-        """Send what is no HTTP at all."""
+        """Send bytes that are not HTTP at all."""
         with Connection(self._address) as connection:
             connection.send([b"\x16\x03\x01 what is this?\r\n\r\n"])
             _expect(connection.receive_any(), HTTPStatus.BAD_REQUEST)

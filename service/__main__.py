@@ -15,7 +15,9 @@ from pathlib import Path
 import structlog
 
 from service import metrics
+from service.account_parts import make_registration_policy
 from service.app import make_storage
+from service.audio.confinement import hide_this_process
 from service.command_line import parse_arguments
 from service.database.cluster import EmbeddedError
 from service.database.embedded import leave_address, postgres, require_no_service
@@ -25,9 +27,11 @@ from service.doctor import ADVICE, examine
 from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.logs import configure_logs
+from service.operators import Parts, operate
 from service.ownership import explain
 from service.server import allow_many_descriptors, require_free_ports, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
+from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.routes.front_page import curl_lines
 from service.workers import serve_with_workers
@@ -50,12 +54,12 @@ def main() -> None:
         sys.exit(_complain(explain(error, settings.data_dir) or str(error), status=1))
     except (EmbeddedError, MigrationFailed, ServiceError, TooManyOrphansError) as error:
         sys.exit(_complain(str(error), status=1))
-    except KeyboardInterrupt:  # before it served: there it is a signal like SIGTERM
+    except KeyboardInterrupt:  # before it served; afterwards Ctrl-C is a signal like SIGTERM
         sys.exit(128 + signal.SIGINT)
 
 
 def _share_metrics(arguments: argparse.Namespace) -> None:
-    """Begin anew with a directory for the workers' metrics, which must be known before anything is imported."""
+    """Start this program again with a directory for the workers' metrics, which must be set before any import."""
     if getattr(arguments, "workers", 1) > 1 and metrics.MULTIPROCESS_VARIABLE not in os.environ:
         directory = tempfile.mkdtemp(prefix="wavepress-metrics-")
         os.environ[metrics.MULTIPROCESS_VARIABLE] = directory
@@ -63,15 +67,18 @@ def _share_metrics(arguments: argparse.Namespace) -> None:
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
+    hide_this_process()
     for detail in unknown_variables():
         log.warning("unknown_setting", detail=detail)
     if settings.database is None:
         require_no_service(_embedded_directory(settings))
-    require_free_ports(settings)  # before a database is made for nothing
+    require_free_ports(settings)  # before a database is made in vain
     with _database_url(settings, share=False) as url:
         if arguments.migrate:
             migrate(url)
         allow_many_descriptors()
+        policy = make_registration_policy(settings)
+        log.info("registration", mode=policy.mode, detail=policy.describe())
         announce = partial(_announce, settings)
         if arguments.workers > 1:
             serve_with_workers(settings, url, arguments.workers, announce)
@@ -105,10 +112,22 @@ def _sweep(settings: Settings, arguments: argparse.Namespace) -> None:
     print(f"{report.files} files, {report.orphans} without a record, {count} {verb}.")  # noqa: T201 - its answer
 
 
+def _operate(settings: Settings, arguments: argparse.Namespace) -> None:
+    with _database_url(settings, share=True) as url:
+        if settings.database is None:
+            migrate(url)  # nobody else does, before the first start
+        asyncio.run(_run_operators_command(settings, url, arguments))
+
+
+async def _run_operators_command(settings: Settings, url: str, arguments: argparse.Namespace) -> None:
+    async with open_database(url, max_connections=1) as database:
+        await operate(Parts(database, Removal(database, make_storage(settings))), arguments)
+
+
 async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace) -> SweepReport:
     storage = make_storage(settings)
-    storage.prepare()
     async with open_database(url, max_connections=1) as database:
+        storage.prepare()
         policy = SweepPolicy(
             min_age=timedelta(seconds=arguments.min_age_seconds),
             max_share=arguments.max_share,
@@ -120,7 +139,7 @@ async def _run_sweep(settings: Settings, url: str, arguments: argparse.Namespace
 
 @contextlib.contextmanager
 def _database_url(settings: Settings, *, share: bool) -> Iterator[str]:
-    """Yield the database to use: the one that is set, else the embedded one, beside a running service's if `share`."""
+    """Yield the URL of the database: the one that is set, else the embedded one. `share` a running service's."""
     if url := settings.database:
         yield url
         return
@@ -151,7 +170,14 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-_COMMANDS = {"serve": _serve, "migrate": _migrate, "sweep": _sweep, "doctor": _doctor}
+_COMMANDS = {
+    "serve": _serve,
+    "migrate": _migrate,
+    "sweep": _sweep,
+    "doctor": _doctor,
+    "users": _operate,
+    "records": _operate,
+}
 
 if __name__ == "__main__":
     main()

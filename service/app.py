@@ -1,8 +1,8 @@
-"""The composition root: settings in, an application with all its parts out."""
+"""The composition root: builds the application and all its parts from the settings."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,8 +10,13 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from service import __version__, metrics
+from service.account_parts import make_accounts
+from service.accounts.totals import TotalLimits
+from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
+from service.audio.spawner import Spawner
+from service.cancellation import in_background
 from service.database.pool import Database, open_database
 from service.errors import StorageFull
 from service.health import Health, database_check, encoder_check
@@ -27,6 +32,8 @@ from service.uploads.ingest import Ingest
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
 from service.uploads.places import Places
+from service.uploads.removal import Removal
+from service.uploads.revocation import Revocations
 from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.errors import translate_errors
@@ -47,10 +54,10 @@ def create_app(
     query_seconds: float = 5.0,
     lease_seconds: float = 60.0,
 ) -> web.Application:
-    """Build the application. The database at `database_url` is migrated already.
+    """Build the application. The database at `database_url` must be migrated already.
 
-    `places` are those that this process shares with others; without them it has all of them to itself. A statement
-    has `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
+    `places` are those that this process shares with others; by default it shares none. A statement may take
+    `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[translate_errors])
@@ -65,13 +72,13 @@ def create_app(
         stall_seconds=settings.stall_seconds,
         min_bytes_per_second=settings.min_bytes_per_second,
     )
-    encoder = make_encoder(settings)
+    encoder = make_encoder(settings, storage.draft_directory)
 
     async def open_parts(app: web.Application) -> AsyncIterator[None]:
         with ThreadPoolExecutor(_DOWNLOAD_THREADS, thread_name_prefix="downloads") as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
-            with contextlib.suppress(StorageFull):  # it is logged; who makes room need not start us again
+            with contextlib.suppress(StorageFull):  # it is logged; when there is room again, no restart is needed
                 await storage.require_room()
             # Away or not: gunicorn would take a worker that does not start for a reason to end all others.
             async with open_database(
@@ -80,20 +87,32 @@ def create_app(
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
                 app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
-                ingest = _make_ingest(settings, encoder, storage, database)
+                accounts = make_accounts(settings, database)
+                app[app_keys.TOKENS], app[app_keys.REGISTRATION] = accounts.tokens, accounts.registration
+                app[app_keys.ADDRESS_LIMITS], totals = accounts.address_limits, accounts.totals
+                app[app_keys.REMOVAL] = removal = Removal(database, storage)
+                revocations = Revocations(database)
+                ingest = _make_ingest(settings, encoder, storage, database, totals)
                 app[app_keys.INTAKE] = Intake(
                     app[app_keys.ADMISSION],
                     leases,
                     storage,
                     ingest,
+                    totals,
+                    revocations,
                     stall_seconds=settings.stall_seconds,
                     max_upload_seconds=settings.max_upload_seconds,
                 )
-                async with _in_background(leases.renew_for_ever()):
+                async with (
+                    in_background(leases.renew_for_ever()),
+                    in_background(removal.remove_for_ever()),
+                    in_background(revocations.look_for_ever()),
+                    in_background(totals.refresh_for_ever()),
+                ):
                     yield
                 await leases.give_back_owed()
 
-    # A worker of gunicorn has no other drain. `server.serve` drains before, and heeds a second signal meanwhile.
+    # A worker of gunicorn drains only here. `server.serve` has drained before, because it listens for a second signal.
     async def drain(app: web.Application) -> None:
         app[app_keys.ADMISSION].close()
         await app[app_keys.ADMISSION].drain(settings.shutdown_seconds)
@@ -110,12 +129,16 @@ def make_places(settings: Settings, rows: int = 1) -> Places:
     return Places(max_running=settings.max_encodings, max_waiting=settings.max_waiting, rows=rows)
 
 
-def _make_ingest(settings: Settings, encoder: Encoder, storage: Storage, database: Database) -> Ingest:
+def _make_ingest(
+    settings: Settings, encoder: Encoder, storage: Storage, database: Database, totals: TotalLimits
+) -> Ingest:
     return Ingest(
         encoder=encoder,
         storage=storage,
         database=database,
         user_limits=_user_limits(settings),
+        totals=totals,
+        retention_seconds=settings.retention_seconds,
         outage_seconds=settings.outage_seconds,
         default_bit_rate=settings.bit_rate,
         max_upload_bytes=settings.max_upload_bytes,
@@ -151,12 +174,14 @@ def make_storage(settings: Settings) -> Storage:
     return S3Storage(location.connect(), Drafts(settings.data_dir / "drafts", min_free_bytes=settings.min_free_bytes))
 
 
-def make_encoder(settings: Settings) -> Encoder:
-    """Build the encoder that the settings name."""
+def make_encoder(settings: Settings, draft_directory: Path) -> Encoder:
+    """Build the encoder that the settings name; it may write to the drafts alone."""
+    ffmpeg = str(settings.ffmpeg.absolute() if settings.ffmpeg else bundled_ffmpeg())
     return Encoder(
-        ffmpeg=str(settings.ffmpeg.absolute() if settings.ffmpeg else bundled_ffmpeg()),
+        ffmpeg=ffmpeg,
         max_duration_seconds=settings.max_duration_seconds,
         stall_seconds=settings.stall_seconds,
+        spawner=Spawner(Confinement(readable=readable_by(ffmpeg), writable=(draft_directory.absolute(),))),
     )
 
 
@@ -166,14 +191,3 @@ def _user_limits(settings: Settings) -> UserLimits:
         max_bytes=settings.max_bytes_per_user,
         max_uploads=settings.max_uploads_per_user,
     )
-
-
-@contextlib.asynccontextmanager
-async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
-            task.cancel()
-            await asyncio.wait({task}, timeout=1)

@@ -1,18 +1,18 @@
-"""Work that a cancellation must not cut in half."""
+"""Runs work that a cancellation must not interrupt."""
 
 import asyncio
-from collections.abc import Awaitable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Run `work` to its end and return its result, even if the caller is cancelled meanwhile.
+    """Run `work` to its end and return its result, even if the caller is cancelled meanwhile. Raises what it raises.
 
-    Only for the last step of a use case: a cancellation that arrives once it has begun comes too late and is
-    dropped, as if nobody had asked for it. Unlike after a bare `asyncio.shield`, nothing goes on behind the
-    caller's back.
+    Use it only for the last step of a use case: a cancellation that arrives after the work began is dropped. Unlike
+    with a bare `asyncio.shield`, the work has always ended when this returns.
     """
     task = asyncio.ensure_future(work)
     caller = asyncio.current_task()
@@ -22,9 +22,21 @@ async def to_the_end(work: Awaitable[T]) -> T:
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            # Without uncancel(), a later asyncio.timeout() takes its own cancellation for this one. If the count
-            # has not risen, the cancellation was due before we began.
+            # Without uncancel(), a later asyncio.timeout() would mistake its own cancellation for this one. If the
+            # count has not risen, the cancellation was requested before we began.
             earlier = min(earlier, caller.cancelling() - 1)
             while caller.cancelling() > max(earlier, 0):
                 caller.uncancel()
     return task.result()
+
+
+@contextlib.asynccontextmanager
+async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block, and cancel it at the end of the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)

@@ -2,8 +2,10 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from service import __version__
+from service.operators import add_actions
 
 _EXAMPLES = """examples:
   wavepress serve                        serve on 127.0.0.1:8001 with an embedded PostgreSQL
@@ -11,7 +13,7 @@ _EXAMPLES = """examples:
   wavepress doctor                       check everything once
   wavepress serve --help                 the options of one command
 
-Settings come from the environment; the README lists them."""
+Settings come from the environment; docs/settings.md lists them."""
 _SERVE = """examples:
   wavepress serve
   WAVEPRESS_HOST=0.0.0.0 WAVEPRESS_PUBLIC_URL=https://sound.example.com wavepress serve --workers 4"""
@@ -20,6 +22,12 @@ _MIGRATE = """example:
 _SWEEP = """examples:
   wavepress sweep --dry-run
   wavepress sweep --min-age-seconds 86400"""
+_USERS = """examples:
+  wavepress users create ann
+  wavepress users disable 7"""
+_RECORDS = """examples:
+  wavepress records list 7
+  wavepress records delete 6f9619ff-8b86-4d01-b42d-00cf4fc964ff"""
 _DOCTOR = """example:
   WAVEPRESS_STORAGE_URL=s3://recordings/mp3 wavepress doctor"""
 
@@ -27,7 +35,7 @@ _DOCTOR = """example:
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the command's name as `command`, and its options.
 
-    Exits with 0 after --help and --version, and with 2 after a complaint about wrong use, or after the whole help if
+    Exits with 0 after --help and --version. Exits with 2 after it has said what is wrong, or printed the whole help if
     there is no command.
     """
     parser = _parser()
@@ -86,26 +94,32 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
     "serve": ("serve until SIGTERM or Ctrl-C; migrates the database first", _SERVE, _add_serve_options),
     "migrate": ("bring the database's schema up to date", _MIGRATE, _add_no_options),
     "sweep": ("remove MP3s that no record names", _SWEEP, _add_sweep_options),
+    "users": (
+        "list, create, disable, enable and delete users, and give them tokens",
+        _USERS,
+        partial(add_actions, "users"),
+    ),
+    "records": ("list and delete records", _RECORDS, partial(add_actions, "records")),
     "doctor": ("run every check once, with advice", _DOCTOR, _add_no_options),
 }
 
 
 def _count(text: str) -> int:
-    """Take a number of processes. Raises ValueError; argparse makes its own complaint of it."""
+    """Return a number of processes. Raises ValueError, which argparse turns into a message."""
     if (count := int(text)) < 1:
         raise ValueError(text)
     return count
 
 
 def _seconds(text: str) -> float:
-    """Take a span of time. Raises ValueError likewise."""
+    """Return a number of seconds. Raises ValueError likewise."""
     if not 0 <= (seconds := float(text)) < float("inf"):
         raise ValueError(text)
     return seconds
 
 
 def _share(text: str) -> float:
-    """Take a share of a whole. Raises ValueError likewise."""
+    """Return a share from 0 to 1. Raises ValueError likewise."""
     if not 0 <= (share := float(text)) <= 1:
         raise ValueError(text)
     return share

@@ -1,12 +1,12 @@
-"""What WAVEPRESS_DATABASE_URL may be, and how a password gets into it."""
+"""Checks WAVEPRESS_DATABASE_URL, and adds a password to it."""
 
 import re
 from urllib.parse import quote
 
 _HOST = r"(?:\[[^\]/?#@]*\]|[^:/?#@,\[\]]*)(?::\d*)?"
 _PARAMETER = r"[^=&#]+=[^&#]*"
-# What libpq takes. It splits a URL at the first "@" and "/", so that a password with one of them would turn into
-# another host, and the error would be about that host.
+# What libpq takes. It splits a URL at the first "@" and "/", so a password with one of them would become a part of the
+# host, and the error would be about that host.
 _URL = re.compile(
     rf"postgres(?:ql)?://(?:[^@/?#]*@)?{_HOST}(?:,{_HOST})*(?:/[^/?#@]*)?(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?"
 )
@@ -19,7 +19,7 @@ _FORM = "postgresql://user:password@host/name"
 def check_database_url(text: str) -> str:
     """Return the text if libpq takes it: a URL, or `host=... dbname=...`.
 
-    Raises ValueError with a sentence that says what is taken and never repeats the text, which may hold a password.
+    Raises ValueError, whose sentence says what is taken but never repeats the text, which may hold a password.
     """
     scheme = _SCHEME.match(text)
     if scheme is None and _KEYWORDS.match(text):

@@ -1,27 +1,37 @@
-"""Every check once, with advice: what `wavepress doctor` says."""
+"""Runs every check once for `wavepress doctor`, and has advice for each."""
 
+import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
 
 from service.app import make_encoder, make_storage
 from service.database.pool import open_database
+from service.database.records import select_sample_of_ids
 from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.health import Check, CheckFailed, database_check, encoder_check
 from service.settings import Settings
+from service.storage import Storage
+
+_SAMPLE_SIZE = 20
 
 ADVICE: Mapping[str, str] = {
     "settings": "Correct the name or unset the variable.",
     "database": "Is PostgreSQL up, and WAVEPRESS_DATABASE_URL right? Then run: wavepress migrate",
     "storage": "Is WAVEPRESS_DATA_DIR on a disk with room, and writable by this user? Is WAVEPRESS_STORAGE_URL right?",
+    "recordings": "Do the database and the storage belong together? Is one restored from another day's backup?",
     "encoder": "Is WAVEPRESS_FFMPEG an ffmpeg with libmp3lame, and are util-linux' prlimit and setpriv installed?",
     "public URL": "Set WAVEPRESS_PUBLIC_URL to what clients outside call this service.",
 }
 
 
 async def examine(settings: Settings, database_url: str) -> dict[str, str]:
-    """Run every check and return what it says; "ok" where it passes."""
-    storage, encoder = make_storage(settings), make_encoder(settings)
+    """Run every check and return what each says: "ok" if it passes."""
+    storage = make_storage(settings)
+    encoder = make_encoder(settings, storage.draft_directory)
 
     async def check_database() -> None:
         async with open_database(database_url, max_connections=1) as database:
@@ -34,6 +44,13 @@ async def examine(settings: Settings, database_url: str) -> dict[str, str]:
             raise CheckFailed(str(room))
         await storage.check()
 
+    async def check_recordings() -> None:
+        async with open_database(database_url, max_connections=1) as database:
+            sample = await select_sample_of_ids(database, _SAMPLE_SIZE)
+        kept = [await _is_kept(storage, record_id) for record_id in sample]
+        if not all(kept):
+            raise CheckFailed(f"{kept.count(False)} of {len(sample)} records, taken at random, have no MP3 there.")
+
     async def check_public_url() -> None:
         _require_sane_public_url(settings)
 
@@ -41,10 +58,23 @@ async def examine(settings: Settings, database_url: str) -> dict[str, str]:
         "settings": _check_names,
         "database": check_database,
         "storage": check_storage,
+        "recordings": check_recordings,
         "encoder": encoder_check(encoder, storage),
         "public URL": check_public_url,
     }
     return {name: await _verdict(check) for name, check in checks.items()}
+
+
+async def _is_kept(storage: Storage, record_id: UUID) -> bool:
+    file = storage.locate(record_id)
+    if isinstance(file, Path):
+        return await asyncio.to_thread(file.is_file)
+    try:
+        async with contextlib.aclosing(file.read(0, 1)) as pieces:
+            await anext(pieces)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 async def _check_names() -> None:
@@ -61,7 +91,7 @@ async def _verdict(check: Check) -> str:
 
 
 def _require_sane_public_url(settings: Settings) -> None:
-    """Refuse a service that others can reach and that hands out links to localhost, or to whatever Host says."""
+    """Raise CheckFailed if others can reach the service, but its links name localhost or depend on the Host header."""
     if settings.public_url is None:
         if not _is_local(settings.host):
             raise CheckFailed("It is not set, so every link depends on the request's Host header.")

@@ -1,7 +1,4 @@
-"""What a caller can act upon: one kind of error for each HTTP status that the service answers with.
-
-`service.refusals` has the table of codes; nothing else makes these errors.
-"""
+"""The errors that a caller can act upon: one class for each HTTP status."""
 
 from collections.abc import Mapping
 from typing import ClassVar, TypeVar
@@ -10,11 +7,11 @@ Kind = TypeVar("Kind", bound="ServiceError")
 
 
 class ServiceError(Exception):
-    """A refusal that the caller can act upon.
+    """A refusal that the caller can act upon; only the table in `service.refusals` makes these.
 
     `code` is stable snake_case for programs. `detail` is a sentence for people. `offset` is the byte of the body
-    at which the trouble was seen, if that is known. `facts` are the values that the sentence names. None of them
-    may come from inside the service.
+    at which the error was found, if that is known. `facts` are the values that the sentence names. None of them
+    may reveal anything internal.
     """
 
     status: ClassVar[int]
@@ -56,7 +53,7 @@ class Forbidden(ServiceError):
 
 
 class NotFound(ServiceError):
-    """It is not there, or it is not the caller's: the two look the same from outside."""
+    """It does not exist, or it is not the caller's: a client must not be able to tell the two apart."""
 
     status = 404
     title = "Not found"
@@ -125,11 +122,11 @@ class Unprocessable(ServiceError):
     title = "Cannot be processed"
 
 
-class TooManyUploads(ServiceError):
-    """The user has as many uploads running as one user may."""
+class TooManyRequests(ServiceError):
+    """The user, or the client's address, does as much as one may. `facts` may have `retry_after_seconds`."""
 
     status = 429
-    title = "Too many uploads"
+    title = "Too many requests"
 
 
 class ClientGone(ServiceError):
@@ -154,7 +151,7 @@ class Unavailable(ServiceError):
 
 
 class StorageFull(ServiceError):
-    """There is no room for the recording."""
+    """There is no room for the recording, or for another user."""
 
     status = 507
-    title = "Storage is full"
+    title = "No room left"

@@ -1,4 +1,4 @@
-"""Whether the service can do its work now, check by check."""
+"""Checks whether the service can do its work now."""
 
 import asyncio
 import time
@@ -16,22 +16,22 @@ from service.errors import ServiceError
 from service.storage import Storage
 from service.threads import OPERATORS, using
 
-# An encode costs 20 ms of CPU, and an ffmpeg that worked a minute ago is there still.
+# An encode takes 20 ms of CPU, and an ffmpeg that worked a minute ago works now.
 _ENCODER_FRESH_SECONDS = 60.0
 
 Check = Callable[[], Awaitable[None]]
 
 
 class CheckFailed(Exception):
-    """A check's own sentence on what is wrong, for operators."""
+    """A check failed; the message tells operators what is wrong."""
 
 
 @dataclass
 class Health:
-    """Named checks. A check raises CheckFailed or ServiceError with a sentence on what is wrong.
+    """Named checks. A check raises CheckFailed or ServiceError with a sentence that says what is wrong.
 
-    One that has no result after `check_seconds` fails. It is not begun again as long as it runs. Probes come every
-    second or so from more than one side, so a result is good for `fresh_seconds`.
+    A check without a result after `check_seconds` fails, and is not started again while it runs. Several probes may
+    come each second, so a result is used for `fresh_seconds`.
     """
 
     checks: Mapping[str, Check]
@@ -43,7 +43,7 @@ class Health:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def results(self) -> dict[str, str]:
-        """Return what each check says, at most `fresh_seconds` old; "ok" if it passes."""
+        """Return what each check says, at most `fresh_seconds` old: "ok" if it passes."""
         async with self._lock:
             if time.monotonic() - self._checked_at > self.fresh_seconds:
                 results = await asyncio.gather(*map(self._ask, self.checks))
@@ -81,7 +81,7 @@ def database_check(database: Database) -> Check:
 
 
 def encoder_check(encoder: Encoder, storage: Storage) -> Check:
-    """Return the check that a tenth of a second of silence becomes an MP3, by the very way of an upload."""
+    """Return the check that a tenth of a second of silence becomes an MP3, in the same way as an upload."""
     source = WavHeader("s16le", 44_100, 1, 0, 2, data_offset=44, data_size=None, is_riff=True)
     target = Mp3Format(sample_rate=mp3.output_rate(source.sample_rate), channels=1, bit_rate=32_000)
     sample_count = source.sample_rate // 10

@@ -1,4 +1,4 @@
-"""Structured logs: one line per event, short words for a terminal, JSON for a collector."""
+"""Writes structured logs: one line per event, short on a terminal, JSON for a collector."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Without the frames' variables, among which a token may be.
+# Without the frames' local variables, because one of them may be a token.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 _MOMENT_SECONDS = 0.1
 _MINUTE = 60
@@ -17,7 +17,7 @@ _COLORS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}  # green,
 
 
 def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
-    """Send every log line of the process, the libraries' too, to standard error in one format."""
+    """Send every log line of the process, including its libraries', to standard error in one format."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     clock = (
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
@@ -47,7 +47,7 @@ def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
 
 
 def for_people(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str]:
-    """Return the renderer for a terminal: a request is one short line, a sentence stands by itself."""
+    """Return the renderer for a terminal: a request is one short line, an event with a sentence only that."""
     others = structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback, sort_keys=False
     )
@@ -63,7 +63,7 @@ def for_people(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str
 
 
 def _request_line(event: EventDict, *, colors: bool) -> str:
-    """Return such as `14:02:11 201 PUT /records/talk.wav  52.9 MB in 2.0 s → 5:00 of sound, 4.8 MB  user 1`."""
+    """Return a line like `14:02:11 201 PUT /records/talk.wav  52.9 MB in 2.0 s → 5:00 of sound, 4.8 MB  user 1`."""
     status = str(event["status"])
     color = _COLORS.get(event["status"] // 100, "") if colors else ""
     parts = [
@@ -76,7 +76,7 @@ def _request_line(event: EventDict, *, colors: bool) -> str:
 
 
 def _traffic(event: EventDict) -> str:
-    """Return how much was sent or taken in which time, and what an upload became."""
+    """Return how many bytes were received or sent in how much time, and what an upload became."""
     taken = f"{_size(event['bytes_in'] or event['bytes_out'])} in {_seconds(event['seconds'])}"
     if "sound_seconds" not in event:
         return taken
@@ -95,7 +95,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _length(seconds: float) -> str:
-    """Return a length of sound as a player shows it, 5:00 or 1:02:03; below a minute, 4.1 s."""
+    """Return a length of sound as a player shows it: 5:00 or 1:02:03, or 4.1 s below a minute."""
     if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), _MINUTE)

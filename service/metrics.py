@@ -1,8 +1,4 @@
-"""What operators measure, by Prometheus' conventions; every label set is bounded by our own code.
-
-With several worker processes prometheus-client keeps its values in files, see `PROMETHEUS_MULTIPROC_DIR` in its
-documentation; the variable has to be set before this module is imported.
-"""
+"""The service's Prometheus metrics; the values of every label are limited by our own code."""
 
 import os
 
@@ -10,6 +6,8 @@ from prometheus_client import REGISTRY as OWN_PROCESS
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+# With several workers, prometheus-client keeps its values in files in the directory that this variable names. It must
+# be set before this module is imported.
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 REQUESTS = Counter("wavepress_requests", "Requests answered", ["method", "route", "status"])
@@ -29,25 +27,30 @@ LAST_BYTE_TO_RECORD = Histogram(
     "From an upload's last byte to its record",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+ACCOUNT_EVENTS = Counter("wavepress_account_events", "What happened to accounts", ["event"])
+FAILED_AUTHENTICATIONS = Counter("wavepress_failed_authentications", "Wrong tokens, from any address")
+SUSPICIOUS_ADDRESSES = Counter(
+    "wavepress_suspicious_addresses", "Times that an address sent more wrong tokens than one address may"
+)
 DOWNLOADS = Counter(
     "wavepress_downloads",
-    "Requests for a record's MP3 by the answer's status; 499: the client broke it off",
+    "Requests for a record's MP3 by the answer's status; 499: the client closed the connection",
     ["status"],
 )
-SLOTS_USED = Gauge("wavepress_encoder_slots_used", "Uploads that encode", multiprocess_mode="livesum")
-SLOTS_LIMIT = Gauge("wavepress_encoder_slots_limit", "Uploads that may encode at a time", multiprocess_mode="max")
+SLOTS_USED = Gauge("wavepress_encoder_slots_used", "Uploads that are encoded", multiprocess_mode="livesum")
+SLOTS_LIMIT = Gauge("wavepress_encoder_slots_limit", "Most uploads encoded at a time", multiprocess_mode="max")
 SLOTS_WAITING = Gauge(
     "wavepress_encoder_slots_waiting", "Uploads that wait for an encoder slot", multiprocess_mode="livesum"
 )
 QUEUE_FULL_SINCE = Gauge(
     "wavepress_queue_full_since_timestamp_seconds",
-    "Unix time since when uploads have been refused because the queue is full; 0 while it is not",
+    "Unix time at which the queue became full, so that uploads are refused; 0 if it is not full",
     multiprocess_mode="max",
 )
 ENCODER_FAILURES = Counter("wavepress_encoder_failures", "Encodes that failed, by reason", ["reason"])
 QUERY_SECONDS = Histogram(
     "wavepress_database_query_seconds",
-    "Time of a statement, the wait for a connection included",
+    "Time of a statement, including the wait for a connection",
     ["query"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
@@ -58,7 +61,7 @@ BUILD_INFO = Gauge("wavepress_build_info", "1, labelled with what runs", ["versi
 
 
 def registry() -> CollectorRegistry:
-    """Return what a scrape reads: all workers' values where there are several, else this process's."""
+    """Return what a scrape reads: the values of all workers if there are several, else this process's."""
     if MULTIPROCESS_VARIABLE not in os.environ:
         return OWN_PROCESS
     together = CollectorRegistry()

@@ -1,24 +1,30 @@
 """What the service keeps: users and their records."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. Names are not unique. Their `record_count` MP3s have `byte_count` bytes together."""
+    """A user. Names are not unique. Their `record_count` MP3s have `byte_count` bytes together.
+
+    `token_used_at` is a minute old at most; None means never. A disabled user's token and links are refused.
+    """
 
     id: int
     username: str
     created_at: datetime
     record_count: int
     byte_count: int
+    token_sha256: bytes = field(repr=False)
+    token_used_at: datetime | None
+    is_disabled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class RecordWarning:
-    """What was odd about a WAV and did not stop us: a stable `code` for programs, a sentence for people."""
+    """What was odd about an upload that was taken: a stable `code` for programs, a sentence for people."""
 
     code: str
     detail: str
@@ -26,10 +32,11 @@ class RecordWarning:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One kept MP3 and what is true of it.
+    """One MP3 that is kept.
 
     `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
-    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's.
+    `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `expires_at` is None if only its
+    owner removes it.
     """
 
     id: UUID
@@ -43,6 +50,7 @@ class Record:
     sha256: str
     warnings: tuple[RecordWarning, ...]
     created_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

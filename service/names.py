@@ -1,21 +1,21 @@
-"""What names from outside must be before they are kept: plain text without a path."""
+"""Checks and cleans names that clients send."""
 
 import unicodedata
 
 from service.refusals import INVALID_FILENAME
 
 LONGEST_FILENAME = 1024
-# Control characters, and halves of surrogate pairs, which are bytes that were no UTF-8.
+# Control characters, and lone surrogates, which stand for bytes that were not UTF-8.
 _NOT_TEXT = {"Cc", "Cs"}
 
 
 def has_control_characters(text: str) -> bool:
-    """Say whether there is anything in `text` that a database, a header or a terminal could stumble over."""
+    """Return whether `text` has characters that a database, a header or a terminal may not take."""
     return any(unicodedata.category(character) in _NOT_TEXT for character in text)
 
 
 def clean_filename(name: str) -> str:
-    """Return an uploaded name without its folders, or "recording.wav" where nothing is left.
+    """Return an uploaded name without its folders, or "recording.wav" if nothing is left.
 
     Raises Unprocessable for control characters and for more than 1024 characters.
     """

@@ -12,7 +12,7 @@ _CURE = "set WAVEPRESS_DATA_DIR to a directory of your own"
 
 
 def explain(error: OSError, data_dir: Path) -> str | None:
-    """Return whose the files in `data_dir` are and what to do, if that is the reason for the error."""
+    """Return who owns the files in `data_dir` and what to do, or None if that is not the reason for the error."""
     if isinstance(error, PermissionError):
         for path in (_nearest(data_dir), *(data_dir / name for name in _NAMES)):
             owner = _foreign_owner(path)
@@ -22,7 +22,7 @@ def explain(error: OSError, data_dir: Path) -> str | None:
 
 
 def _sentence(path: Path, owner: int, data_dir: Path) -> str:
-    """Return whose the path is. As root, wavepress runs its PostgreSQL as nobody: both mean sudo."""
+    """Say who owns the path. With sudo, wavepress leaves files of root, and of nobody, as whom PostgreSQL then runs."""
     belongs = f"{path} belongs to {_name(owner)}"
     if owner in {0, _NOBODY} and path.is_relative_to(data_dir):
         cure = f"sudo chown -R {_name(os.geteuid())} {data_dir}"
@@ -31,7 +31,7 @@ def _sentence(path: Path, owner: int, data_dir: Path) -> str:
 
 
 def _nearest(directory: Path) -> Path:
-    """Return the directory, or the nearest one above it that can be seen."""
+    """Return the directory, or the nearest one above it that exists."""
     return next((path for path in (directory, *directory.absolute().parents) if _owner(path) is not None), directory)
 
 

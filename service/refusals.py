@@ -1,7 +1,4 @@
-"""The table of refusals: each code stands here once, with its status, its title and its sentence.
-
-The service raises from this table, and the error responses in openapi.json are generated from it.
-"""
+"""The table of refusals: the service raises from it, and the error responses in openapi.json are generated from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +20,7 @@ from service.errors import (
     ServiceError,
     StorageFull,
     TooLarge,
-    TooManyUploads,
+    TooManyRequests,
     Unavailable,
     Unprocessable,
     UnsupportedMedia,
@@ -37,7 +34,7 @@ class Refusal(Generic[E]):
     """One row of the table. Calling it makes the error to raise.
 
     `kind` has the status and the title. `sentence` is a format string: each call gives the facts that it names.
-    `example` are such facts, and `offset` such an offset, for the documentation.
+    `example` has such facts for the documentation, and `offset` is an example of an offset.
     """
 
     kind: type[E]
@@ -47,7 +44,7 @@ class Refusal(Generic[E]):
     offset: int | None = None
 
     def __call__(self, *, offset: int | None = None, **facts: object) -> E:
-        """Return the error that says this of the facts. Raises KeyError if a fact is missing."""
+        """Return the error, with the facts in its sentence. Raises KeyError if a fact is missing."""
         return self.kind(self.code, self.sentence.format(**facts), offset=offset, facts=facts)
 
     def shown(self) -> E:
@@ -97,6 +94,14 @@ UNEXPECTED_FILE = Refusal(MalformedRequest, "unexpected_file", "This form takes 
 MISSING_TOKEN = Refusal(
     NotAuthenticated, "missing_token", "Send your token in the header: Authorization: Bearer <token>."
 )
+REGISTRATION_TOKEN_REQUIRED = Refusal(
+    NotAuthenticated,
+    "registration_token_required",
+    "Creating a user needs the registration token of this service's operator: Authorization: Bearer <token>.",
+)
+TOKEN_EXPIRED = Refusal(
+    NotAuthenticated, "token_expired", "This token has expired. Ask this service's operator for a new one."
+)
 UNKNOWN_TOKEN = Refusal(
     NotAuthenticated, "unknown_token", "This token belongs to no one. Create a user to get one: POST /users."
 )
@@ -108,6 +113,12 @@ QUOTA_EXCEEDED = Refusal(
     "quota_exceeded",
     "You may keep {max_records} records and {max_bytes} bytes. Delete some records first.",
     {"max_records": 1_000_000, "max_bytes": 2**40},
+)
+REGISTRATION_CLOSED = Refusal(
+    Forbidden, "registration_closed", "This service takes no new users. Ask its operator for a token."
+)
+USER_DISABLED = Refusal(
+    Forbidden, "user_disabled", "This user has been disabled. Ask this service's operator to enable it again."
 )
 WRONG_USER_ID = Refusal(Forbidden, "wrong_user_id", "The field user_id must be the id of the token's user.")
 WRONG_USER_TOKEN = Refusal(Forbidden, "wrong_user_token", "user_token is not the token of the user in user_id.")
@@ -220,6 +231,12 @@ INVALID_BIT_RATE = Refusal(
     "bit_rate is in bit/s: {legal}.",
     {"legal": "at 8000 Hz one of 8000, 16000, 24000, 32000, 40000, 48000, 56000, 64000"},
 )
+INVALID_EXPIRES_IN = Refusal(
+    Unprocessable,
+    "invalid_expires_in",
+    "expires_in is a whole number of seconds from 1 to {most}.",
+    {"most": 3_155_760_000},
+)
 INVALID_FILENAME = Refusal(
     Unprocessable,
     "invalid_filename",
@@ -290,9 +307,21 @@ UNSUPPORTED_SAMPLE_RATE = Refusal(
     offset=24,
 )
 
-# 429: the user's own limit.
+# 429: the limit of a user, or of a client's address.
+TOO_MANY_FAILURES = Refusal(
+    TooManyRequests,
+    "too_many_failures",
+    "Too many wrong tokens have come from your address. Send the right one, or wait {retry_after_seconds} seconds.",
+    {"retry_after_seconds": 5},
+)
+TOO_MANY_REGISTRATIONS = Refusal(
+    TooManyRequests,
+    "too_many_registrations",
+    "Too many users have been created from your address. Wait {retry_after_seconds} seconds.",
+    {"retry_after_seconds": 5},
+)
 TOO_MANY_UPLOADS = Refusal(
-    TooManyUploads,
+    TooManyRequests,
     "too_many_uploads",
     "You have {max_uploads} uploads running. Wait for one to end.",
     {"max_uploads": 32},
@@ -325,6 +354,18 @@ QUEUE_FULL = Refusal(Unavailable, "queue_full", "All encoders are busy and the q
 SHUTTING_DOWN = Refusal(Unavailable, "shutting_down", "The service is shutting down. Try again in a moment.")
 STORAGE_UNAVAILABLE = Refusal(
     Unavailable, "storage_unavailable", "Recordings cannot be kept or read now. Try again later."
+)
+BYTES_FULL = Refusal(
+    StorageFull,
+    "bytes_full",
+    "All users together may keep {max_bytes} bytes, and they do. Try again later.",
+    {"max_bytes": 2**40},
+)
+USERS_FULL = Refusal(
+    StorageFull,
+    "users_full",
+    "This service has as many users as it may: {max_users}. Ask its operator for a token.",
+    {"max_users": 10_000},
 )
 STORAGE_FULL = Refusal(StorageFull, "storage_full", "There is no room for this recording now. Try again later.")
 

@@ -1,4 +1,4 @@
-"""Runs the application: listens, waits for the signal to stop, lets uploads end, stops."""
+"""Runs the application until a signal stops it, and lets its uploads end."""
 
 import asyncio
 import contextlib
@@ -27,20 +27,20 @@ from service.web.runner import Connection, Runner
 
 log = structlog.stdlib.get_logger()
 
-# Longer than the usual load balancer's 60 seconds, so that it is never we who close under its request. It
-# bounds a connection without a request, or with half a request's headers, as well.
+# Load balancers usually close idle connections after 60 seconds. If we closed them first, a request that is on its way
+# would fail. This also limits a connection that sends no request, or only half of its headers.
 _KEEPALIVE_SECONDS = 75
-# After an early refusal the client may still be sending; it should see the answer, and not hold us for long.
+# After an early refusal the client may still be sending. This is long enough for it to see the answer.
 _LINGERING_SECONDS = 2
 _CLEANUP_SECONDS = 5
 
 
 async def serve(settings: Settings, database_url: str, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` gets the address once connections are taken.
+    """Serve until SIGTERM or SIGINT, and call `announce` with the URL when connections are accepted.
 
-    New uploads are refused from the signal on. Those that run may end within `shutdown_seconds`; a second
-    signal ends them at once. If the database is away, it is not ready until the database is back. Raises OSError if
-    the address cannot be had.
+    After the signal, new uploads are refused. Those that run may end within `shutdown_seconds`; a second signal
+    ends them at once. If the database does not answer, the service is not ready until it does. Raises OSError if it
+    cannot listen at the address.
     """
     stop = _StopSignals()
     app = create_app(settings, database_url)
@@ -60,7 +60,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
 
 
 def require_free_ports(settings: Settings) -> None:
-    """Raise OSError if another program has a port that the service needs, before anything is made for it."""
+    """Raise OSError if another program has a port that the service needs."""
     for name, port in {"PORT": settings.port, "METRICS_PORT": settings.metrics_port}.items():
         if port is not None:
             with _translated_errors(settings.host, port, name):
@@ -72,7 +72,7 @@ def _require_free_port(host: str, port: int) -> None:
         try:
             socket.create_server(place, family=family).close()
         except OSError as error:
-            if error.errno in {errno.EADDRINUSE, errno.EACCES}:  # any other is for the server itself to judge
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:  # the server itself reports any other error
                 raise
 
 
@@ -88,7 +88,7 @@ def _translated_errors(host: str, port: int, name: str) -> Iterator[None]:
     except socket.gaierror as error:
         raise OSError(f"Cannot listen on {host}: {error.strerror}. Set WAVEPRESS_HOST to another.") from error
     except OSError as error:
-        # The error itself names the numbers of things, and not what to do.
+        # The error's own text has numbers, and does not say what to do.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(
             f"Cannot listen on {host_and_port(host, port)}: {reason}. Set WAVEPRESS_{name} to another."
@@ -110,7 +110,7 @@ def make_runner(app: web.Application) -> web.AppRunner:
 
 
 def allow_many_descriptors() -> None:
-    """Raise this process's own limit to what it may have: an upload takes four, and many systems begin with 1,024."""
+    """Raise this process's limit to the most that it may have: an upload takes four, and many systems allow 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

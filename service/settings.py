@@ -1,10 +1,9 @@
-"""The environment as frozen settings."""
+"""Reads the settings from the environment."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,39 +19,20 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.account_settings import AccountSettings
 from service.database_url import check_database_url, with_password
+from service.setting_values import check_networks, check_public_url, check_storage_url
 
 PREFIX = "WAVEPRESS_"
-_SECRET = {"database_url", "database_password", "s3_secret_access_key"}
+_SECRET = {"database_url", "database_password", "s3_secret_access_key", "registration_token"}
 
 
 class InvalidSettingsError(Exception):
-    """The environment holds something that cannot be; the message names each variable."""
-
-
-def _public_url(url: AnyHttpUrl) -> AnyHttpUrl:
-    if url.query or url.fragment:
-        raise ValueError("must have no query and no fragment")
-    return url
-
-
-def _storage_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme == "s3" and url.netloc and not (url.query or url.fragment):
-        return text
-    if url.scheme == "file" and not url.netloc and url.path.startswith("/"):
-        return text
-    raise ValueError("must be s3://bucket/prefix or file:///directory")
-
-
-def _networks(text: str) -> str:
-    for network in text.split(","):
-        ip_network(network.strip())
-    return text
+    """The environment has settings that are not valid; the message names each variable."""
 
 
 class _FilesSource(PydanticBaseSettingsSource):
-    """Reads a setting from the file that the variable of its name with _FILE behind it names, as secrets come."""
+    """Reads a setting from a file: the variable with _FILE after its name has the path. Secrets often come so."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002 - its signature
         variable = f"{PREFIX}{field_name.upper()}_FILE"
@@ -69,10 +49,10 @@ class _FilesSource(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value}
 
 
-class Settings(BaseSettings):
+class Settings(AccountSettings, BaseSettings):
     """Every setting is the environment variable of its name with the prefix WAVEPRESS_.
 
-    With _FILE behind its name, the variable names a file that holds the value.
+    A variable with _FILE after its name has the path of a file that holds the value.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
@@ -88,7 +68,7 @@ class Settings(BaseSettings):
     database_password: SecretStr | None = Field(
         default=None, description="Its password, as it is; in the URL it must be percent-encoded"
     )
-    storage_url: Annotated[str, AfterValidator(_storage_url)] | None = Field(
+    storage_url: Annotated[str, AfterValidator(check_storage_url)] | None = Field(
         default=None,
         description="Where MP3s are kept: `s3://bucket/prefix` or `file:///directory`; unset: `records` in DATA_DIR",
     )
@@ -102,7 +82,7 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr | None = Field(
         default=None, description="Its secret; unset: `AWS_SECRET_ACCESS_KEY`, or the machine's role"
     )
-    public_url: Annotated[AnyHttpUrl, AfterValidator(_public_url)] | None = Field(
+    public_url: Annotated[AnyHttpUrl, AfterValidator(check_public_url)] | None = Field(
         default=None, description="What clients call this service; unset: each request's own scheme and Host"
     )
     allowed_hosts: str | None = Field(
@@ -110,7 +90,7 @@ class Settings(BaseSettings):
         description="Names that clients may call this service by, beside PUBLIC_URL's, `localhost` and IP addresses: "
         "`a.example.com,b.example.com`, or `*` for any",
     )
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
+    trusted_proxies: Annotated[str, AfterValidator(check_networks)] | None = Field(
         default=None,
         description="Networks of proxies whose `X-Forwarded-For` and `-Proto` are believed: `10.0.0.0/8,fd00::/8`",
     )
@@ -119,7 +99,7 @@ class Settings(BaseSettings):
         default=128_000,
         ge=8_000,
         le=320_000,
-        description="MP3 bit rate in bit/s where an upload asks for none, at most",
+        description="Highest MP3 bit rate in bit/s if an upload asks for none",
     )
     max_encodings: int = Field(default=64, ge=1, description="Uploads that encode at a time; each takes about 8 MiB")
     max_waiting: int = Field(default=64, ge=0, description="Uploads that may wait for that; more are refused with 503")
@@ -181,7 +161,7 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **more: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read files where the environment has no value itself."""
+        """Read a file if the environment has no value of its own."""
         return (*sources, more["init_settings"], more["env_settings"], _FilesSource(settings_cls))
 
 

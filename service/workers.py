@@ -1,4 +1,4 @@
-"""Several processes behind one address: gunicorn with aiohttp's own worker."""
+"""Serves from several processes at one address, with gunicorn and aiohttp's own worker."""
 
 import os
 import shutil
@@ -23,9 +23,10 @@ from service.web.addresses import host_and_port
 def serve_with_workers(settings: Settings, database_url: str, count: int, announce: Callable[[str], None]) -> None:
     """Serve from `count` processes until SIGTERM or SIGINT; SIGHUP restarts them one by one, without a refusal.
 
-    They share the limits on uploads: no process refuses one while another has a place. Blocking; ends the process.
+    They share the limits on uploads: a process never refuses an upload while another one has a place for it. Blocking;
+    ends the process.
     """
-    # While SIGHUP replaces the workers there are twice as many, and more if it comes again.
+    # While SIGHUP replaces the workers, there are twice as many, and more if it comes again.
     places = make_places(settings, rows=16 * count)
 
     async def make() -> web.AppRunner:
@@ -35,8 +36,8 @@ def serve_with_workers(settings: Settings, database_url: str, count: int, announ
     try:
         _Gunicorn(settings, count, make, places, announce).run()
     except SystemExit as end:
-        # gunicorn's workers leave by unwinding the stack that they were forked with, and what stands further up
-        # on it, the embedded PostgreSQL for one, is the parent's to end.
+        # A worker of gunicorn ends by unwinding the stack that it was forked with. What the callers on that stack
+        # hold, such as the embedded PostgreSQL, belongs to the parent, so a worker must not close it.
         if os.getpid() != parent:
             os._exit(int(end.code or 0))
         raise
@@ -66,14 +67,14 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
             "bind": host_and_port(self._settings.host, self._settings.port),
             "workers": self._count,
             "worker_class": "aiohttp.GunicornWebWorker",
-            # A worker that drains is not one that hangs.
+            # gunicorn must not kill a worker that still drains.
             "graceful_timeout": int(self._settings.shutdown_seconds) + 10,
             "timeout": 60,
             "when_ready": self._when_ready,
             "pre_fork": self._give_row,
             "child_exit": self._forget,
             "proc_name": "wavepress",
-            # Its control socket would stand in the working directory.
+            # gunicorn would make its control socket in the working directory.
             "control_socket_disable": True,
             "logger_class": _Logger,
         }

@@ -1,1 +1,1 @@
-"""What is known of sound: WAV in, MP3 out, and the ffmpeg between them."""
+"""Sound: reads WAVs, runs ffmpeg, and checks MP3s."""

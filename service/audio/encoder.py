@@ -1,4 +1,4 @@
-"""Runs ffmpeg: samples in at its stdin, a complete and checked MP3 in the file that is its stdout."""
+"""Encodes samples with ffmpeg into a complete and checked MP3."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from service.audio import mp3
 from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
 from service.audio.mp3 import IncompleteMp3Error, Mp3Format
+from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
 from service.errors import ServiceError, Unavailable
 from service.refusals import ENCODER_FAILED, ENCODER_UNAVAILABLE, STORAGE_FULL, UNENCODABLE_AUDIO
@@ -20,40 +21,40 @@ from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
-# Silence behind resampled sound lets the resampler's tail out; the Info header cuts it off again.
+# The resampler keeps its last samples until more follow, so this much silence follows. The Info header cuts it off.
 _FLUSH_SAMPLES = 64
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
-# LAME ends like this, by version, on samples that are no numbers or far too large: by an assertion, by ffmpeg's
-# AVERROR_BUG, or by a made-up ENOMEM.
+# ffmpeg's exit statuses if samples are not numbers or are far too large. Depending on its version, LAME fails an
+# assertion, or ffmpeg reports AVERROR_BUG or ENOMEM.
 _UNENCODABLE = {-signal.SIGABRT, 190, 244}
-# Its words tell such an end from that of an ffmpeg that really is out of memory.
+# If stderr has one of these words, ffmpeg has not really run out of memory.
 _ABOUT_SAMPLES = ("libmp3lame", "psymodel")
-# What prlimit and setpriv exit with where the program to go on with cannot be run, or is not there.
+# prlimit and setpriv exit with these if the program that they should run cannot be run or does not exist.
 _NOT_STARTED = {126, 127}
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """How to encode: the ffmpeg to run and the bounds within which it runs.
+    """How to encode: the ffmpeg to run, and its limits.
 
-    `max_duration_seconds` bounds the sound, the CPU time and the MP3's size. An ffmpeg that takes no input, or
-    does not end after it, for `stall_seconds` is given up.
+    `spawner` starts and confines it. `max_duration_seconds` limits the sound, the CPU time and the MP3's size. An
+    encode fails if ffmpeg takes no input, or does not end after its input, for `stall_seconds`.
     """
 
     ffmpeg: str
     max_duration_seconds: int
     stall_seconds: float
+    spawner: Spawner
 
     @contextlib.asynccontextmanager
     async def open(self, source: WavHeader, target: Mp3Format, stdout: int) -> AsyncIterator["Encoding"]:
-        """Start one ffmpeg that writes to the descriptor `stdout` and never leave it running.
+        """Start an ffmpeg that writes to the descriptor `stdout`. The end of the block kills and reaps it.
 
-        However the block is left, its process group is killed and reaped. Raises Unavailable where ffmpeg
-        cannot be started.
+        This also holds if the block raises or is cancelled. Raises Unavailable if ffmpeg cannot be started.
         """
         try:
             process = await FfmpegProcess.start(
-                encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
+                self.spawner, encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
             )
         except OSError as error:
             raise _not_started(str(error)) from error
@@ -81,9 +82,9 @@ class Encoding:
         self._stall_seconds = stall_seconds
 
     async def write(self, samples: bytes) -> None:
-        """Hand samples on and wait until ffmpeg keeps up: this wait is the backpressure on the client.
+        """Pass samples to ffmpeg and wait until it has taken them, so that clients send no faster than it encodes.
 
-        Raises as `finish` does where ffmpeg has ended or is stuck.
+        Raises as `finish` does if ffmpeg has ended or is stuck.
         """
         try:
             async with asyncio.timeout(self._stall_seconds):
@@ -94,10 +95,10 @@ class Encoding:
             raise self._stuck() from error
 
     async def finish(self, sample_count: int) -> None:
-        """End the input, wait for ffmpeg, and make sure that the MP3 has exactly so many samples.
+        """End the input, wait for ffmpeg, and check that the MP3 has exactly `sample_count` of the WAV's samples.
 
-        Raises Unprocessable for samples that cannot be encoded, StorageFull where the disk is, and Unavailable
-        where the encoder failed: killed, stuck, or its MP3 is not what the samples must give.
+        Raises Unprocessable if the samples cannot be encoded, StorageFull if the disk is full, and Unavailable if
+        ffmpeg fails, is killed, is stuck, or writes an MP3 of the wrong length.
         """
         if self._is_resampled:
             flush = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
@@ -116,12 +117,12 @@ class Encoding:
         return self._source.sample_rate != self._target.sample_rate
 
     def _expected(self, sample_count: int) -> tuple[int, list[int]]:
-        """Return the samples that must be heard and the frame counts that are right for them."""
+        """Return how many samples the MP3 must play, and the frame counts that are right for them."""
         rate = self._target.sample_rate
         if not self._is_resampled:
             return sample_count, [mp3.frame_count(sample_count, rate)]
         heard = mp3.resampled_count(sample_count, self._source.sample_rate)
-        # ffmpeg's resampler rounds either way.
+        # ffmpeg's resampler may round up or down.
         encoded = range(heard + _FLUSH_SAMPLES - 2, heard + _FLUSH_SAMPLES + 3)
         return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
 

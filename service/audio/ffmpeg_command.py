@@ -1,7 +1,8 @@
-"""Builds the command line of one encode: ffmpeg inside its limits, told nothing but numbers that we checked."""
+"""Builds the command that runs ffmpeg for one encode, within limits on what it may use."""
 
 import shutil
 from functools import cache
+from pathlib import Path
 
 import ffmpeg
 import imageio_ffmpeg
@@ -9,11 +10,16 @@ import imageio_ffmpeg
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 
-# One core encodes a hundred seconds of sound in one; what needs more CPU than the sound is long is stuck.
+# The limit on CPU time is the longest duration, but at least this. One core encodes 100 s of sound in a second, so an
+# ffmpeg that reaches the limit is stuck.
 _LEAST_CPU_SECONDS = 60
 _FILE_SIZE_HEADROOM = 2**20
+# The largest ffmpeg known, with its libraries and the stacks of its threads, takes half of it.
+_ADDRESS_SPACE = 2 * 2**30
 
-# The channel masks that ffmpeg mixes down to stereo, by channel count; the first stands in for any other.
+_PROGRAMS = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/nix/store")))
+
+# The channel masks that ffmpeg can mix down to stereo, by channel count. The first one replaces any other mask.
 _CHANNEL_MASKS = {
     3: (0x7, 0xB, 0x103),
     4: (0x107, 0x33, 0x603, 0xF),
@@ -27,15 +33,22 @@ _CHANNEL_MASKS = {
 def bundled_ffmpeg() -> str:
     """Return the static ffmpeg of the imageio-ffmpeg wheel, which starts four times faster than Debian's.
 
-    Raises RuntimeError where the wheel has none for this platform.
+    Raises RuntimeError if the wheel has none for this platform.
     """
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def encode_command(executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int) -> list[str]:
-    """Return the whole command: raw samples at stdin, the MP3 into the file that is stdout.
+def readable_by(executable: str) -> tuple[Path, ...]:
+    """Return the places that ffmpeg, and what starts it, may read from: programs and their libraries."""
+    program = Path(executable)
+    own = {place for path in (program, program.resolve()) for place in (path.parent, path.parent.parent / "lib")}
+    return (*_PROGRAMS, *sorted(own))
 
-    Raises FileNotFoundError where util-linux is not installed.
+
+def encode_command(executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int) -> list[str]:
+    """Return the command that reads raw samples from stdin and writes the MP3 to the file that is its stdout.
+
+    Raises FileNotFoundError if util-linux is not installed.
     """
     file_size = max_duration_seconds * target.bit_rate // 8 + _FILE_SIZE_HEADROOM
     return [
@@ -45,9 +58,10 @@ def encode_command(executable: str, source: WavHeader, target: Mp3Format, max_du
 
 
 def _sandbox(cpu_seconds: int, file_size: int) -> list[str]:
-    """Limit CPU time, file size and descriptors, gain no privilege, die with the service. Each part execs the next."""
-    # A soft CPU limit below the hard one would end ffmpeg in good order, with a short MP3 that looks whole.
+    """Return the start of a command that runs ffmpeg with limits and without privileges, and ends with the service."""
+    # At a lower soft limit on CPU time, ffmpeg would end normally and leave a short MP3 that looks whole.
     limits = [f"--cpu={cpu_seconds}:{cpu_seconds}", f"--fsize={file_size}", "--nofile=64", "--core=0"]
+    limits.append(f"--as={_ADDRESS_SPACE}")
     privileges = ["--no-new-privs", "--pdeathsig", "KILL"]
     return [_tool("prlimit"), *limits, "--", _tool("setpriv"), *privileges, "--"]
 
@@ -72,12 +86,12 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max
         ar=source.sample_rate,
         ch_layout=_channel_layout(source),
     )["a:0"]
-    # Without the limit a float mix comes out louder than an integer one, and clips.
+    # Without this limit, ffmpeg mixes float samples louder than integer ones, and they clip.
     mix = {"rematrix_maxval": 1} if source.channels > target.channels else {}
     resample = {"ar": target.sample_rate} if source.sample_rate != target.sample_rate else {}
     output = stream.output(
-        # Opened again by its name in /proc the draft can be sought in, so that the Info header gets written. Not
-        # /dev/stdout: where that is missing, ffmpeg makes a file of that name and reports success.
+        # ffmpeg opens the draft again by this name, so it can seek in it to write the Info header. Not /dev/stdout: if
+        # that is missing, ffmpeg creates a file of that name and reports success.
         "file:/proc/self/fd/1",
         format="mp3",
         acodec="libmp3lame",
@@ -95,7 +109,7 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max
 
 
 def _channel_layout(source: WavHeader) -> str:
-    # Mono and stereo are taken as such whatever the mask says: "front left" alone is no reason to lose 3 dB.
+    # With one or two channels the mask is ignored: ffmpeg would play a single "front left" 3 dB too quiet.
     if source.channels not in _CHANNEL_MASKS:
         return "mono" if source.channels == 1 else "stereo"
     known = _CHANNEL_MASKS[source.channels]

@@ -1,20 +1,19 @@
-"""The arithmetic of constant-bit-rate MP3 and its Info header: what a complete file must look like.
+"""Computes what a complete MP3 of constant bit rate looks like, and checks and seals one."""
 
-ISO/IEC 11172-3 and 13818-3 fix frame lengths and bit rates; the Info header with its LAME extension says how
-many of the decoded samples are sound (encoder delay and padding), which is what makes playback sample-exact.
-"""
+# ISO/IEC 11172-3 and 13818-3 define frame lengths and bit rates. The Info header with its LAME extension says how many
+# of the decoded samples are sound (encoder delay and padding), so that players can play it sample-exact.
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# LAME starts its first frame with this many samples that are no sound of ours, and ends with as many at least.
+# LAME encodes at least this many samples more than it gets: its delay before the sound, and padding after it.
 _LAME_LOOKAHEAD = 1152
-# Debian 12's decoder cannot drop more than one short frame and a half from both ends of so short a sound.
+# A shorter sound plays this long: Debian 12's decoder drops at most one and a half short frames from both ends of it.
 _FEWEST_SAMPLES_IN_SHORT_FRAMES = 47
 _SYNC_BYTE = 0xFF
-# Offsets within the Info header, from its tag "Info": the LAME extension follows flags, frames, bytes, a table
-# of contents of 100 bytes and a quality.
+# Offsets from the tag "Info". Flags, frames, bytes, a table of contents of 100 bytes and a quality follow it, then the
+# LAME extension.
 _FRAMES, _DELAYS, _TAG_CRC = 8, 141, 154
 _CRC_SPAN = 190
 _LARGEST_PADDING = 0xFFF
@@ -22,9 +21,9 @@ _LARGEST_PADDING = 0xFFF
 
 @dataclass(frozen=True, slots=True)
 class _MpegVersion:
-    """One version of MPEG audio, layer III: its tables, in the order in which a frame's header numbers them.
+    """One version of MPEG audio, layer III: its tables, in the order of the indices in a frame's header.
 
-    `number` stands for the version in that header. Its bit rates are numbered from 1 on.
+    `number` is the version's value in that header. The first bit rate has the index 1.
     """
 
     number: int
@@ -46,12 +45,12 @@ SAMPLE_RATES = tuple(sorted(rate for version in _VERSIONS for rate in version.sa
 
 
 class IncompleteMp3Error(Exception):
-    """The file is not what the samples that went into the encoder must give."""
+    """The MP3 is not as long as its samples require."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mp3Format:
-    """What is encoded: sample rate in Hz, 1 or 2 channels, bit rate in bit/s."""
+    """The format of an MP3: sample rate in Hz, 1 or 2 channels, bit rate in bit/s."""
 
     sample_rate: int
     channels: int
@@ -59,7 +58,7 @@ class Mp3Format:
 
 
 def output_rate(sample_rate: int) -> int:
-    """Return the MP3 rate for a WAV's rate: the same, or the nearest above; past 48 kHz the family's own."""
+    """Return the MP3's sample rate for a WAV's: the same, or the next higher one. Above 48 kHz, 44.1 or 48 kHz."""
     if sample_rate > SAMPLE_RATES[-1]:
         return 44_100 if sample_rate % 11_025 == 0 else 48_000
     return next(rate for rate in SAMPLE_RATES if rate >= sample_rate)
@@ -71,27 +70,27 @@ def bit_rates(sample_rate: int) -> Sequence[int]:
 
 
 def resampled_count(sample_count: int, sample_rate: int) -> int:
-    """Return how many samples the MP3 has for so many of the WAV."""
+    """Return how many samples the MP3 plays for `sample_count` samples of a WAV with this sample rate."""
     return -(-sample_count * output_rate(sample_rate) // sample_rate)
 
 
 def frame_count(sample_count: int, sample_rate: int) -> int:
-    """Return how many frames LAME writes for so many samples at an MP3 rate."""
+    """Return how many frames of sound LAME writes for `sample_count` samples at the MP3's sample rate."""
     return -(-(sample_count + _LAME_LOOKAHEAD) // _version_of(sample_rate).samples_per_frame)
 
 
 def audio_byte_count(frames: int, mp3_format: Mp3Format) -> int:
-    """Return the exact size of so many constant-bit-rate frames, the first one unpadded."""
+    """Return the exact size in bytes of this many frames, of which the first is unpadded."""
     per_frame = _version_of(mp3_format.sample_rate).samples_per_frame // 8 * mp3_format.bit_rate
     whole, fraction = divmod(per_frame, mp3_format.sample_rate)
     return frames * whole + -(-(frames - 1) * fraction // mp3_format.sample_rate)
 
 
 def seal(descriptor: int, mp3_format: Mp3Format, sample_count: int, frames: Sequence[int]) -> None:
-    """Check a finished MP3 against its samples and make its Info header say their number exactly.
+    """Check a finished MP3's length, and write the exact number of its samples into its Info header.
 
-    `sample_count` is what must be heard, `frames` the frame counts that are right for it. ffmpeg's own header
-    is 1 to 46 samples off for one length in 25 (where the padding would exceed a frame) and off by the
+    `sample_count` is how many samples must play, and `frames` are the frame counts that are right for it. ffmpeg's
+    own header is wrong by 1 to 46 samples for one length in 25 (if the padding would exceed a frame), and by the
     resampler's rounding, so the padding is written again. Raises IncompleteMp3Error and OSError.
     """
     try:
@@ -111,13 +110,13 @@ def seal(descriptor: int, mp3_format: Mp3Format, sample_count: int, frames: Sequ
 
 
 def _version_of(sample_rate: int) -> _MpegVersion:
-    """Return the version that has an MP3 rate; no two have the same one."""
+    """Return the only version of MPEG that has this sample rate."""
     return next(version for version in _VERSIONS if sample_rate in version.sample_rates)
 
 
 @dataclass(frozen=True, slots=True)
 class _InfoHeader:
-    """The first frame, which holds no sound; `start`, `tag` and `end` are its offsets in the file."""
+    """An MP3's first frame, which holds no sound; `start`, `tag` and `end` are offsets in the file."""
 
     start: int
     tag: int
@@ -131,7 +130,7 @@ class _InfoHeader:
         start = 0
         if id3[:3] == b"ID3":
             start = 10 + sum(byte << shift for byte, shift in zip(id3[6:10], (21, 14, 7, 0), strict=True))
-        frame = os.pread(descriptor, 1441, start)  # the largest there is: 320 kbit/s at 32 kHz, and a pad
+        frame = os.pread(descriptor, 1441, start)  # the largest frame: 320 kbit/s at 32 kHz, padded
         tag = frame.find(b"Info")
         if tag < 0 or len(frame) < tag + _TAG_CRC + 2:
             raise IncompleteMp3Error("no Info header")
@@ -147,7 +146,8 @@ class _InfoHeader:
         if not 0 <= padding <= _LARGEST_PADDING:
             raise IncompleteMp3Error(f"a padding of {padding} samples")
         os.pwrite(descriptor, (self.delay << 12 | padding).to_bytes(3, "big"), self.tag + _DELAYS)
-        # The checksum covers a span that may reach past its own place and past the frame: both count as zeros.
+        # The checksum's span includes its own two bytes if it reaches so far, and may pass the frame's end. Both count
+        # as zeros.
         os.pwrite(descriptor, b"\0\0", self.tag + _TAG_CRC)
         span = os.pread(descriptor, min(_CRC_SPAN, self.end - self.start), self.start)
         crc = _crc16(span.ljust(_CRC_SPAN, b"\0"))
@@ -155,7 +155,7 @@ class _InfoHeader:
 
 
 def _frame_byte_count(frame: bytes) -> int:
-    """Return a frame's length from its own header; the muxer picks the Info frame's bit rate by its needs."""
+    """Return a frame's length in bytes by its own header, because the muxer chooses the Info frame's bit rate."""
     number, layer_bits = frame[1] >> 3 & 3, frame[1] >> 1 & 3
     version = next((version for version in _VERSIONS if version.number == number), None)
     if frame[0] != _SYNC_BYTE or layer_bits != 1 or version is None:
@@ -166,7 +166,7 @@ def _frame_byte_count(frame: bytes) -> int:
 
 
 def _crc16(content: bytes) -> int:
-    """CRC-16/ARC, as the LAME extension and ffmpeg's muxer use it."""
+    """Return the CRC-16/ARC, which the LAME extension and ffmpeg's muxer use."""
     crc = 0
     for byte in content:
         crc ^= byte

@@ -1,7 +1,4 @@
-"""Splits a WAV that arrives in pieces into its header and its samples.
-
-Only the samples go on to the encoder, so no chunk that a stranger wrote is parsed by anything but us.
-"""
+"""Splits a WAV that arrives in pieces into its header and its samples."""
 
 from service.audio.wav_header import WavHeader, parse_header
 from service.errors import Unprocessable
@@ -10,12 +7,15 @@ from service.refusals import EMPTY, SIZE_WRAPPED, TRUNCATED
 
 # A RIFF file's 32-bit sizes cannot describe more than this, so a longer body means that they wrapped.
 MAX_RIFF_BYTES = 2**32 + 8
+# The next chunk's name follows the samples directly or, with some writers, after a pad byte.
+_TAIL_BYTES = 5
 
 
 class WavReader:
-    """Splits a WAV that arrives in pieces into its header and its samples.
+    """A WAV that arrives in pieces.
 
-    Memory stays at a few bytes whatever the pieces' and chunks' sizes: unknown chunks are skipped, not kept.
+    Only its samples go on to the encoder, so that ffmpeg never parses a chunk that a client wrote. Unknown chunks are
+    skipped, so that memory does not depend on the sizes of the pieces and chunks.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,10 @@ class WavReader:
         self._tail = b""
 
     def feed(self, piece: bytes) -> bytes:
-        """Take the body's next piece and return the samples that are complete with it.
+        """Take the body's next piece and return the samples that it completes.
 
-        Raises UnsupportedMedia for a body that is not a WAV and Unprocessable for a WAV that we refuse, each as
-        soon as the bytes that show it are here.
+        Raises UnsupportedMedia for a body that is not a WAV and Unprocessable for a WAV that we refuse, as soon as the
+        bytes that show it have arrived.
         """
         self.byte_count += len(piece)
         if self.header is None:
@@ -64,7 +64,7 @@ class WavReader:
         return sample_count
 
     def warnings(self) -> tuple[RecordWarning, ...]:
-        """Say what was odd about a finished WAV and did not stop us."""
+        """Return what was odd about a finished WAV but does not refuse it."""
         found = []
         if self.header is not None and (rest := self.data_byte_count % self.header.block_align):
             detail = f"The last {rest} bytes are less than one sample and were left out."
@@ -83,7 +83,7 @@ class WavReader:
     def _feed_header(self, piece: bytes) -> bytes:
         self._pending += piece
         while True:
-            if self._wanted < 0:  # a skip: forget what is here of it
+            if self._wanted < 0:  # a skip: drop what has arrived of it
                 skipped = min(-self._wanted, len(self._pending))
                 del self._pending[:skipped]
                 self._wanted += skipped
@@ -115,10 +115,6 @@ class WavReader:
         if len(self._tail) < _TAIL_BYTES:
             self._tail = (self._tail + piece[room : room + _TAIL_BYTES])[:_TAIL_BYTES]
         return piece[:room]
-
-
-# A chunk's name starts right after the samples or, writers differ, after a pad byte.
-_TAIL_BYTES = 5
 
 
 def _is_chunk_id(name: bytes) -> bool:

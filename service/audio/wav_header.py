@@ -1,7 +1,6 @@
-"""Reads a WAV's header: where the samples are, what they are, and whether we take them.
+"""Reads a WAV's header: where the samples are, what they are, and whether we take them."""
 
-Sources: Microsoft's "Multiple Channel Audio Data and WAVE Files", EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64).
-"""
+# Sources: Microsoft's "Multiple Channel Audio Data and WAVE Files", EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64).
 
 import struct
 from collections.abc import Generator
@@ -19,9 +18,9 @@ from service.refusals import (
 
 SAMPLE_RATES = range(8_000, 192_001)
 CHANNELS = range(1, 9)
-# Broadcast WAVs carry metadata of some MB before the samples; past this it is no header any more.
+# Broadcast WAVs have some MB of metadata before the samples. A longer header is refused.
 MAX_HEADER_BYTES = 16 * 2**20
-# Empty chunks by the million cost more to skip than sound to encode.
+# Skipping millions of empty chunks would take more CPU than encoding sound.
 MAX_CHUNKS = 2**16
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
@@ -47,15 +46,20 @@ _OTHER_MAGIC = {
     b"ID3\x03": "an MP3 file",
     b"ID3\x04": "an MP3 file",
 }
+# WAVEFORMATEXTENSIBLE takes 40 bytes and the fixed part of ds64 28; nothing after them is used.
+_LARGEST_READ = 40
+# sox writes 0x7FFFF000 minus the rest of a block, arecord 0x80000000, ffmpeg 0xFFFFFFFF or that minus the header,
+# and others 0x7FFFFFFF.
+_PLACEHOLDERS = (range(0x7FFFF000 - 64, 0x80000001), range(0xFFFFFF00, 0x100000000))
 
 
 @dataclass(frozen=True, slots=True)
 class WavHeader:
-    """What the header says of the samples.
+    """What the header says about the samples.
 
-    `codec` is ffmpeg's name of the raw sample format ("s16le"), `block_align` the bytes of one sample of all
-    channels, `channel_mask` the speaker bits (0 where the file names none). `data_size` is the byte count of
-    the samples, or None where the writer did not know it and they go on to the end of the body.
+    `codec` is ffmpeg's name for the raw sample format ("s16le"), `block_align` the bytes of one sample of all
+    channels, `channel_mask` the speaker bits (0 if the file names none). `data_size` is the byte count of the
+    samples. It is None if the writer did not know it: the samples then go on to the end of the body.
     """
 
     codec: str
@@ -74,7 +78,10 @@ class WavHeader:
 
 
 def parse_header() -> Generator[int, bytes, WavHeader]:
-    """Ask for bytes by yielding how many (negative: to skip them); return the header at the first sample."""
+    """Yield how many bytes to send next (negative: how many to skip), and return the header at the first sample.
+
+    Raises UnsupportedMedia for anything but a WAV and Unprocessable for a WAV that we refuse.
+    """
     is_riff = _require_wav((yield 4))
     riff_size, form = struct.unpack("<I4s", (yield 8))
     if form != b"WAVE":
@@ -118,10 +125,6 @@ def _header(
     return WavHeader(*_parse_fmt(*chunks[b"fmt "]), data_offset=offset, data_size=data_size, is_riff=is_riff)
 
 
-# WAVEFORMATEXTENSIBLE takes 40 bytes and the fixed part of ds64 28; what follows is of no use to us.
-_LARGEST_READ = 40
-
-
 def _malformed(what: str, offset: int) -> Unprocessable:
     return MALFORMED_HEADER(what=what, offset=offset)
 
@@ -134,7 +137,7 @@ def _require_wav(magic: bytes) -> bool:
 
 
 def _parse_fmt(offset: int, fmt: bytes) -> tuple[str, int, int, int, int]:
-    """Return codec, sample rate, channels, channel mask and block align, or say why not."""
+    """Return codec, sample rate, channels, channel mask and block align. Raises Unprocessable."""
     if len(fmt) < 16:  # noqa: PLR2004 - WAVEFORMAT with its bits per sample
         raise _malformed("The fmt chunk is shorter than 16 bytes.", offset)
     tag, channels, sample_rate, _byte_rate, block_align, bits = struct.unpack("<HHIIHH", fmt[:16])
@@ -144,7 +147,7 @@ def _parse_fmt(offset: int, fmt: bytes) -> tuple[str, int, int, int, int]:
             raise _malformed("The extensible fmt chunk is shorter than 40 bytes.", offset)
         mask, tag, tail = struct.unpack("<IH14s", fmt[20:40])
         if tail != _SUBTYPE_TAIL:
-            tag = _EXTENSIBLE  # a format of some vendor's own: no codec of ours
+            tag = _EXTENSIBLE  # a vendor's own format, which is not among our codecs
     if channels not in CHANNELS:
         raise UNSUPPORTED_CHANNELS(channels=channels, most=CHANNELS[-1], offset=offset + 2)
     if sample_rate not in SAMPLE_RATES:
@@ -170,16 +173,11 @@ def _parse_ds64(offset: int, ds64: bytes) -> tuple[int, int]:
 
 
 def _data_size(size: int, riff_size: int, data_offset: int, *, is_long: bool = False) -> int | None:
-    """Tell a real size from the place-holders that writers into a pipe leave behind."""
+    """Return the size, or None if it is a placeholder of a program that wrote into a pipe."""
     if size == 0:
-        # More chunks declared behind no samples: a finished file without sound, not an unfinished header.
+        # If the RIFF size says that chunks follow, the file is finished and has no sound: 0 is not a placeholder.
         largest = 2**63 if is_long else _PLACEHOLDERS[0].start
         return 0 if data_offset - 8 < riff_size < largest else None
     if is_long:
         return size if size < 2**63 else None
     return None if any(size in placeholder for placeholder in _PLACEHOLDERS) else size
-
-
-# sox writes 0x7FFFF000 less the rest of a block, others 0x7FFFFFFF, arecord 0x80000000, ffmpeg 0xFFFFFFFF
-# or that less the header.
-_PLACEHOLDERS = (range(0x7FFFF000 - 64, 0x80000001), range(0xFFFFFF00, 0x100000000))

@@ -1,8 +1,7 @@
-"""Every quirk of aiopg 1.4 that we know, and its guard.
+"""Guards against every quirk of aiopg 1.4 that we know."""
 
-Each guard names the upstream issue. Each has a test `test_aiopg_still_...` in tests/integration/test_aiopg_guards.py,
-which fails when upstream has mended the quirk: then the guard goes.
-"""
+# Each guard names its upstream issue. Each has a test `test_aiopg_still_...` in tests/integration/test_aiopg_guards.py:
+# it fails when upstream has fixed the quirk, and then the guard can go.
 
 import asyncio
 import contextlib
@@ -36,13 +35,13 @@ class PoolClosed(psycopg2.Error):  # type: ignore[misc] # psycopg2 publishes no 
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise ConnectionLost, StatementCancelled or PoolClosed for what aiopg says in other words.
+    """Raise ConnectionLost, StatementCancelled or PoolClosed in place of aiopg's own errors.
 
     - A statement that the server cancels raises a bare CancelledError, although nobody has cancelled the task
       (aio-libs/aiopg#537, #540).
     - A connection that breaks at the wrong moment raises AssertionError (aio-libs/aiopg#116) or an OSError of epoll
       (aio-libs/aiopg#837).
-    - A pool that is closing raises RuntimeError. This has no issue at aiopg.
+    - A pool that is closing raises RuntimeError. aiopg has no issue for this.
 
     Other errors of psycopg2, TimeoutError and a real cancellation pass.
     """
@@ -66,16 +65,16 @@ def plain_errors() -> Iterator[None]:
 def let_go_if_broken(connection: aiopg.Connection) -> None:
     """Take a broken connection's descriptor out of the event loop (aio-libs/aiopg#138, #909).
 
-    aiopg leaves it there if another thread opens a file just then, which gets the closed descriptor's number. That
-    may be a client's socket or the pipe to an encoder. The loop believes that it listens to it already, so it fails
-    with ENOENT, or never tells its new owner that there is something to read.
+    aiopg leaves it there if another thread opens a file at that moment and gets the closed descriptor's number. That
+    file may be a client's socket or the pipe to an encoder. The loop believes that it already listens to that number,
+    so it fails with ENOENT, or never tells the new owner that there is something to read.
     """
     descriptor = connection._fileno  # noqa: SLF001 - aiopg has no public name for it
     if descriptor is None or not (connection.closed or _is_closed(descriptor)):
         return
     loop = asyncio.get_running_loop()
     for remove in (loop.remove_writer, loop.remove_reader):
-        with contextlib.suppress(OSError):  # epoll has forgotten what is closed
+        with contextlib.suppress(OSError):  # epoll has already forgotten a closed descriptor
             remove(descriptor)
     connection._fileno = None  # noqa: SLF001 - as above
 
@@ -85,7 +84,7 @@ _unguarded_ready = aiopg.Connection._ready  # noqa: SLF001 - aiopg has no public
 
 
 def _guarded_ready(weak_connection: "weakref.ref[aiopg.Connection]") -> None:
-    """Do as aiopg does if a descriptor is ready; then listen to the connection's next socket, or let go of it."""
+    """Do what aiopg does when a descriptor is ready, then let go of the connection or listen to its next socket."""
     connection = weak_connection()
     if connection is None:
         return
@@ -114,10 +113,11 @@ def _connecting_socket(connection: aiopg.Connection) -> tuple[int, int] | None:
 
 
 def _listen_to(connection: aiopg.Connection, descriptor: int) -> None:
-    """Have the event loop listen to the socket of a server's next address (aio-libs/aiopg#837, #907).
+    """Make the event loop listen to the socket of a server's next address (aio-libs/aiopg#837, #907).
 
-    libpq closes the socket to an address that refuses, and opens one to the next. The new socket mostly gets the old
-    one's number, so the event loop believes that it listens to it already: it fails with ENOENT, or hears nothing.
+    If an address refuses, libpq closes its socket and opens one to the next address. The new socket usually gets the
+    old one's number. The event loop then believes that it already listens to it, so it fails with ENOENT or hears
+    nothing.
     """
     loop = asyncio.get_running_loop()
     for number in {connection._fileno or descriptor, descriptor}:  # noqa: SLF001 - as above
@@ -154,7 +154,7 @@ class _PollSelect:
             poll.register(descriptor, select.POLLIN)
         found = poll.poll(timeout_seconds * 1000)
         if any(events & select.POLLNVAL for _, events in found):
-            # As select does: aiopg then forgets the descriptor, whose number another connection may get.
+            # select raises this too, so that aiopg forgets the descriptor. Another connection may get its number.
             raise OSError(errno.EBADF, "bad file descriptor")
         return [descriptor for descriptor, _ in found], [], []
 

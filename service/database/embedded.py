@@ -1,4 +1,4 @@
-"""The embedded default: a PostgreSQL of our own, in the data directory, if no other is configured."""
+"""Runs a PostgreSQL of our own in the data directory, which is the default if no other is configured."""
 
 import fcntl
 import os
@@ -25,8 +25,8 @@ def postgres(
     """Run a PostgreSQL on `directory` for the length of the block and yield its DSN.
 
     The database is made first if `directory` does not exist or is empty; on failure nothing of it is left. With
-    `share`, a server that already runs there is used and left alone. Otherwise it has `handover_seconds` to end:
-    the server of a service that was killed needs a moment. `options` are further server settings. Enter from the
+    `share`, a server that already runs there is used and left alone. Otherwise that server has `handover_seconds` to
+    end, because the server of a killed service needs a moment. `options` are further server settings. Enter from the
     main thread: the server ends when the thread that started it ends. Raises EmbeddedError.
     """
     directory = directory.resolve()
@@ -41,7 +41,7 @@ def postgres(
 
 
 def leave_address(directory: Path, url: str) -> None:
-    """Leave the service's address where `require_no_service` finds it. The caller has entered `postgres`."""
+    """Write the service's address where `require_no_service` finds it. The caller must be inside `postgres`."""
     _lock_path(directory.resolve()).write_text(f"{os.getpid()} {url}\n", encoding="utf-8")
 
 
@@ -60,7 +60,7 @@ def require_no_service(directory: Path) -> None:
 def _enter(
     stack: ExitStack, directory: Path, settings: Mapping[str, str], handover_seconds: float, *, share: bool
 ) -> Server:
-    binaries = find_binaries()  # before anything is made
+    binaries = find_binaries()  # first, so that nothing is made in vain
     is_new = not directory.parent.exists()
     claim = _claim(stack, directory, handover_seconds, share=share)
     if isinstance(claim, Server):
@@ -72,7 +72,7 @@ def _enter(
         except BaseException:
             _lock_path(directory).unlink(missing_ok=True)
             if is_new:
-                with suppress(OSError):  # by now another may have put something there
+                with suppress(OSError):  # another process may have put something there
                     directory.parent.rmdir()
             raise
     return stack.enter_context(cluster.serve(settings))
@@ -85,7 +85,7 @@ def _claim(stack: ExitStack, directory: Path, handover_seconds: float, *, share:
         lock = _try_lock(directory)
         server = find_server(directory)
         if lock is not None:
-            if server is None:  # the lock knows nothing of one that was started by hand
+            if server is None:  # a server that was started by hand does not hold the lock
                 stack.callback(os.close, lock)
                 return lock
             os.close(lock)
@@ -105,8 +105,8 @@ def _try_lock(directory: Path) -> int | None:
     lock = os.open(_lock_path(directory), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(lock).st_nlink:  # else a start that failed has removed it meanwhile
-            os.ftruncate(lock, 0)  # the last service's address
+        if os.fstat(lock).st_nlink:  # else a start that failed has just removed it
+            os.ftruncate(lock, 0)  # removes the last service's address
             return lock
     os.close(lock)
     return None
@@ -117,7 +117,7 @@ def _lock_path(directory: Path) -> Path:
 
 
 def _is_alive(pid: str) -> bool:
-    """Whether a process runs; one that has ended and is not reaped yet does not."""
+    """Return whether a process runs. A process that has ended but is not reaped does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

@@ -11,7 +11,7 @@ from psycopg2.extras import RealDictCursor
 from service.database.aiopg_guards import let_go_if_broken, plain_errors
 from service.database.host_addresses import HostAddresses
 
-# A peer that vanished without a word is noticed within these, not within the kernel's two hours.
+# With these, a peer that vanished is noticed within half a minute. The kernel's defaults would take two hours.
 _KEEPALIVE: Mapping[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -50,9 +50,9 @@ class _Pool(aiopg.Pool):
 class GuardedPool:
     """A pool of aiopg whose waiters always wake up, and whose errors say what happened.
 
-    The caller holds one of `permits` for each cursor. So aiopg's own pool never has waiters, which it forgets to wake
-    when a broken connection comes back: `Pool.release` returns before `_wakeup`. This has no issue at aiopg; the same
-    code in asyncmy has long2ice/asyncmy#154.
+    The caller holds one of `permits` for each cursor, so that aiopg's own pool never has waiters. aiopg would forget to
+    wake them when a broken connection comes back, because `Pool.release` returns before `_wakeup`. aiopg has no issue
+    for this; the same code in asyncmy has long2ice/asyncmy#154.
     """
 
     def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
@@ -84,7 +84,7 @@ class GuardedPool:
 
 @contextlib.asynccontextmanager
 async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: float) -> AsyncIterator[GuardedPool]:
-    """Open a pool without a connection; the block's end closes them, and breaks the statements that still run."""
+    """Open a pool without a connection. The end of the block closes all, and breaks statements that still run."""
     pool = _Pool(url, max_connections, timeout_seconds)
     try:
         yield GuardedPool(pool, max_connections)

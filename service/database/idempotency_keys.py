@@ -12,9 +12,9 @@ _SELECT = read_query("select_idempotency_key")
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A user's key and the upload that has it; `is_done` when the upload has made its record.
+    """A user's key and the upload that has it; `is_done` if the upload has made its record.
 
-    `fingerprint` is a hash of what makes it that upload.
+    `fingerprint` is a hash of what a retry must repeat.
     """
 
     user_id: int
@@ -36,6 +36,6 @@ async def insert_idempotency_key(database: Database, key: IdempotencyKey, lease_
 
 
 async def find_idempotency_key(database: Database, user_id: int, key: str) -> IdempotencyKey | None:
-    """Return the key as it is taken now, if it is. Raises Unavailable."""
+    """Return the key if an upload has it, or None. Raises Unavailable."""
     row = await database.fetch_one(_SELECT, {"user_id": user_id, "key": key})
     return IdempotencyKey(**{**row, "fingerprint": bytes(row["fingerprint"])}) if row else None

@@ -17,7 +17,7 @@ _GRACE_SECONDS = 6 * 3600
 async def insert_upload_lease(
     database: Database, user_id: int, upload_id: UUID, *, max_uploads: int, lease_seconds: float
 ) -> bool:
-    """Take one of the user's `max_uploads` leases for an upload, and return whether there was one to take.
+    """Take one of the user's `max_uploads` leases for an upload, and return whether one was free.
 
     False may also mean that another upload took the same lease at the same moment. Raises NotAuthenticated if the
     user has been deleted, and Unavailable.
@@ -40,7 +40,7 @@ async def update_leases(database: Database, upload_ids: Collection[UUID], lease_
 
 
 async def delete_leases(database: Database, upload_ids: Collection[UUID]) -> None:
-    """Give back what these uploads hold; a key whose upload made a record stays. Raises Unavailable."""
+    """Give back what these uploads hold, apart from keys whose upload made a record. Raises Unavailable."""
     await database.execute(_DELETE, {"upload_ids": list(upload_ids)})
 
 

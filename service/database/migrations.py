@@ -1,4 +1,4 @@
-"""Brings the database's schema up to date, once, however many replicas start together."""
+"""Brings the database's schema up to date, once, even if several replicas start together."""
 
 import os
 import socket
@@ -22,30 +22,30 @@ log = structlog.stdlib.get_logger()
 MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"
 
 _SELECT_MIGRATION = read_query("select_migration")
-# Any number will do, as long as nobody else takes the same advisory lock in this database.
+# Any two numbers that no other program uses for advisory locks in this database.
 _LOCK, _STATEMENT_LOCK = 0x77617665, 0x77617666
 
 
 class MigrationFailed(Exception):
-    """The database cannot be brought up to date. The message quotes the database and is for operators alone."""
+    """The database cannot be brought up to date. The message quotes the database and is only for operators."""
 
 
 def migrate(url: str, *, directory: Path = MIGRATIONS, lock_seconds: int = 600) -> list[str]:
-    """Apply what is not applied yet and return its names.
+    """Apply the migrations that are not applied yet, and return their names.
 
-    Blocking; safe to call from any number of processes at once, and after one was killed in the middle: the
-    locks are held by connections, the second by the very one that runs the DDL, so it lasts as long. Another process
-    may be in a long migration: waits `lock_seconds` for it, so that starting replicas do not crash. Raises
-    MigrationFailed if the database does not answer or a migration fails.
+    Blocking. Several processes may call it at once, also after one was killed in the middle, because connections hold
+    the locks. The connection that runs the DDL holds the second lock, so that it lasts as long as the DDL. Waits up to
+    `lock_seconds` for a long migration of another process. Raises MigrationFailed if the database does not answer or a
+    migration fails.
     """
     migrations = _read_migrations(directory)
     try:
         with _backend(url) as backend:
             backend.execute(f"SET lock_timeout = '{lock_seconds}s'")
             backend.execute(f"SELECT pg_advisory_lock({_LOCK})")
-            # The statement of a process that was killed may go on for long; its connection holds this one.
+            # The statement of a killed process may run on for long. Its connection holds this second lock.
             backend.execute(f"SELECT pg_advisory_lock({_STATEMENT_LOCK}), pg_advisory_unlock({_STATEMENT_LOCK})")
-            # yoyo's own lock is a row that a killed process leaves behind for ever. Ours is held: nobody uses it.
+            # yoyo's own lock is a row, which a killed process leaves behind for ever. We hold ours, so nobody uses it.
             backend.break_lock()
             pending = backend.to_apply(migrations)
             with backend.lock():
@@ -62,7 +62,7 @@ def migrate(url: str, *, directory: Path = MIGRATIONS, lock_seconds: int = 600) 
 
 
 def roll_back(url: str) -> None:
-    """Undo every migration, newest first; all users and records go with it. Blocking, for tests and operators."""
+    """Undo every migration, newest first, and lose all users and records. Blocking. For tests and operators."""
     with _backend(url) as backend, backend.lock():
         backend.rollback_migrations(backend.to_rollback(_read_migrations(MIGRATIONS)))
 
@@ -76,19 +76,19 @@ async def is_applied(database: Database, migration: str) -> bool:
     """Return whether the database has that migration, by its name. Raises Unavailable."""
     try:
         return await database.fetch_one(_SELECT_MIGRATION, {"id": migration}) is not None
-    except NotMigrated:  # not one migration, not even the table of them
+    except NotMigrated:  # not even the table of migrations exists
         return False
 
 
 def _read_migrations(directory: Path) -> MigrationList:
     migrations = yoyo.read_migrations(str(directory))
-    if not migrations:  # yoyo finds nothing wrong with a directory that is not there
+    if not migrations:  # yoyo does not complain about a missing directory
         raise FileNotFoundError(f"no migrations in {directory}")
     return migrations
 
 
 class _Backend(PostgresqlBackend):  # type: ignore[misc] # yoyo publishes no types
-    """yoyo's own, with a lock that lasts as long as the DDL and a log that needs no user name."""
+    """yoyo's backend, with a lock that lasts as long as the DDL and a log that needs no user name."""
 
     def copy(self) -> "_Backend":
         """Open the connection that runs the DDL."""
@@ -97,7 +97,7 @@ class _Backend(PostgresqlBackend):  # type: ignore[misc] # yoyo publishes no typ
         return copy
 
     def get_log_data(self, migration: Migration | None = None, operation: str = "apply") -> dict[str, object]:
-        """Say who migrates; yoyo's own would fail for a uid without a name, as containers have it."""
+        """Return who migrates. yoyo's own method fails if the uid has no name, as in containers."""
         return {
             "id": str(uuid4()),
             "migration_id": migration.id if migration else None,
@@ -110,7 +110,7 @@ class _Backend(PostgresqlBackend):  # type: ignore[misc] # yoyo publishes no typ
 
 
 def _backend(url: str) -> _Backend:
-    """Open yoyo's connection with all that libpq understands, which is more than yoyo's own URLs do."""
+    """Open yoyo's connection with every parameter that libpq knows; yoyo's own URLs know fewer."""
     parameters = psycopg2.extensions.parse_dsn(url)
     database = parameters.pop("dbname", "")
     backend = _Backend(parse_uri(f"postgresql:///{database}?{urlencode(parameters)}"), default_migration_table)

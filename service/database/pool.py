@@ -1,4 +1,4 @@
-"""PostgreSQL by aiopg: the pool, and the one border at which the driver's errors are translated."""
+"""Runs statements on PostgreSQL by aiopg, and translates the driver's errors."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ _QUERIES = Path(__file__).parents[1] / "sql" / "queries"
 
 
 class ConstraintViolated(Exception):
-    """A row that a statement needs is not there any more, or is there already."""
+    """A row that a statement refers to is gone, or a row that it inserts exists already."""
 
 
 class InvalidValue(Exception):
@@ -49,17 +49,17 @@ class Query:
 
 
 def read_query(name: str) -> Query:
-    """Return the statement kept in sql/queries under that name; a missing one fails the import."""
+    """Return the statement in sql/queries/{name}.sql. Raises FileNotFoundError."""
     return Query(name, (_QUERIES / f"{name}.sql").read_text(encoding="utf-8"))
 
 
 class Database:
     """A pool of connections that runs single statements, each in a transaction of its own.
 
-    Every method raises Unavailable if the database cannot be asked, or does not answer within `query_seconds`, the
-    wait for a connection included. It raises ConstraintViolated if the statement violates a constraint. It runs the
-    statement a second time if its connection broke, because a server that restarts leaves broken connections in the
-    pool. So every statement must be safe to run twice. A statement that is given up is given up in PostgreSQL too.
+    Every method raises Unavailable if the database cannot be asked, or does not answer within `query_seconds`,
+    including the wait for a connection. PostgreSQL then gives the statement up too. It raises ConstraintViolated if the
+    statement violates a constraint. It runs the statement a second time if its connection broke, because a server that
+    restarts leaves broken connections in the pool. So every statement must be safe to run twice.
     """
 
     def __init__(self, pool: GuardedPool, query_seconds: float) -> None:
@@ -103,10 +103,10 @@ class Database:
 async def open_database(
     url: str, max_connections: int, *, query_seconds: float = 5.0, may_be_away: bool = False
 ) -> AsyncIterator[Database]:
-    """Open the pool and close it at the end.
+    """Open the pool for the length of the block.
 
-    If the database does not answer now, raises Unavailable; with `may_be_away` only the statements do, until it is
-    there.
+    Raises Unavailable if the database does not answer. With `may_be_away` it does not: then only the statements raise
+    it, until the database is there.
     """
     async with open_guarded_pool(url, max_connections, query_seconds) as pool:
         try:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from service.database.pool import Database, Row, read_query
 from service.models import IdempotentUpload, Record, RecordWarning, User, UserLimits
@@ -12,8 +12,10 @@ from service.models import IdempotentUpload, Record, RecordWarning, User, UserLi
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
 _SELECT_BY_USER = read_query("select_records_by_user")
-_DELETE = read_query("delete_record")
+_DELETE = read_query("delete_records")
+_SELECT_DUE_IDS = read_query("select_due_record_ids")
 _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
+_SELECT_SAMPLE = read_query("select_record_sample")
 
 
 # A key answers with its record for this long after the upload.
@@ -31,25 +33,34 @@ class Position:
 
 
 class Insertion(NamedTuple):
-    """Whether a record is kept, and what was there. If it is not kept and both were there, there was no room."""
+    """Whether a record is kept and, if it is not, why: if nothing else is wrong, there is no room for it.
+
+    `has_owner`: the user is there, and the token is still the user's.
+    """
 
     is_kept: bool
     has_owner: bool
+    is_disabled: bool
     has_key: bool
 
 
 async def insert_record(
-    database: Database, record: Record, idempotency_key: IdempotentUpload | None, limits: UserLimits
+    database: Database,
+    record: Record,
+    token_sha256: bytes,
+    idempotency_key: IdempotentUpload | None,
+    limits: UserLimits,
 ) -> Insertion:
     """Keep a record whose MP3 is in the storage already. A second call with the same id changes nothing.
 
-    It is not kept if the user is gone or holds all that a user may, or if another upload has the key. A key that nobody
-    has, because its lease ran out in an outage, is taken again. Bytes are counted when a record is kept, so the last
-    one may reach past the limit. Raises Unavailable.
+    It is not kept if the user has been deleted or disabled, has another token by now or holds all that a user may, or
+    if another upload has the key. A key that nobody has, because its lease ran out in an outage, is taken again.
+    Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
     parameters = asdict(record) | {
         "warnings": [warning.detail for warning in record.warnings],
         "warning_codes": [warning.code for warning in record.warnings],
+        "token_sha256": token_sha256,
         "idempotency_key": idempotency_key.key if idempotency_key is not None else None,
         "fingerprint": idempotency_key.fingerprint if idempotency_key is not None else None,
         "key_seconds": IDEMPOTENCY_KEY_SECONDS,
@@ -58,7 +69,7 @@ async def insert_record(
     }
     [row] = await database.fetch_all(_INSERT, parameters)
     insertion = Insertion(**row)
-    if not insertion.is_kept and await find_record(database, record.id) is not None:
+    if not insertion.is_kept and await select_known_ids(database, [record.id]):
         # An earlier run, whose answer was lost, was still running when this one began.
         return insertion._replace(is_kept=True)
     return insertion
@@ -75,14 +86,22 @@ async def select_records(database: Database, user: User, limit: int, after: Posi
     return [_record(row) for row in await database.fetch_all(_SELECT_BY_USER, parameters)]
 
 
-async def delete_record(database: Database, record: Record) -> None:
-    """Delete a record, if it is still there; its file stays. Raises Unavailable."""
-    # It does not say whether the record was there: a deletion whose answer was lost runs again and finds nothing.
-    await database.execute(_DELETE, {"id": record.id})
+async def delete_records(database: Database, ids: Collection[UUID]) -> None:
+    """Delete those of the records that are still there; their files stay. Raises Unavailable."""
+    # It does not say which were there: a deletion whose answer was lost runs again and finds nothing.
+    await database.execute(_DELETE, {"ids": list(ids)})
+
+
+async def select_due_ids(database: Database, limit: int) -> set[UUID]:
+    """Return up to twice `limit` ids of records that nobody may have any more: expired, or of deleted users."""
+    return {row["id"] for row in await database.fetch_all(_SELECT_DUE_IDS, {"limit": limit})}
 
 
 async def find_record(database: Database, record_id: UUID) -> Record | None:
-    """Return the record of that id, if there is one. Raises Unavailable."""
+    """Return the record of that id, if there is one that has not expired and whose user is not disabled.
+
+    Raises Unavailable.
+    """
     row = await database.fetch_one(_SELECT_BY_ID, {"id": record_id})
     return _record(row) if row else None
 
@@ -90,6 +109,11 @@ async def find_record(database: Database, record_id: UUID) -> Record | None:
 async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:
     """Return those of the ids that have a record. Raises Unavailable."""
     return {row["id"] for row in await database.fetch_all(_SELECT_KNOWN_IDS, {"ids": list(ids)})}
+
+
+async def select_sample_of_ids(database: Database, limit: int) -> list[UUID]:
+    """Return the ids of up to `limit` records, taken at random."""
+    return [row["id"] for row in await database.fetch_all(_SELECT_SAMPLE, {"start": uuid4(), "limit": limit})]
 
 
 def _record(row: Row) -> Record:

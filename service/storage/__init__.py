@@ -1,4 +1,4 @@
-"""Where finished MP3s are kept: the protocols that every storage fulfils."""
+"""The protocols of storages, which keep finished MP3s."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -51,13 +51,13 @@ class Draft(Protocol):
     """A file that is being written and that nobody can see yet."""
 
     def fileno(self) -> int:
-        """Return the descriptor to write to; it is readable and can be sought in."""
+        """Return the descriptor to write to. It is also readable and seekable."""
 
     async def commit(self) -> StoredFile:
         """Make the draft the file of its record, for good.
 
         When this returns, the file survives a power cut. When it raises (StorageFull, Unavailable), there is
-        no file. A cancellation takes effect before or after it, never in the middle.
+        no file. A cancellation takes effect before or after the commit, never in the middle.
         """
 
 
@@ -67,42 +67,46 @@ class RemoteFile(Protocol):
     def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
         """Yield its bytes from `start` up to `stop`.
 
-        Raises FileNotFoundError where there is no such file, and Unavailable; the first piece tells.
+        Raises FileNotFoundError if there is no such file, and Unavailable. The first piece shows that it is there.
         """
 
 
 class Storage(Protocol):
     """Keeps one immutable MP3 for each record id."""
 
+    @property
+    def draft_directory(self) -> Path:
+        """Where drafts are written, on this machine."""
+
     def prepare(self) -> None:
-        """Make ready on this machine what the storage needs there. Raises OSError."""
+        """Make the directories that the storage needs on this machine. Raises OSError."""
 
     def locate(self, record_id: UUID) -> Path | RemoteFile:
         """Return where a record's MP3 is, or would be."""
 
     async def check(self) -> None:
-        """Raise StorageFull or Unavailable where a file could not be kept now."""
+        """Raise StorageFull or Unavailable if a file could not be kept now."""
 
     def room(self) -> Room:
         """Return how much room there is for drafts. Blocking. Raises OSError."""
 
     async def require_room(self) -> None:
-        """Raise StorageFull where there is not enough room left to begin another upload."""
+        """Raise StorageFull if there is too little room to begin another upload."""
 
     def draft(self, record_id: UUID) -> AbstractAsyncContextManager[Draft]:
-        """Open a draft. Left without a commit, in whatever way, it leaves nothing behind.
+        """Open a draft. If the block ends without a commit, for whatever reason, nothing is left of it.
 
-        Raises StorageFull or Unavailable where there is no place for it.
+        Raises StorageFull or Unavailable if it cannot be opened.
         """
 
     async def has(self, record_id: UUID) -> bool:
         """Return whether a record's file is there. Raises Unavailable."""
 
     async def delete(self, record_id: UUID) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file, if it is there. Raises Unavailable."""
 
     def entries(self) -> AsyncIterator[Entry]:
-        """Yield every file in no order; files that come or go meanwhile may or may not be among them."""
+        """Yield every file, in any order. Files that come or go meanwhile may be missing. Raises Unavailable."""
 
 
 def file_name(record_id: UUID) -> str:
@@ -111,7 +115,7 @@ def file_name(record_id: UUID) -> str:
 
 
 def parse_file_name(name: str) -> UUID | None:
-    """Return whose MP3 has that name; None for what we would not have named so, which is none of our business."""
+    """Return the id of the record whose MP3 has that name, or None if it is not a name that we give."""
     try:
         record_id = UUID(name[len("00/") :].removesuffix(".mp3"))
     except ValueError:

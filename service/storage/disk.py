@@ -16,7 +16,7 @@ from service.threads import in_thread
 class DiskStorage:
     """A directory with one file per record, spread over up to 256 folders by the id's first two digits.
 
-    `min_free_bytes` and `nameless` are those of `Drafts`, which are in a folder of it.
+    The `Drafts` in one more folder get `min_free_bytes` and `nameless`.
     """
 
     def __init__(self, directory: Path, *, min_free_bytes: int = 0, nameless: bool = True) -> None:
@@ -24,9 +24,14 @@ class DiskStorage:
         self._drafts = Drafts(directory / "drafts", min_free_bytes=min_free_bytes, nameless=nameless)
         self._synced_folders: set[Path] = set()
 
+    @property
+    def draft_directory(self) -> Path:
+        """Where drafts are written, as `Storage.draft_directory` says."""
+        return self._drafts.directory
+
     def prepare(self) -> None:
         """Make the folders and clear away abandoned drafts. Raises OSError."""
-        # For this user alone: who can list ids can download.
+        # Only this user may list the directory, because an id is the permission to download.
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._drafts.prepare()
 
@@ -43,7 +48,7 @@ class DiskStorage:
         await self._drafts.require_room()
 
     async def check(self) -> None:
-        """Try whether a file could be kept, as `Storage.check` says."""
+        """Check whether a file could be kept, as `Storage.check` says."""
         await self.require_room()
         async with self._drafts.open():
             pass
@@ -74,7 +79,7 @@ class DiskStorage:
 class DiskDraft:
     """A draft that becomes a file by a link.
 
-    `synced_folders` are those of whose own names it is known that they are on the disk.
+    `synced_folders` are the folders whose names are known to be on disk.
     """
 
     def __init__(self, draft: LocalDraft, target: Path, synced_folders: set[Path]) -> None:
@@ -108,12 +113,12 @@ class DiskDraft:
     def _link(self) -> None:
         if self._target.parent not in self._synced_folders:
             self._target.parent.mkdir(exist_ok=True)
-            # Even if it was there: who made it may have been killed before this.
+            # Sync even a folder that existed: the process that made it may have been killed before it synced.
             _sync_directory(self._target.parent.parent)
             self._synced_folders.add(self._target.parent)
         folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            # With descriptors of folders Python calls linkat, which follows /proc's link; plain link does not.
+            # With descriptors of folders, Python calls linkat, which follows the link in /proc; link does not.
             os.link(self._draft.path, self._target.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
             try:
                 os.fsync(folder)

@@ -1,4 +1,4 @@
-"""Files that are being written and that nobody can see: in every storage an MP3 begins as one, on this machine."""
+"""Keeps drafts on this machine: the files that MP3s are written into before anyone can see them."""
 
 import asyncio
 import contextlib
@@ -38,18 +38,18 @@ class LocalDraft:
 
     @property
     def path(self) -> Path:
-        """Where it can be opened and linked from while it is open."""
+        """The path by which it can be opened and linked while it is open."""
         return self.name or Path(f"/proc/self/fd/{self.descriptor}")
 
     def measure(self) -> StoredFile:
-        """Read it from its begin and return its size and its sha256; this takes a while. Raises OSError."""
+        """Read all of it, and return its size and its sha256. Blocking. Raises OSError."""
         with os.fdopen(self.descriptor, "rb", closefd=False) as file:
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return StoredFile(size=os.fstat(self.descriptor).st_size, sha256=sha256)
 
     def discard(self) -> None:
-        """Close it and take away its name. Raises OSError."""
+        """Close it and remove its name. Raises OSError."""
         os.close(self.descriptor)
         if self.name is not None:
             self.name.unlink(missing_ok=True)
@@ -58,13 +58,13 @@ class LocalDraft:
 class Drafts:
     """A directory of drafts.
 
-    `nameless` drafts (O_TMPFILE) vanish with the process that writes them. NFS and some other file systems
-    have none; there, and with `nameless=False`, drafts are named and locked, and `prepare` removes those whose
+    `nameless` drafts (O_TMPFILE) vanish with the process that writes them. NFS and some other file systems do not
+    have them. There, and with `nameless=False`, drafts are named and locked, and `prepare` removes those whose
     writer died.
     """
 
     def __init__(self, directory: Path, *, min_free_bytes: int = 0, nameless: bool = True) -> None:
-        self._directory = directory
+        self.directory = directory
         self._min_free_bytes = min_free_bytes
         self._nameless = nameless
         self._had_room = True
@@ -72,20 +72,20 @@ class Drafts:
 
     def prepare(self) -> None:
         """Make the directory and clear away abandoned drafts. Raises OSError."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._home = _identity(self._directory.parent)
-        for draft in self._directory.iterdir():
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._home = _identity(self.directory.parent)
+        for draft in self.directory.iterdir():
             _remove_if_abandoned(draft)
 
     def room(self) -> Room:
         """Return how much room there is. Blocking. Raises OSError."""
-        state = self._within(lambda: os.statvfs(self._directory))
-        return Room(self._directory.absolute(), state.f_bavail * state.f_frsize, self._min_free_bytes)
+        state = self._within(lambda: os.statvfs(self.directory))
+        return Room(self.directory.absolute(), state.f_bavail * state.f_frsize, self._min_free_bytes)
 
     async def require_room(self) -> None:
-        """Raise StorageFull while less than `min_free_bytes` are free, and Unavailable if there is no disk.
+        """Raise StorageFull if less than `min_free_bytes` are free, and Unavailable if the disk does not answer.
 
-        The refusal does not tell where and how much; the log does, once for each time that room runs out.
+        The refusal does not say where and how much. The log does, each time that room runs out or is there again.
         """
         with translated_errors():
             room = await in_thread(self.room)
@@ -111,19 +111,19 @@ class Drafts:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             with contextlib.suppress(OSError):
-                draft = await to_the_end(opening)  # the thread does not know that nobody wants it any more
+                draft = await to_the_end(opening)  # the thread cannot be cancelled, and still opens it
                 await to_the_end(in_thread(draft.discard))
             raise
 
     def _open_now(self) -> LocalDraft:
         if self._nameless:
             try:
-                return self._within(lambda: _open_nameless(self._directory))
+                return self._within(lambda: _open_nameless(self.directory))
             except OSError as error:
                 if error.errno not in _NO_NAMELESS_FILES:
                     raise
         while True:
-            if (draft := self._within(lambda: _open_named(self._directory))) is not None:
+            if (draft := self._within(lambda: _open_named(self.directory))) is not None:
                 return draft
 
     def _within(self, work: Callable[[], T]) -> T:
@@ -132,9 +132,9 @@ class Drafts:
             return work()
         except FileNotFoundError:
             # Not on what a volume that is not mounted leaves in its place.
-            if self._home is None or _identity(self._directory.parent) != self._home:
+            if self._home is None or _identity(self.directory.parent) != self._home:
                 raise
-            self._directory.mkdir(exist_ok=True)
+            self.directory.mkdir(exist_ok=True)
             return work()
 
 
@@ -166,7 +166,7 @@ def _identity(directory: Path) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn the disk's errors into StorageFull and Unavailable, and log the latter."""
+    """Raise StorageFull or Unavailable in place of the disk's errors, and log the latter."""
     try:
         yield
     except OSError as error:
@@ -176,13 +176,13 @@ def translated_errors() -> Iterator[None]:
 
 
 def unavailable(reason: str) -> Unavailable:
-    """Log why a storage does not work, and return the refusal, which does not tell."""
+    """Log why a storage does not work, and return a refusal that does not say why."""
     log.error("storage_failed", reason=reason)
     return STORAGE_UNAVAILABLE()
 
 
 def _remove_if_abandoned(draft: Path) -> None:
-    with contextlib.suppress(FileNotFoundError, BlockingIOError):  # removed by another just now; being written
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):  # another process has removed it, or writes it
         with draft.open("r+b") as file:  # NFS locks only what is open for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()

@@ -7,10 +7,10 @@ from service.storage.draft_files import unavailable
 
 
 def open_kept_file(path: Path) -> FileIO:
-    """Open a kept file to read it; this may block.
+    """Open a kept file to read it. Blocking.
 
-    Raises FileNotFoundError only if the file's folder is there without it. Whatever else goes wrong may be
-    over the next time: Unavailable. A folder that is missing may be a volume that is not mounted.
+    Raises FileNotFoundError only if the file is missing from its folder: a missing folder may be a volume that is not
+    mounted. Raises Unavailable for every other error, because the next try may succeed.
     """
     try:
         return FileIO(path)

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -23,24 +24,29 @@ log = structlog.stdlib.get_logger()
 # All parts but the last have the same size, as some stores require.
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_A_TIME = 2
-# A download asks for piece after piece, so that no slow reader holds a connection to the store.
+# A download asks for piece after piece, so that a slow reader does not hold a connection to the store.
 _PIECE_BYTES = 2**20
-# The client retries what failed for sure; what timed out may have been done, so we look before we put again.
+# S3Store retries requests that surely failed. One that timed out may have succeeded, so we look before we put again.
 _RETRY_PAUSES_SECONDS = (0.5, 2.0)
-# Nothing is ever there: a listing that costs the store little and shows whether it answers us.
+# No object ever has this prefix, so listing it costs the store little and shows whether it answers.
 _NOTHING = "check"
 _ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class S3Storage:
-    """One object per record, named as the files of a disk."""
+    """One object per record, named like the files of `DiskStorage`."""
 
     def __init__(self, store: S3Store, drafts: Drafts) -> None:
         self._store = store
         self._drafts = drafts
 
+    @property
+    def draft_directory(self) -> Path:
+        """Where drafts are written, as `Storage.draft_directory` says."""
+        return self._drafts.directory
+
     def prepare(self) -> None:
-        """Prepare the drafts. Raises OSError. Whether the store is there shows when it is asked."""
+        """Prepare the drafts, without a request to the store. Raises OSError."""
         self._drafts.prepare()
 
     def locate(self, record_id: UUID) -> "S3File":
@@ -56,7 +62,7 @@ class S3Storage:
         await self._drafts.require_room()
 
     async def check(self) -> None:
-        """Try a draft, and whether the bucket lets itself be listed, as `Storage.check` says."""
+        """Check that a draft can be opened and the bucket be listed, as `Storage.check` says."""
         await self.require_room()
         async with self._drafts.open():
             pass
@@ -117,7 +123,7 @@ class S3File:
 
 
 class S3Draft:
-    """A draft that becomes an object when it is put there."""
+    """A draft that becomes an object when it is committed."""
 
     def __init__(self, store: S3Store, key: str, draft: LocalDraft) -> None:
         self._store = store
@@ -129,7 +135,7 @@ class S3Draft:
         return self._draft.descriptor
 
     async def commit(self) -> StoredFile:
-        """Put the draft and make sure that it is there, as `Draft.commit` says."""
+        """Put the draft into the store and check that it is there, as `Draft.commit` says."""
         return await to_the_end(self._commit())
 
     async def _commit(self) -> StoredFile:
@@ -140,11 +146,11 @@ class S3Draft:
                 return await self._put(file)
             except (BaseError, OSError) as error:
                 log.warning("storage_retry", reason=_reason(error))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads out those who retry
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries out
         try:
             return await self._put(file)
         except (BaseError, OSError) as error:
-            # Late, and after all, it may be there. Should this fail as well, the sweep finds it.
+            # It may still have arrived. If this fails too, the sweep removes it.
             with contextlib.suppress(BaseError, OSError):
                 await self._store.delete_async(self._key)
             raise _failed(error) from error
@@ -155,7 +161,7 @@ class S3Draft:
                 self._key, self._draft.path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_A_TIME
             )
         except BaseError:
-            # What timed out may have been done. Nobody else puts to this key, and an object is whole or not there.
+            # A put that timed out may have succeeded. Nobody else uses this key, and an object is whole or not there.
             if await self._size() == file.size:
                 return file
             raise
@@ -183,5 +189,5 @@ def _failed(error: Exception) -> Unavailable:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error's first line without the whole id: knowing it is the permission to download."""
+    """Return an error's first line with ids shortened, because a whole id is the permission to download."""
     return _ID.sub(r"\1...", str(error).partition("\n")[0])

@@ -1,4 +1,4 @@
-"""Where an S3-compatible store is, and how patiently it is asked."""
+"""Where an S3-compatible store is, and how to connect to it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,7 +7,7 @@ from typing import Any
 from obstore.store import S3Store
 
 _CONNECT_SECONDS = 5
-# For one request, its answer's body included.
+# For one request, including the body of its answer.
 _REQUEST_SECONDS = 20
 _RETRIES_OF_A_REQUEST = 3
 
@@ -16,7 +16,7 @@ _RETRIES_OF_A_REQUEST = 3
 class S3Location:
     """A bucket, and the prefix below which MP3s are kept in it.
 
-    What is None is left to the standard AWS variables, profiles and instance roles.
+    The standard AWS variables, profiles and instance roles give a value that is None here.
     """
 
     bucket: str
@@ -27,7 +27,7 @@ class S3Location:
     secret_access_key: str | None = None
 
     def connect(self) -> S3Store:
-        """Return a client; nothing is asked of the store yet."""
+        """Return a client, without a request to the store."""
         given: dict[str, Any] = {
             "endpoint": self.endpoint_url,
             "region": self.region,
@@ -37,7 +37,7 @@ class S3Location:
         return S3Store(
             self.bucket,
             prefix=self.prefix or None,
-            # The store itself refuses a body that is not what was sent.
+            # With this, the store itself refuses a body that was damaged on its way.
             checksum_algorithm="SHA256",
             client_options={
                 "allow_http": (self.endpoint_url or "").startswith("http://"),

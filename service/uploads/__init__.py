@@ -1,1 +1,1 @@
-"""The use cases without HTTP: how an upload is admitted, taken, kept and removed."""
+"""The use cases without HTTP: admit an upload, take it, keep it, remove what is left over."""

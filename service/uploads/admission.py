@@ -1,4 +1,4 @@
-"""Which uploads encode, which wait for it, and which are refused at once."""
+"""Decides which uploads encode now, which wait, and which are refused at once."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from service import metrics
 from service.refusals import CLIENT_GONE, QUEUE_FULL, SHUTTING_DOWN, TOO_MANY_UPLOADS
 from service.uploads.places import Places
 
-# A waiting upload looks this often whether its client is still there, and whether another process has a free slot.
+# A waiting upload checks this often whether its client is still there and whether another process has freed a slot.
 _LOOK_SECONDS = 0.1
 
 Task = asyncio.Task[object]
@@ -26,9 +26,9 @@ class _Waiting:
 class Admission:
     """A limited number of encoder slots with a limited queue in front of them.
 
-    An unbounded queue would accept uploads that it can only time out later. Once it is full we refuse at once,
-    before a byte of the body has been read, so that the client can retry elsewhere. While others wait, a user who
-    has half of all slots gets no further one.
+    An unlimited queue would accept uploads only to time them out later. A full queue refuses an upload before a byte of
+    its body has been read, so that the client can retry elsewhere. While others wait, a user who has half of all slots
+    gets no more.
     """
 
     def __init__(self, places: Places) -> None:
@@ -49,7 +49,7 @@ class Admission:
     async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator[None]:
         """Hold a slot for the length of the block, after a wait in the queue if all slots are taken.
 
-        Raises at once Unavailable if the queue is full, and TooManyUploads if others wait and the user has half of
+        Raises at once Unavailable if the queue is full, and TooManyRequests if others wait and the user has half of
         all slots. Raises ClientGone if `is_abandoned` becomes true during the wait. Raises Unavailable if the service
         shuts down: before the block, or in place of the cancellation with which `drain` ends the block.
         """
@@ -85,13 +85,13 @@ class Admission:
         return 0.0 if self._full_since is None else time.time() - self._full_since
 
     def close(self) -> None:
-        """Refuse every upload from now on, the waiting ones too. Those that run go on."""
+        """Refuse every upload from now on, also those that wait. Those that run go on."""
         self.is_open = False
         for task in self.waiting:
             task.cancel()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Wait for the uploads that run, and cancel those that still do after `grace_seconds`."""
+        """Wait for the uploads that run, and cancel those that still run after `grace_seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._nothing_runs.wait()

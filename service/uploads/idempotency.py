@@ -1,4 +1,4 @@
-"""Safe retries: one key, one record, however often and through whichever replica it is sent."""
+"""Makes retries safe: an idempotency key makes one record, even if it is sent often and to several replicas."""
 
 from uuid import UUID
 
@@ -23,7 +23,7 @@ async def find_replay(database: Database, user: User, upload: IdempotentUpload) 
 
 
 async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentUpload) -> Record | None:
-    """Take the key for an upload, or return the record that another upload has made with it meanwhile.
+    """Take the key for an upload, or return the record that another upload has just made with it.
 
     If the upload ends without a record, the key is free again. If this process is killed, the key is free when its
     lease runs out. Raises Conflict while another upload has the key, NotAuthenticated if the user has been deleted,
@@ -34,7 +34,7 @@ async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentU
     if await insert_idempotency_key(leases.database, key, leases.lease_seconds):
         return None
     replay = await find_replay(leases.database, user, upload)
-    if replay is None:  # it runs, or its key was freed a moment ago: the retry that this asks for will get it
+    if replay is None:  # the other upload runs, or has just freed the key, which the client's next try then gets
         raise UPLOAD_RUNNING()
     return replay
 

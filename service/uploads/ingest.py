@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from service import metrics
+from service.accounts.totals import TotalLimits
 from service.audio import mp3
 from service.audio.encoder import Encoder
 from service.audio.mp3 import Mp3Format
@@ -15,7 +16,7 @@ from service.audio.wav import WavReader
 from service.audio.wav_header import WavHeader
 from service.cancellation import to_the_end
 from service.database.pool import Database
-from service.database.records import delete_record, insert_record
+from service.database.records import delete_records, insert_record
 from service.errors import Unavailable
 from service.models import IdempotentUpload, Record, RecordWarning, UserLimits
 from service.refusals import (
@@ -27,6 +28,7 @@ from service.refusals import (
     TOO_LONG,
     UNKNOWN_TOKEN,
     UPLOAD_RUNNING,
+    USER_DISABLED,
 )
 from service.storage import Draft, Storage, StoredFile
 from service.uploads.pace import Pace
@@ -39,15 +41,17 @@ _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
 class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
-    `bit_rate` (bit/s) and `idempotency_key` are None if the client sent none. `is_abandoned` says whether the
-    client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before those that
-    the WAV gives reason for.
+    `token_sha256` is of the token that it began with. `bit_rate` (bit/s), `lifetime_seconds` (of the record) and
+    `idempotency_key` are None if the client sent none. `is_abandoned` says whether the client has gone away, and
+    `pace` how fast the bytes must arrive. `warnings` become the record's, before those that the WAV gives reason for.
     """
 
     id: UUID
     user_id: int
+    token_sha256: bytes
     filename: str
     bit_rate: int | None
+    lifetime_seconds: int | None
     idempotency_key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
     is_abandoned: Callable[[], bool]
@@ -56,26 +60,29 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """Takes uploads: encodes them while they arrive, keeps the MP3, then the row that names it.
+    """Takes uploads: encodes each while it arrives, then keeps the MP3, then its row.
 
-    If the database is away when an upload ends, it waits `outage_seconds` for it.
+    If the database is away when an upload ends, it waits `outage_seconds` for it. Records expire after
+    `retention_seconds`, unless that is None.
     """
 
     encoder: Encoder
     storage: Storage
     database: Database
     user_limits: UserLimits
+    totals: TotalLimits
+    retention_seconds: float | None
     outage_seconds: float
     default_bit_rate: int
     max_upload_bytes: int
     max_duration_seconds: int
 
     async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes]) -> Record:
-        """Take one upload and return its record: every sample of it is on the disk then.
+        """Take one upload and return its record; every sample of it is then in the storage.
 
         In all other cases nothing is left of it: if `pieces` raises, if the WAV, the encoder, the storage or the
-        database refuses (ServiceError), if the client has gone away (ClientGone), and on a cancellation. What
-        `pieces` raises at its end, such as a wrong digest, wins over what the WAV lacks: it says why.
+        database refuses (ServiceError), if the client has gone away (ClientGone), and on a cancellation. An error that
+        `pieces` raises at its end, such as a wrong digest, wins over a truncated WAV, because it is the reason for it.
         """
         started = time.monotonic()
         reader = WavReader()
@@ -103,29 +110,35 @@ class Ingest:
         return record
 
     async def _keep(self, draft: Draft, upload: Upload, sound: "_Sound") -> Record:
-        """Keep the file, then the row. A cancellation takes effect in neither, only while it waits for the database."""
-        record = _record(upload, sound, await draft.commit())
+        """Keep the file, then the row. A cancellation takes effect only while this waits for the database."""
+        record = _record(upload, sound, await draft.commit(), self.retention_seconds)
         deadline, repeats = time.monotonic() + self.outage_seconds, 0
         while True:
             try:
                 return await to_the_end(self._insert(record, upload, is_repeat=repeats > 0))
             except Unavailable:
-                # The file stays: the row may be there, with only its answer lost. If it is not, the sweep finds it.
+                # The file stays, because the row may be there and only its answer be lost. If there is no row, the
+                # sweep removes the file.
                 if time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(_INSERT_PAUSES_SECONDS[min(repeats, len(_INSERT_PAUSES_SECONDS) - 1)])
             repeats += 1
 
     async def _insert(self, record: Record, upload: Upload, *, is_repeat: bool) -> Record:
-        insertion = await insert_record(self.database, record, upload.idempotency_key, self.user_limits)
+        insertion = await insert_record(
+            self.database, record, upload.token_sha256, upload.idempotency_key, self.user_limits
+        )
         if insertion.is_kept:
             if is_repeat and not await self.storage.has(record.id):
-                # The first run's answer was lost, and the owner has deleted its record since. This run made it again.
-                await delete_record(self.database, record)
+                # The first run's answer was lost, and its record was deleted since. This run made the row again.
+                await delete_records(self.database, [record.id])
                 raise RECORD_NOT_FOUND()
+            self.totals.count_bytes(record.size)
             return record
         await self.storage.delete(record.id)
-        if not insertion.has_owner:  # deleted meanwhile
+        if insertion.is_disabled:
+            raise USER_DISABLED()
+        if not insertion.has_owner:  # deleted meanwhile, or it has a new token
             raise UNKNOWN_TOKEN()
         if not insertion.has_key:
             raise UPLOAD_RUNNING()
@@ -161,14 +174,16 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class _Sound:
-    """What was heard: seconds of sound, the MP3's format, and what was odd about the WAV."""
+    """What an upload held: seconds of sound, the MP3's format, and what was odd about the upload."""
 
     duration: float
     target: Mp3Format
     warnings: tuple[RecordWarning, ...]
 
 
-def _record(upload: Upload, sound: _Sound, file: StoredFile) -> Record:
+def _record(upload: Upload, sound: _Sound, file: StoredFile, retention_seconds: float | None) -> Record:
+    created_at = datetime.now(UTC)
+    lifetimes = [seconds for seconds in (upload.lifetime_seconds, retention_seconds) if seconds is not None]
     return Record(
         id=upload.id,
         user_id=upload.user_id,
@@ -180,5 +195,6 @@ def _record(upload: Upload, sound: _Sound, file: StoredFile) -> Record:
         size=file.size,
         sha256=file.sha256,
         warnings=sound.warnings,
-        created_at=datetime.now(UTC),
+        created_at=created_at,
+        expires_at=created_at + timedelta(seconds=min(lifetimes)) if lifetimes else None,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from service.accounts.totals import TotalLimits
 from service.models import IdempotentUpload, Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
@@ -13,25 +14,28 @@ from service.uploads.idempotency import claim, find_replay
 from service.uploads.ingest import Ingest, Upload
 from service.uploads.leases import Leases
 from service.uploads.pace import Pace
+from service.uploads.revocation import Revocations
 
 
 @dataclass(frozen=True, slots=True)
 class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
-    `bit_rate` (bit/s) and `key` are None if the client sent none. `warnings` are about what it sent and meant nothing.
+    `bit_rate` (bit/s), `lifetime_seconds` (of the record) and `key` are None if the client sent none. `warnings` are
+    about what it sent without effect.
     """
 
     bit_rate: int | None
+    lifetime_seconds: int | None
     key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class UploadBody:
-    """The WAV of an upload: the name that it came under, and its bytes as they arrive.
+    """The WAV of an upload: its file name, and its bytes as they arrive.
 
-    What can only be checked at the end, such as a digest, `pieces` raises after its last piece.
+    If a check is only possible at the end, such as that of a digest, `pieces` raises after its last piece.
     """
 
     filename: str
@@ -43,13 +47,13 @@ class IncomingUpload(Protocol):
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether an earlier upload may have the answer already: then the queue's length does not matter."""
+        """Whether an earlier upload may already have made the record. If so, a full queue does not refuse it."""
 
     async def identify(self) -> User:
-        """Find out who sends it, without a byte of the body."""
+        """Return the user who sends it, without reading the body."""
 
     def terms(self) -> UploadTerms:
-        """Check all that can be checked without a byte of the body, and return what the client asks for."""
+        """Check all that can be checked without the body, and return what the client asks for."""
 
     async def open(self, user: User) -> UploadBody:
         """Read the body up to the first byte of the WAV."""
@@ -68,20 +72,22 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Decides about uploads, and alone knows the order.
+    """Makes every decision about an upload; only this class knows their order.
 
-    The cheapest refusals come first: a full queue costs no statement, and a wrong token costs no byte of the body.
+    The cheapest refusals come first: a full queue costs no SQL statement, and a wrong token costs no byte of the body.
     """
 
     admission: Admission
     leases: Leases
     storage: Storage
     ingest: Ingest
+    totals: TotalLimits
+    revocations: Revocations
     stall_seconds: float
     max_upload_seconds: float
 
     async def __call__(self, incoming: IncomingUpload) -> Taken:
-        """Take one upload to its record. Raises any ServiceError; nothing is left of the upload then."""
+        """Take one upload and return its record. Raises any ServiceError, and then nothing is left of the upload."""
         if not incoming.may_be_retry:
             self.admission.arrive()
         user = await incoming.identify()
@@ -92,6 +98,7 @@ class Intake:
                 replay = await self._find_replay(user, upload_id, terms.key)
                 if replay is not None:
                     return Taken(replay, is_replay=True)
+            await self.totals.require_room_for_record()
             await self.storage.require_room()
             async with self.admission.slot(user.id, incoming.is_abandoned):
                 await self.leases.take(user, upload_id)
@@ -99,14 +106,17 @@ class Intake:
                 upload = Upload(
                     id=upload_id,
                     user_id=user.id,
+                    token_sha256=user.token_sha256,
                     filename=body.filename,
                     bit_rate=terms.bit_rate,
+                    lifetime_seconds=terms.lifetime_seconds,
                     idempotency_key=terms.key,
                     is_abandoned=incoming.is_abandoned,
                     warnings=terms.warnings,
                     pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
                 )
-                record = await self.ingest(upload, body.pieces)
+                with self.revocations.watched(upload_id, user):
+                    record = await self.ingest(upload, self.revocations.allowed(upload_id, body.pieces))
         return Taken(record, is_replay=False)
 
     async def _find_replay(self, user: User, upload_id: UUID, key: IdempotentUpload) -> Record | None:

@@ -17,7 +17,7 @@ from service.refusals import QUOTA_EXCEEDED, TOO_MANY_UPLOADS
 
 log = structlog.stdlib.get_logger()
 
-# What a database that was away did not take back it takes back this soon after its return.
+# Leases that could not be given back are given back this soon after the database is back.
 _GIVE_BACK_SECONDS = 0.5
 # Uploads that begin together may reach for the same free lease; all but one of them try another.
 _TRIES = 5
@@ -39,7 +39,7 @@ class Leases:
 
     @contextlib.asynccontextmanager
     async def given_back_after(self, upload_id: UUID) -> AsyncIterator[None]:
-        """Give back at the end of the block whatever was taken for the upload in it."""
+        """Give back at the end of the block what was taken for the upload in it."""
         try:
             yield
         finally:
@@ -55,7 +55,7 @@ class Leases:
     async def take(self, user: User, upload_id: UUID) -> None:
         """Take an upload lease, which counts the upload against its user's limits.
 
-        Raises Forbidden if the user holds all that a user may, TooManyUploads if as many uploads run as may,
+        Raises Forbidden if the user keeps all that a user may keep, TooManyRequests if all the user's leases are taken,
         NotAuthenticated if the user has been deleted, and Unavailable.
         """
         limits = self.limits
@@ -70,7 +70,7 @@ class Leases:
         raise TOO_MANY_UPLOADS(max_uploads=limits.max_uploads)
 
     async def give_back_owed(self) -> None:
-        """Give back what ended uploads have taken, as far as the database answers."""
+        """Give back what ended uploads have taken, if the database answers. Raises nothing."""
         if not self._owed:
             return
         owed = list(self._owed)

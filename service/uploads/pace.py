@@ -1,4 +1,4 @@
-"""How fast an upload must arrive, and how long it may take in all."""
+"""Ends an upload that arrives too slowly or takes too long in all."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,11 +12,11 @@ _SHARE_OF_PLAYING_RATE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The bounds of one upload in time.
+    """The time limits of one upload.
 
-    It ends `max_seconds` after `began_at` (on `clock`). While `is_crowded` says that others wait for its
-    place, it must arrive at nearly the rate at which the WAV plays, measured over `window_seconds`: a live recording
-    does.
+    It must end within `max_seconds` after `began_at`, a time of `clock`. While `is_crowded` says that others wait, it
+    must arrive at nearly the rate at which the WAV plays, as a live recording does. The rate is measured over
+    `window_seconds`.
     """
 
     is_crowded: Callable[[], bool]

@@ -1,4 +1,4 @@
-"""How many uploads run and wait, counted over all worker processes in memory that they share."""
+"""Counts the uploads that run and wait in all worker processes, in memory that they share."""
 
 import mmap
 
@@ -23,7 +23,7 @@ class Places:
 
     @property
     def are_full(self) -> bool:
-        """Whether nobody may join the queue."""
+        """Whether the queue is full."""
         return self._sum(_RUNNING) + self._sum(_WAITING) >= self.max_running + self.max_waiting
 
     @property
@@ -34,7 +34,7 @@ class Places:
     def take_slot(self) -> bool:
         """Take an encoder slot for this process, and return whether one was free."""
         self._change(_RUNNING, 1)
-        # Counted after it is taken: two processes may both go away empty, but never both with the last one.
+        # Take first and count then: two processes may both miss the last slot, but they never both get it.
         if self._sum(_RUNNING) <= self.max_running:
             return True
         self._change(_RUNNING, -1)
@@ -49,7 +49,7 @@ class Places:
         self._counts[self.row * _FIELDS + _WAITING] = count
 
     def clear(self, row: int) -> None:
-        """Forget what a process had that has ended."""
+        """Forget the counts of a process that has ended."""
         for field in range(_FIELDS):
             self._counts[row * _FIELDS + field] = 0
 

@@ -1,4 +1,4 @@
-"""Removes files that no row names: what a crash between the file's commit and its row leaves behind."""
+"""Removes files without a row, which a crash between a file's commit and its row leaves behind."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ _BATCH = 1000
 
 
 class TooManyOrphansError(Exception):
-    """So many files without a row look like a database that was restored, not like crashes."""
+    """So many files have no row that the database is probably not theirs, or was restored from a backup."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPolicy:
-    """Which files may go.
+    """Which files a sweep may remove.
 
-    Only those older than `min_age`; not more than one file and than `max_share` of all, unless `force`; none at
-    all with `dry_run`, which only logs them.
+    It removes only files older than `min_age`. Without `force`, it removes nothing if more than one file and more than
+    `max_share` of all files would go. With `dry_run`, it only logs them.
     """
 
     min_age: timedelta
@@ -36,7 +36,7 @@ class SweepPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """What a sweep saw and did: `removed` of `orphans` among `files`."""
+    """How many files a sweep found, how many of them have no row, and how many it removed."""
 
     files: int
     orphans: int
@@ -44,10 +44,10 @@ class SweepReport:
 
 
 async def sweep(storage: Storage, database: Database, policy: SweepPolicy) -> SweepReport:
-    """Remove every file that no row names, as the policy has it.
+    """Remove every file without a row, if the policy allows it.
 
-    Safe beside a running service: an upload's row follows its file within seconds. Raises TooManyOrphansError,
-    with nothing removed, where that would be too many.
+    This is safe beside a running service, because an upload's row follows its file within seconds. Raises
+    TooManyOrphansError, before anything is removed, if there are too many.
     """
     before = datetime.now(UTC) - policy.min_age
     files, orphans = 0, list[UUID]()
@@ -58,8 +58,8 @@ async def sweep(storage: Storage, database: Database, policy: SweepPolicy) -> Sw
         orphans += [record_id for record_id in old if record_id not in known]
     if len(orphans) > max(1, policy.max_share * files) and not (policy.force or policy.dry_run):
         raise TooManyOrphansError(
-            f"{len(orphans)} of {files} files have no record, which looks like another database than theirs. "
-            "Nothing was removed. Look at them with --dry-run; remove them with --force."
+            f"{len(orphans)} of {files} files have no record: this database is probably not theirs. "
+            "Nothing was removed. List them with --dry-run; remove them with --force."
         )
     for record_id in orphans:
         log.info("orphan_found" if policy.dry_run else "orphan_removed", record=_shortened(record_id))
@@ -79,5 +79,5 @@ async def _batches(storage: Storage) -> AsyncIterator[list[Entry]]:
 
 
 def _shortened(record_id: UUID) -> str:
-    """Shorten an id for the log: the whole of it is the permission to download it."""
+    """Shorten an id for the log, because a whole id is the permission to download."""
     return f"{record_id.hex[:8]}..."

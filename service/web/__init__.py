@@ -1,1 +1,1 @@
-"""HTTP: routes that parse, call and present."""
+"""HTTP: routes that parse a request, call a use case and present its result."""

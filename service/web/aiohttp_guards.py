@@ -1,7 +1,6 @@
-"""Every private name of aiohttp that we use, each with the reason.
+"""Has every private name of aiohttp that we use, each with the reason."""
 
-`tests/integration/test_aiohttp_guards.py` fails for each of them when aiohttp no longer needs it.
-"""
+# tests/integration/test_aiohttp_guards.py fails for each of them when aiohttp no longer needs it.
 
 from aiohttp import hdrs, web
 from aiohttp.http import RawRequestMessage
@@ -10,10 +9,10 @@ from aiohttp.web_protocol import RequestHandler
 
 
 def body_given_up(connection: RequestHandler) -> StreamReader | None:
-    """Return the body that a request is reading if no more of it will come, although it has not ended.
+    """Return the body of the current request if no more of it will come although it has not ended, else None.
 
     When its chunks are broken, aiohttp's parser in C queues an error as the connection's next request. It does
-    not tell the reader, who would wait until the connection ends.
+    not tell the reader, which would wait until the connection ends.
     """
     request, messages = connection._current_request, connection._messages  # noqa: SLF001
     is_broken = bool(messages) and not isinstance(messages[-1][0], RawRequestMessage)
@@ -21,9 +20,9 @@ def body_given_up(connection: RequestHandler) -> StreamReader | None:
 
 
 class UnsignedResponse(web.Response):
-    """A response without a Server header, for a request that has reached no application.
+    """A response without a Server header, for a request that has not reached an application.
 
-    An application's responses lose that header by a signal; aiohttp sends none for such a request.
+    A signal handler removes that header from an application's responses; for such a request, aiohttp sends no signal.
     """
 
     async def _prepare_headers(self) -> None:

@@ -1,10 +1,13 @@
-"""What the composition root hands to the routes."""
+"""Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
 
+from service.accounts.address_limits import AddressLimits
+from service.accounts.registration import Registration
+from service.accounts.tokens import Tokens
 from service.database.pool import Database
 from service.health import Health
 from service.models import Record
@@ -12,8 +15,10 @@ from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
+from service.uploads.removal import Removal
 from service.web.body import BodyLimits
 
+ADDRESS_LIMITS = web.AppKey("address_limits", AddressLimits)
 ALLOWED_HOSTS: web.AppKey[Collection[str]] = web.AppKey("allowed_hosts")
 ADMISSION = web.AppKey("admission", Admission)
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
@@ -22,11 +27,14 @@ DATABASE = web.AppKey("database", Database)
 HEALTH = web.AppKey("health", Health)
 INTAKE = web.AppKey("intake", Intake)
 LEASES = web.AppKey("leases", Leases)
+REGISTRATION = web.AppKey("registration", Registration)
+REMOVAL = web.AppKey("removal", Removal)
+TOKENS = web.AppKey("tokens", Tokens)
 PUBLIC_URL = web.AppKey("public_url", str)
 TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
 STORAGE: web.AppKey[Storage] = web.AppKey("storage")
 
-# What a request's log line and metrics tell, set on the way.
+# Set while a request is handled, for its log line and its metrics.
 DOWNLOAD = web.RequestKey("download", bool)
 NO_ROUTE = web.RequestKey("no_route", bool)
 OUTCOME = web.RequestKey("outcome", str)

@@ -1,4 +1,4 @@
-"""Reads a request's body under limits: a client that stalls, trickles, hangs up or never ends is told so."""
+"""Reads a request's body, within limits on its size, its pace and its pauses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -19,13 +19,13 @@ from service.refusals import (
 )
 
 PIECE_BYTES = 64 * 1024
-# What a multipart body may have around its file: boundaries, headers, fields.
+# How much a multipart body may have around its file: boundaries, headers, fields.
 ENVELOPE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How large, how still and how slow a body may be."""
+    """How large a body may be, how long it may pause, and how fast it must arrive."""
 
     max_upload_bytes: int
     stall_seconds: float
@@ -35,9 +35,9 @@ class BodyLimits:
 class Body:
     """A request's body, read piece by piece; it has the methods that aiohttp's multipart reader needs.
 
-    The first read tells a client that waits for "100 Continue" to go on, so whatever is refused before it is
-    refused without a byte of the body on the wire. Reads raise ClientStalled, ClientGone and MalformedRequest.
-    `allowance` is how many more bytes may be read: past it, MalformedRequest.
+    The first read sends "100 Continue" to a client that waits for it, so a request that is refused earlier costs no
+    byte of its body. Reads raise ClientStalled, ClientGone and MalformedRequest. `allowance` is how many more bytes
+    may be read; a read beyond it raises MalformedRequest.
     """
 
     def __init__(self, request: web.Request, limits: BodyLimits) -> None:
@@ -50,12 +50,12 @@ class Body:
         self.allowance = limits.max_upload_bytes + 2 * ENVELOPE_BYTES
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives: what is here, however much, for to cut it would be to copy it."""
+        """Yield the body as it arrives, in pieces of any size, because cutting them would copy them."""
         while piece := await self._guarded(self._content.readany()):
             yield piece
 
     async def read(self, size: int) -> bytes:
-        """Return the next bytes, at most `size`; none at the end."""
+        """Return the next bytes, at most `size`. Returns b"" at the end."""
         return await self._guarded(self._content.read(size))
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
@@ -63,7 +63,7 @@ class Body:
         return await self._guarded(self._content.readline(max_line_length=max_line_length))
 
     def at_eof(self) -> bool:
-        """Say whether everything has been read."""
+        """Return whether everything has been read."""
         return self._content.at_eof()
 
     def unread_data(self, unread: bytes) -> None:
@@ -81,7 +81,7 @@ class Body:
         except TimeoutError as error:
             raise STALLED_BODY(seconds=self._limits.stall_seconds, offset=self._content.total_bytes) from error
         except LineTooLong:
-            raise  # a line of a form, whose reader has the word for it
+            raise  # the form's reader refuses its own lines
         except (web.RequestPayloadError, HttpProcessingError) as error:
             raise MALFORMED_BODY() from error
         except (ConnectionError, RuntimeError) as error:
@@ -99,10 +99,10 @@ class Body:
             return
         self._awaits_continue = False
         await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._request.writer.output_size = 0  # the answer proper is still to come
+        self._request.writer.output_size = 0  # nothing of the answer itself has been sent
 
     def _check_pace(self, waited_seconds: float, byte_count: int) -> None:
-        """Judge a slow client by what it sent while we waited for it; our own slowness is not held against it."""
+        """Refuse a slow client, by what it sent while we waited for it. Our own time does not count."""
         self._waited_seconds += waited_seconds
         self._received += byte_count
         if self._waited_seconds < self._limits.stall_seconds:
@@ -114,7 +114,7 @@ class Body:
 
 
 async def defer_continue(_request: web.Request) -> None:
-    """Send nothing: the expect handler of every route. The body's first read sends "100 Continue"."""
+    """Send nothing, because the body's first read sends "100 Continue". This is the expect handler of every route."""
 
 
 def check_expectation(request: web.Request) -> None:
@@ -124,9 +124,9 @@ def check_expectation(request: web.Request) -> None:
 
 
 def check_headers(request: web.Request, limits: BodyLimits) -> None:
-    """Refuse by the headers alone what no byte of the body can mend.
+    """Refuse a body that its headers show to be unacceptable.
 
-    Raises UnsupportedMedia for an encoded body and TooLarge for one whose declared size is.
+    Raises UnsupportedMedia if it is encoded, and TooLarge if its declared size is too large.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise CONTENT_ENCODED()

@@ -1,4 +1,4 @@
-"""Whether a client is still there, even while we read nothing from it."""
+"""Tells whether a client is still there, even while we read nothing from it."""
 
 import array
 import fcntl
@@ -17,7 +17,7 @@ def is_lost(request: web.Request) -> bool:
     """Return whether the connection is closed, or the client closed its side before the body was whole.
 
     aiohttp notices neither while it does not read: an upload in the queue fills its buffer, and reading pauses. A
-    client may close its side once the whole body is on its way, and read the answer then.
+    client may close its side after the whole body, and still read the answer.
     """
     transport = request.transport
     if transport is None or transport.is_closing():

@@ -1,4 +1,4 @@
-"""Digests of RFC 9530: the WAV's, checked if the client sends it, and the MP3's, told with each download."""
+"""Digests of RFC 9530: checks the WAV's if the client sends it, and formats the MP3's for each download."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ _FIELD = "content_digest"
 
 
 def parse_digest(value: str | None) -> bytes | None:
-    """Return the sha-256 of a Content-Digest. Returns None if it has none: we know no other algorithm.
+    """Return the sha-256 of a Content-Digest, or None if it has none; other algorithms are ignored.
 
     Raises MalformedRequest for a sha-256 that is not the base64 of 32 bytes.
     """
@@ -32,10 +32,10 @@ def parse_digest(value: str | None) -> bytes | None:
 async def verified(
     pieces: AsyncIterator[bytes], digest: bytes | None, fields: Mapping[str, str]
 ) -> AsyncIterator[bytes]:
-    """Yield the pieces of a WAV, and raise Unprocessable after the last one if they are not what was sent.
+    """Yield the pieces of a WAV, and raise Unprocessable after the last one if their digest is not the client's.
 
-    `digest` is what the header says. A form may say it too, in its field `content_digest`: `fields` are those of
-    the form so far, and that field may come after the file.
+    `digest` is the header's. A form may also have one, in its field `content_digest`. `fields` are the form's fields
+    so far; they are read after the last piece, because that field may come after the file.
     """
     sha256 = hashlib.sha256()
     async for piece in pieces:

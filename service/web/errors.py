@@ -67,6 +67,8 @@ def problem(error: ServiceError) -> web.Response:
         headers[hdrs.ALLOW] = str(error.facts["allowed"])
     if isinstance(error, RangeNotSatisfiable):
         headers[hdrs.CONTENT_RANGE] = f"bytes */{error.facts['size']}"
+    if "retry_after_seconds" in error.facts:
+        headers[hdrs.RETRY_AFTER] = str(error.facts["retry_after_seconds"])
     response = json_response(
         problem_document(error), status=error.status, headers=headers, content_type="application/problem+json"
     )

@@ -1,4 +1,4 @@
-"""Which names clients may call this service by: the Host header names every link that we hand out."""
+"""Refuses requests that call this service by an unknown name, because our links repeat the Host header."""
 
 import re
 from collections.abc import Collection
@@ -15,7 +15,8 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})
 def require_known_host(request: web.Request) -> None:
     """Raise MalformedRequest if the Host header is malformed, or is a name that this service does not have.
 
-    `localhost` and IP addresses always pass: probes and other replicas send them. HTTP/1.0 needs no Host.
+    `localhost` and IP addresses always pass, because probes and other replicas send them. So does a request of HTTP/1.0
+    without a Host header.
     """
     host = request.headers.get(hdrs.HOST)
     if host is not None and not _is_known(host, request.app[ALLOWED_HOSTS]):

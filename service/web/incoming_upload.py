@@ -1,14 +1,15 @@
-"""An upload as HTTP brings it: who sends it, what its headers ask for, and where its WAV is."""
+"""Reads an upload from an HTTP request: who sends it, what its headers ask for, and where its WAV is."""
 
 import difflib
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
 from service.models import IdempotentUpload, RecordWarning, User
-from service.refusals import INVALID_BIT_RATE, INVALID_IDEMPOTENCY_KEY
+from service.refusals import INVALID_BIT_RATE, INVALID_EXPIRES_IN, INVALID_IDEMPOTENCY_KEY
 from service.uploads.idempotency import LONGEST_KEY
 from service.uploads.intake import Taken, UploadBody, UploadTerms
 from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
@@ -17,10 +18,12 @@ from service.web.client_presence import is_lost
 from service.web.digests import parse_digest, verified
 from service.web.upload_body import SentWav, is_form
 
+# A hundred years.
+_LONGEST_LIFETIME_SECONDS = 3_155_760_000
 _KEY_HEADER = "Idempotency-Key"
-_PARAMETERS = {"bit_rate"}
+_PARAMETERS = {"bit_rate", "expires_in"}
 _PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
-# Of an unknown parameter's name, a warning repeats this much.
+# A warning repeats at most this many characters of an unknown parameter's name.
 _LONGEST_NAME = 32
 _MOST_WARNINGS = 8
 
@@ -71,6 +74,7 @@ class _HttpUpload:
         self._digest()  # a malformed one is refused now
         return UploadTerms(
             bit_rate=requested_bit_rate(self.request),
+            lifetime_seconds=requested_lifetime_seconds(self.request),
             key=idempotent_upload(self.request),
             warnings=tuple(_unknown_parameters(self.request)),
         )
@@ -100,6 +104,16 @@ def requested_bit_rate(request: web.Request) -> int | None:
     return int(text)
 
 
+def requested_lifetime_seconds(request: web.Request) -> int | None:
+    """Return `?expires_in=` in seconds. Raises Unprocessable."""
+    text = request.query.get("expires_in")
+    if text is None:
+        return None
+    if not (re.fullmatch("[1-9][0-9]{0,9}", text) and int(text) <= _LONGEST_LIFETIME_SECONDS):
+        raise INVALID_EXPIRES_IN(most=_LONGEST_LIFETIME_SECONDS)
+    return int(text)
+
+
 def _unknown_parameters(request: web.Request) -> Iterator[RecordWarning]:
     for name in sorted(set(request.query) - _PARAMETERS - _PARAMETERS_OF_OLDER_APIS)[:_MOST_WARNINGS]:
         shown = "".join(character for character in name[:_LONGEST_NAME] if character.isprintable())
@@ -118,11 +132,14 @@ def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
         return None
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise INVALID_IDEMPOTENCY_KEY(max_length=LONGEST_KEY)
+    # Replicas of the version before know no lifetime; an upload without one has the same fingerprint there.
+    lifetime = [request.query["expires_in"]] if "expires_in" in request.query else []
     sent = (
         request.match_info.get("filename", ""),
         request.query.get("bit_rate", ""),
         request.headers.get(hdrs.CONTENT_LENGTH, ""),
         request.headers.get("Content-Digest", ""),
+        *lifetime,
     )
     return IdempotentUpload(key, hashlib.sha256(repr(sent).encode()).digest())
 

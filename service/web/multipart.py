@@ -21,7 +21,7 @@ from service.web.body import ENVELOPE_BYTES, PIECE_BYTES, Body
 
 T = TypeVar("T")
 
-# A client's malformed form is no warning to us, and Python would keep the text of each one for ever.
+# Python would keep the text of each warning about a client's malformed form for ever.
 warnings.simplefilter("ignore", BadContentDispositionHeader)
 warnings.simplefilter("ignore", BadContentDispositionParam)
 
@@ -52,12 +52,12 @@ class Form:
 
     @classmethod
     def of(cls, request: web.Request) -> Self:
-        """Return the form of a request, of which nothing is read yet. Raises MalformedRequest."""
+        """Return the form of a request, without reading any of it. Raises MalformedRequest."""
         limits = request.app[BODY_LIMITS]
         body = Body(request, limits)
         body.allowance = ENVELOPE_BYTES
         try:
-            # The reader asks no more of its stream than Body has.
+            # The reader only uses the methods of a stream that Body has.
             reader = MultipartReader(request.headers, cast("StreamReader", body))
         except (ValueError, AssertionError, LookupError) as error:
             raise MALFORMED_MULTIPART() from error
@@ -76,7 +76,7 @@ class Form:
         return None
 
     async def pieces(self, file: FormFile) -> AsyncIterator[bytes]:
-        """Yield the file, then read what follows it: the form must be whole before anything is kept."""
+        """Yield the file, then read the rest of the form, which must be whole before anything is kept."""
         self._body.allowance = self._max_upload_bytes + ENVELOPE_BYTES
         while not file.part.at_eof():
             if piece := await _parsed(file.part.read_chunk(PIECE_BYTES)):

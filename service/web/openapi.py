@@ -1,4 +1,4 @@
-"""Builds the OpenAPI document: openapi.json has the contract, and the table of refusals has the rest."""
+"""Builds the OpenAPI document from the contract in openapi.json and the table of refusals."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ _KINDS = {kind.status: kind for kind in ServiceError.__subclasses__()}
 def build_document() -> Node:
     """Return the document for this version of the service, without its servers.
 
-    In openapi.json each operation names the codes that it can give: in `x-refusals` those with the status of the
-    table, in `x-refusals-as` those with the status that an older API has for them. "*name" stands for all codes of
-    the list with that name in `x-refusal-lists`. Raises KeyError for a code that is not in the table.
+    In openapi.json each operation names the codes that it can give: `x-refusals` has those with the status of the
+    table, `x-refusals-as` those with an older API's own status. "*name" means all codes of the list with that name
+    in `x-refusal-lists`. Raises KeyError for a code that is not in the table.
     """
     document: Node = json.loads(_CONTRACT.read_text(encoding="utf-8"))
     document["info"]["version"] = __version__

@@ -1,4 +1,4 @@
-"""What records look like from outside: JSON and file names."""
+"""Presents records to clients: as JSON, and as the names of files."""
 
 import json
 import re
@@ -13,22 +13,22 @@ from aiohttp.typedefs import LooseHeaders
 from service.models import Record
 from service.web.addresses import base_url
 
-# A suffix has a letter first and no space; what follows other dots belongs to the name: "Interview 3.5".
+# A suffix begins with a letter and has no space. Anything else after a dot belongs to the name, as in "Interview 3.5".
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
-# What the common file systems allow for a name, in bytes of UTF-8.
+# The longest name that common file systems allow, in bytes of UTF-8.
 _LONGEST_NAME_BYTES = 255
 
 
 def json_response(
     document: object, *, status: int = 200, headers: LooseHeaders | None = None, content_type: str = "application/json"
 ) -> web.Response:
-    """Answer with a document and a newline, which keeps a terminal's prompt where it belongs."""
+    """Return a response with the document and a newline, so that a terminal's prompt begins on a new line."""
     body = f"{json.dumps(document)}\n".encode()
     return web.Response(status=status, body=body, headers=headers, content_type=content_type)
 
 
 def record_url(request: web.Request, record: Record) -> str:
-    """Return where the record's MP3 is downloaded."""
+    """Return the URL of the record's MP3."""
     return f"{base_url(request)}/records/{record.id}.mp3"
 
 
@@ -46,11 +46,12 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
         "sha256": record.sha256,
         "warnings": [asdict(warning) for warning in record.warnings],
         "created_at": record.created_at.astimezone(UTC).isoformat(),
+        "expires_at": record.expires_at.astimezone(UTC).isoformat() if record.expires_at else None,
     }
 
 
 def content_disposition(filename: str) -> str:
-    """Name a download after its upload, ending in .mp3, as RFC 6266 has it: plain ASCII first, then UTF-8."""
+    """Return the Content-Disposition (RFC 6266) of a download: the upload's name with .mp3, in ASCII and in UTF-8."""
     base = PurePosixPath(filename).name
     stem = _SUFFIX.sub("", base) or base
     room = _LONGEST_NAME_BYTES - len(".mp3")

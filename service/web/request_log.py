@@ -1,4 +1,4 @@
-"""Each request's id, its one log line and its metrics."""
+"""Gives each request an id, one log line and its metrics."""
 
 import re
 from uuid import uuid4
@@ -15,14 +15,16 @@ log = structlog.stdlib.get_logger()
 
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# A record's id is the permission to download it, and a token is written in the same way. Eight digits tell lines apart.
+# A record's id is the permission to download it, and a token looks the same. Eight digits are enough to tell lines
+# apart.
 _ID = re.compile(r"([0-9a-f]{8})(?:-*[0-9a-f]){24}", re.IGNORECASE)
 _LONGEST_PATH = 100
 _QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics"}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 
 
 def request_id(request: web.BaseRequest) -> str:
-    """Return the id that the client or a proxy gave the request, else a new one; it stays the request's."""
+    """Return the id that the client or a proxy gave the request, else a new one. Each call returns the same id."""
     if REQUEST_ID not in request:
         given = request.headers.get(REQUEST_ID_HEADER, "")
         request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
@@ -37,7 +39,7 @@ class RequestLog(AbstractAccessLogger):
     """
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Take a request that has been answered in `time` seconds."""
+        """Log and count a request that was answered in `time` seconds."""
         route = _route(request)
         _measure(request, response, route)
         if route in _QUIET_ROUTES and response.status < 500:  # noqa: PLR2004 - server errors
@@ -60,7 +62,7 @@ class RequestLog(AbstractAccessLogger):
 
 
 async def send_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal on_response_prepare: every answer has the request's id."""
+    """Add the request's id to an answer. This is a handler of the signal on_response_prepare."""
     response.headers[REQUEST_ID_HEADER] = request_id(request)
 
 
@@ -98,8 +100,5 @@ def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str)
 
 
 def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
-    # Not response.body_length: that counts the headers, and nothing of what sendfile sends.
+    # Not response.body_length: that counts the headers, but not what sendfile sends.
     return 0 if request.method == hdrs.METH_HEAD else response.content_length or 0
-
-
-_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}

@@ -1,4 +1,4 @@
-"""aiohttp's server with connections of our own: bounded, and with our answer to what is not HTTP."""
+"""Runs aiohttp's server with connections of our own, which have limits and answer what is not HTTP."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ log = structlog.stdlib.get_logger()
 
 
 class Runner(web.AppRunner):
-    """An AppRunner whose connections are made by `make_connection`, of the server and the loop that they belong to."""
+    """An AppRunner that makes each connection by `make_connection(server, loop=loop)`."""
 
     def __init__(
         self, app: web.Application, make_connection: Callable[..., RequestHandler], *, shutdown_timeout: float
@@ -30,7 +30,7 @@ class Runner(web.AppRunner):
 
     @property
     def server(self) -> web.Server | None:
-        """The server as a site is to see it."""
+        """The server for a site; it makes our connections."""
         server = super().server
         return None if server is None else cast("web.Server", _Listening(server, self._make_connection))
 
@@ -52,8 +52,8 @@ class _Listening:
 class Connection(RequestHandler):
     """One client's connection.
 
-    A client that takes nothing for `reader_stall_seconds` is cut off, and holds nothing of ours between two
-    requests. What is not HTTP is answered like every other error.
+    A client that takes nothing for `reader_stall_seconds` is disconnected. Between two requests, the connection keeps
+    no response in memory. What is not HTTP is answered like every other error.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Connection(RequestHandler):
         self._reader_stall_seconds = reader_stall_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Have the kernel end the connection of a client that takes nothing; sendfile and drain wait for ever."""
+        """Let the kernel end the connection of a client that takes nothing; sendfile and drain would wait for ever."""
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
             milliseconds = int(self._reader_stall_seconds * 1000)
@@ -76,8 +76,8 @@ class Connection(RequestHandler):
         content = body_given_up(self)
         if content is not None and not content.is_eof() and content.exception() is None:
             content.set_exception(web.RequestPayloadError("broken chunks"))
-            content.feed_eof()  # there is nothing to linger for
-            self.close()  # once this request is answered
+            content.feed_eof()  # so that aiohttp does not wait for the rest
+            self.close()  # as soon as this request is answered
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -95,7 +95,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not HTTP; aiohttp would log a traceback and send the client's bytes back as text."""
+        """Answer what is not HTTP. aiohttp itself would log a traceback and send the client's bytes back as text."""
         request[NO_ROUTE] = True
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)

@@ -1,4 +1,4 @@
-"""What every response tells a browser not to do. This is the only place that says it."""
+"""Adds the headers that tell a browser what it must not do with a response."""
 
 import base64
 import hashlib
@@ -8,8 +8,8 @@ from aiohttp import hdrs, web
 
 CONTENT_SECURITY_POLICY = "Content-Security-Policy"
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-# A sandboxed address has no origin: even a file that a browser took for a page could not read what is ours. A stricter
-# policy would keep Chromium from playing an MP3 whose address is opened.
+# A sandboxed address has no origin, so even a file that a browser took for a page could not read anything of ours. With
+# a stricter policy, Chromium would not play an MP3 whose address is opened.
 _SANDBOXED = "sandbox"
 _SANDBOXED_TYPES = {"audio/mpeg"}
 _KEPT_BY_NOBODY = {"application/json", "application/problem+json", "text/plain"}
@@ -23,12 +23,12 @@ def page_policy(**sources: str) -> str:
 
 
 def style_hash(style: str) -> str:
-    """Return the source that allows this style, and no other one, to stand in a page."""
+    """Return the source that allows only this style in a page."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
 
 
 async def secure_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Signal on_response_prepare: say what the response itself does not say otherwise, and hide the server's name."""
+    """Add what the response does not set itself, and remove Server. This is a handler of on_response_prepare."""
     response.headers.popall(hdrs.SERVER, None)
     for name, value in _DEFAULTS.items():
         response.headers.setdefault(name, value)

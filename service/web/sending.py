@@ -1,4 +1,4 @@
-"""Sends a file's bytes: aiohttp's FileResponse for one on this machine, piece by piece for any other."""
+"""Sends files: those on this machine by aiohttp's FileResponse, all others piece by piece."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 64 * 1024
 
 
 async def send_asset(request: web.Request, path: Path, headers: Mapping[str, str]) -> web.StreamResponse:
-    """Send a file on this machine as FileResponse does it. Raises FileNotFoundError and Unavailable."""
+    """Send a file on this machine as FileResponse does. Raises FileNotFoundError and Unavailable."""
     return await _send(request, path, lambda file: _OpenFile(file, headers))
 
 
@@ -30,7 +30,7 @@ async def send_local_file(
 ) -> web.StreamResponse:
     """Send a file on this machine, or the wanted bytes of it. Raises FileNotFoundError and Unavailable.
 
-    The request's conditions and its range are the caller's to judge, and `headers` has the validators.
+    The caller has checked the request's conditions and its range, and `headers` has the validators.
     """
     return await _send(request, path, lambda file: _JudgedFile(file, wanted, headers))
 
@@ -49,7 +49,7 @@ async def send_remote_file(
     response.content_length = len(span)
     is_head = request.method == hdrs.METH_HEAD
     async with contextlib.aclosing(file.read(span.start, span.start + 1 if is_head else span.stop)) as pieces:
-        piece = await anext(pieces)  # as long as no byte is sent, what this raises has an answer of its own
+        piece = await anext(pieces)  # before the first byte is sent, so that an error still gets its own answer
         await response.prepare(request)
         if is_head:
             return response
@@ -63,7 +63,7 @@ async def send_remote_file(
 
 
 async def own_file_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Signal on_response_prepare: let a file have its own headers again, which FileResponse has just replaced."""
+    """Restore a file's own headers, which FileResponse has replaced. This is a handler of on_response_prepare."""
     if isinstance(response, _OpenFile):
         response.take_over()
 
@@ -77,7 +77,7 @@ async def _send(
             await response.prepare(request)
         except ConnectionError:
             raise
-        except TimeoutError as error:  # the kernel's
+        except TimeoutError as error:  # from the kernel
             raise _broken_off(request, "the reader took nothing for too long") from error
         except OSError as error:
             unavailable(f"a kept file cannot be read: {error.strerror}")
@@ -90,7 +90,7 @@ async def _send(
 
 
 def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:
-    """End the connection, because a length is promised: the client has to see that this is not all."""
+    """End the connection, so that the client sees that the body is not whole, and return the error to raise."""
     if request.transport is not None:
         request.transport.abort()
     return ConnectionResetError(reason)
@@ -99,8 +99,8 @@ def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:
 class _OpenFile(web.FileResponse):
     """A FileResponse for a file that is open already.
 
-    FileResponse opens it again, by its place in /proc. If that fails, FileResponse would answer 404 or 403 with
-    the headers that belong to the file, and caches would keep that. Here it raises Unavailable.
+    FileResponse opens it again, by its path in /proc. If that fails, FileResponse would answer 404 or 403 with the
+    file's own headers, and caches would keep that answer. This class raises Unavailable instead.
     """
 
     _answers = frozenset({200, 206, 304, 412, 416})
@@ -119,12 +119,12 @@ class _OpenFile(web.FileResponse):
         return None if self.prepared else await super().prepare(request)
 
     def take_over(self) -> None:
-        """Note that FileResponse has opened the file for itself and that the headers are about to be sent."""
+        """Close our file: FileResponse has opened its own, and is about to send the headers."""
         self._file.close()
 
 
 class _JudgedFile(_OpenFile):
-    """The part of an open file that a request is to have, whatever FileResponse would make of its conditions."""
+    """The wanted part of an open file. FileResponse does not get to see the request's conditions."""
 
     _answers = frozenset({200, 206})
 
@@ -137,13 +137,13 @@ class _JudgedFile(_OpenFile):
         return await super().prepare(cast("BaseRequest", _JudgedRequest(request, self._wanted)))
 
     def take_over(self) -> None:
-        # FileResponse's ETag and Last-Modified are made of the file's mtime, which differs from copy to copy.
+        # FileResponse makes ETag and Last-Modified from the file's mtime, which differs from copy to copy.
         super().take_over()
         self.headers.update(self._own_headers)
 
 
 class _JudgedRequest:
-    """A request as FileResponse is to see it: without conditions, and with one range or none."""
+    """A request for FileResponse: without conditions, and with one range or none."""
 
     if_match = None
     if_none_match = None

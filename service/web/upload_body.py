@@ -12,16 +12,15 @@ from service.web.body import Body
 from service.web.multipart import Form
 
 WAV_TYPES = {"audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"}
-# What clients declare that know no better. The first bytes decide.
+# What clients declare if they do not know the type. The WAV's first bytes decide.
 UNTOLD_TYPES = {"", "application/octet-stream"}
 
 
 @dataclass(frozen=True, slots=True)
 class SentWav:
-    """A WAV under way: its name, its declared type in lower case, its bytes, and the fields of the form around it.
+    """A WAV on its way: its name, its declared type in lower case, its bytes, and the fields of the form around it.
 
-    `fields` are those that have been read so far. Those that come after the file are among them once `pieces` has
-    ended.
+    `fields` are those that have been read so far. Those after the file are added before `pieces` ends.
     """
 
     filename: str
@@ -31,7 +30,7 @@ class SentWav:
 
 
 def is_form(request: web.Request) -> bool:
-    """Say whether the body is declared as a form."""
+    """Return whether the body is declared as a form."""
     return request.content_type == "multipart/form-data"
 
 

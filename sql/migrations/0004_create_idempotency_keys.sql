@@ -1,6 +1,6 @@
 -- depends: 0003_create_upload_slots
 
--- While its upload runs a key is a lease that the process renews; once done it stands until it expires.
+-- While its upload runs, a key is a lease that the process renews. After that, the key stays until it expires.
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     user_id bigint NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     key text NOT NULL,

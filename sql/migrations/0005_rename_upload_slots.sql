@@ -1,6 +1,6 @@
 -- depends: 0004_create_idempotency_keys
 
--- What a user holds while an upload runs is an upload lease; "slot" is an encoder's.
+-- A user holds an upload lease while an upload runs. Only an encoder has slots.
 DO $$
 BEGIN
     IF to_regclass('upload_leases') IS NULL THEN
@@ -11,11 +11,11 @@ BEGIN
     END IF;
 END $$;
 
--- Replicas of the version before run on beside the new ones. They know the table by its old name, as an updatable
--- view, for one release; the next release drops it.
+-- Replicas of the version before still run beside the new ones, and use the table's old name. This updatable view has
+-- that name for one release; the next release drops it.
 CREATE OR REPLACE VIEW upload_slots AS SELECT user_id, number, upload_id, expires_at FROM upload_leases;
 
--- A table's rights stay with it under its new name. Roles that have rights on rows alone need them on the view too.
+-- A renamed table keeps its grants. Roles that may only read and write rows need the same grants on the view.
 DO $$
 DECLARE
     granted record;

@@ -1,4 +1,4 @@
--- Ended uploads give back their leases. The key of a failed upload is free again; the key of a done one stays.
+-- Gives back what ended uploads hold: their leases, and the keys of those that failed. The keys of done ones stay.
 WITH ended AS (
     DELETE FROM upload_leases WHERE upload_id = ANY(%(upload_ids)s::uuid[])
 )

@@ -1,4 +1,4 @@
--- Claims a key that is new, or whose lease or time has run out. No row: somebody else has it.
+-- Claims a key that is new or has expired. No row: another upload has it.
 INSERT INTO idempotency_keys (user_id, key, upload_id, fingerprint, expires_at)
 VALUES
     (%(user_id)s, %(key)s, %(upload_id)s, %(fingerprint)s, now() + make_interval(secs => %(lease_seconds)s))

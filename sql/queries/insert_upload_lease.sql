@@ -1,5 +1,5 @@
--- Takes one of the user's leases that is free or has run out. No row: all are taken, or another upload was faster
--- at this one. Numbers are unique for a user, so no two uploads ever hold the same lease.
+-- Takes one of the user's leases that is free or has expired. No row: all are taken, or another upload has just taken
+-- this one. Numbers are unique for a user, so two uploads never hold the same lease.
 INSERT INTO upload_leases (user_id, number, upload_id, expires_at)
 SELECT %(user_id)s, number, %(upload_id)s, now() + make_interval(secs => %(lease_seconds)s)
 FROM generate_series(1, %(max_uploads)s) AS numbers (number)

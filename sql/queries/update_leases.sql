@@ -1,4 +1,4 @@
--- Renews what uploads hold: their upload leases, and their idempotency keys until these are done.
+-- Renews what uploads hold: their upload leases, and the idempotency keys that are not done.
 WITH renewed AS (
     UPDATE upload_leases
     SET expires_at = now() + make_interval(secs => %(lease_seconds)s)

@@ -190,6 +190,7 @@ def test_bad_setting_is_named(tmp_path: Path, command: str, setting: str, value:
 def test_database_that_cannot_be_reached_is_said_so(tmp_path: Path, command: str) -> None:
     result = run(tmp_path / "data", command, DATABASE_URL="postgresql://127.0.0.1:1/wavepress")
     assert_plain_refusal(result, 1, "database", "Connection refused")
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("setting", ["PORT", "METRICS_PORT"])
@@ -373,7 +374,7 @@ def test_doctor_runs_every_check(tmp_path: Path, database_url: str) -> None:
     result = run(tmp_path / "data", "doctor", DATABASE_URL=database_url)
     assert (result.returncode, result.stdout) == (
         0,
-        "settings: ok\ndatabase: ok\nstorage: ok\nencoder: ok\npublic URL: ok\n",
+        "settings: ok\ndatabase: ok\nstorage: ok\nrecordings: ok\nencoder: ok\npublic URL: ok\n",
     )
 
 

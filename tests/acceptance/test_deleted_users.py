@@ -5,9 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from service.database.users import delete_user, insert_user
+from service.database.pool import Database
+from service.database.users import delete_removed_users, insert_user, mark_deleted
 from service.errors import NotAuthenticated
-from service.models import IdempotentUpload
+from service.models import IdempotentUpload, User
 from service.uploads.idempotency import claim
 from service.web.app_keys import ADMISSION, DATABASE, LEASES
 from tests.conftest import StartService
@@ -40,15 +41,21 @@ async def test_user_deleted_while_an_upload_of_theirs_waits_gets_401(
         assert len(service.files()) == 1
 
 
+async def delete(database: Database, user: User) -> None:
+    """Delete a user without records, row and all."""
+    await mark_deleted(database, user.id)
+    await delete_removed_users(database, limit=10)
+
+
 async def test_user_deleted_before_the_key_is_claimed_is_not_authenticated(service: Service) -> None:
     user, _ = await insert_user(service.app[DATABASE], "ann")
-    await delete_user(service.app[DATABASE], user)
+    await delete(service.app[DATABASE], user)
     with pytest.raises(NotAuthenticated):
         await claim(service.app[LEASES], user, uuid4(), IdempotentUpload("k", b"fingerprint"))
 
 
 async def test_user_deleted_before_the_lease_is_taken_is_not_authenticated(service: Service) -> None:
     user, _ = await insert_user(service.app[DATABASE], "ann")
-    await delete_user(service.app[DATABASE], user)
+    await delete(service.app[DATABASE], user)
     with pytest.raises(NotAuthenticated):
         await service.app[LEASES].take(user, uuid4())

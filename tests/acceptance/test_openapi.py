@@ -1,10 +1,7 @@
 """The service keeps the word that its OpenAPI document gives, whatever schemathesis sends."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +33,7 @@ from service.web.routes.docs import openapi_document
 from tests.conftest import StartService
 from tests.support import wavs
 from tests.support.client import Service
+from tests.support.serving import serve
 
 ROOT = Path(__file__).parents[2]
 WAV = wavs.wav(wavs.chirp(800, 8000, 1), sample_rate=8000, channels=1)
@@ -103,20 +101,8 @@ class Known:
 
 @pytest.fixture(scope="module")
 def url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    environment = os.environ | {
-        "WAVEPRESS_PORT": "0",
-        "WAVEPRESS_DATA_DIR": str(tmp_path_factory.mktemp("openapi")),
-        "WAVEPRESS_DATABASE_URL": postgres_url,
-    }
-    command = [sys.executable, "-m", "service", "serve"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            announced = re.search(r"http://[\w.]+:\d+", process.stdout.readline())
-            assert announced is not None
-            yield announced[0]
-        finally:
-            process.terminate()
+    with serve(tmp_path_factory.mktemp("openapi") / "data", DATABASE_URL=postgres_url) as serving:
+        yield f"http://127.0.0.1:{serving.port}"
 
 
 @pytest.fixture

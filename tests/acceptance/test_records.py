@@ -10,6 +10,7 @@ from aiohttp import FormData
 from tests.conftest import StartService
 from tests.support.client import Account, Service
 from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.waiting import until
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 
@@ -108,9 +109,10 @@ async def test_list_goes_on_after_a_moment_in_any_time_zone(service: Service, ac
 async def test_me_tells_who_and_how_much(service: Service, account: Account) -> None:
     records = [(await service.upload(account, GOOD_WAV)).json for _ in range(2)]
     me = (await service.get("/users/me", headers=account.headers)).json
-    assert set(me) == {"id", "username", "created_at", "records", "bytes"}
+    assert set(me) == {"id", "username", "created_at", "records", "bytes", "max_records", "max_bytes"}
     assert (me["id"], me["username"], me["records"]) == (account.id, "ann", 2)
     assert me["bytes"] == sum(record["size"] for record in records)
+    assert (me["max_records"], me["max_bytes"]) == (1_000_000, 2**40)
 
 
 async def test_new_token_works_and_the_old_one_is_dead_at_once(service: Service, account: Account) -> None:
@@ -129,7 +131,7 @@ async def test_deleted_user_takes_all_records_and_files_along(
         assert (await service.request("DELETE", "/users/me", headers=account.headers)).status == 204
         assert (await service.get("/users/me", headers=account.headers)).status == 401
         assert (await service.get(f"/records/{ids[0]}.mp3")).status == 404
-        assert service.files() == []
+        await until(lambda: not service.files())
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

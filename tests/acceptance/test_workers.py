@@ -15,32 +15,25 @@ import aiohttp
 import pytest
 
 from tests.support.invariants import GOOD_WAV
-
-ROOT = Path(__file__).parents[2]
+from tests.support.serving import AS_IN_A_TERMINAL, ROOT, started
 
 
 @contextlib.contextmanager
 def two_workers(data_dir: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a service of two workers. Yields its process and its address."""
-    own = {"WAVEPRESS_DATA_DIR": str(data_dir), "WAVEPRESS_PORT": "0", "TMPDIR": str(data_dir)}
-    environment = {**os.environ, **own, **settings}
-    command = [sys.executable, "-m", "service", "serve", "--workers", "2"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-            assert found is not None
-            yield process, found[0]
-        finally:
-            process.terminate()
-            assert process.wait(30) == 0
+    data_dir.mkdir(exist_ok=True)
+    command = [*AS_IN_A_TERMINAL, f"TMPDIR={data_dir}", sys.executable, "-m", "service", "serve", "--workers", "2"]
+    with started(command, ROOT, data_dir, **settings) as serving:
+        yield serving.process, f"http://127.0.0.1:{serving.port}"
+        serving.process.terminate()
+        assert serving.process.wait(30) == 0
     assert list(data_dir.glob("wavepress-metrics-*")) == []
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A service of two workers: its process and its address."""
-    with two_workers(tmp_path_factory.mktemp("workers")) as service:
+    with two_workers(tmp_path_factory.mktemp("workers") / "data") as service:
         yield service
 
 
@@ -113,7 +106,7 @@ async def test_restart_of_the_workers_fails_no_request(
 
 async def test_no_worker_refuses_while_another_has_a_free_place(tmp_path: Path) -> None:
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
-    with two_workers(tmp_path, WAVEPRESS_MAX_ENCODINGS="8", WAVEPRESS_MAX_WAITING="0") as (_, url):
+    with two_workers(tmp_path / "data", MAX_ENCODINGS="8", MAX_WAITING="0") as (_, url):
         async with aiohttp.ClientSession(url, connector=connector) as session:
             await wait_until_ready(session)
             token = await create_user(session)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 import requests
@@ -53,7 +54,7 @@ def assert_problem(answer: requests.Response, status: int, code: str) -> None:
 
 
 def test_refusal_without_replicas_is_a_problem_and_its_log_has_no_secret(without_replicas: Project) -> None:
-    url, secret = without_replicas.url, "0190f3c2-7f4e-4d2a-9c1b-6a5d4e3f2b1a"
+    url, secret = without_replicas.url, str(uuid4())
     for path in (f"/records/{secret}.mp3", f"/api_v1/records/?user_id=1&user_token={secret}"):
         answer = requests.get(url + path, timeout=30)
         assert_problem(answer, 502, "no_replica")

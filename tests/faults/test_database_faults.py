@@ -776,17 +776,17 @@ class TestThroughALossyNetwork:
         async with invariants_hold(service, caplog):
             for _ in range(2):
                 await service.upload(account, GOOD_WAV)
-            network.lose_answer_to(b"DELETE FROM users")
+            network.lose_answer_to(b"deleted_at = now()")
             deleted = await service.request("DELETE", "/users/me", headers=account.headers)
             assert (deleted.status, network.lost) == (204, 1)
-            assert not service.files()
+            await until(lambda: not service.files())
 
     async def test_new_token_is_the_users_own(
         self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
         account = await service.create_user()
         async with invariants_hold(service, caplog):
-            network.lose_answer_to(b"UPDATE users")
+            network.lose_answer_to(b"SET pending_token_sha256 =")
             answer = await service.post("/users/me/token", headers=account.headers)
             assert (answer.status, network.lost) == (200, 1)
             assert (await service.upload(Account(account.id, answer.json["token"]), GOOD_WAV)).status == 201

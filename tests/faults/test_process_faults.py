@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
 from tests.support import procfs, wavs
 from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import executable_of
 from tests.support.raw import RawAnswer, RawClient, connect, framed, request_head
@@ -39,7 +40,7 @@ class SwappedFfmpeg:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "ffmpeg"
-        (directory / "real").symlink_to(bundled_ffmpeg())
+        lend_ffmpeg(directory / "real")
         self._directory = directory
         self.is_well()
 
@@ -48,7 +49,7 @@ class SwappedFfmpeg:
 
     def misbehaves(self, behaviour: str) -> None:
         """Behave as tests/support/fakes/ffmpeg does under that name."""
-        (self._directory / behaviour).symlink_to(FAKE)
+        shutil.copy2(FAKE, self._directory / behaviour)
         self.runs(f'exec "{self._directory}/{behaviour}" "$@"')
 
     def runs(self, script: str) -> None:
@@ -97,7 +98,7 @@ async def fault(start_service: StartService, tmp_path: Path) -> Fault:
 
 def encoders() -> list[int]:
     """Return the ffmpegs below this process; one that is not yet, but still prlimit or a shell, is none."""
-    return [pid for pid in procfs.encoders(os.getpid()) if "ffmpeg-" in executable_of(pid)]
+    return [pid for pid in procfs.encoders(os.getpid()) if executable_of(pid).endswith("/real")]
 
 
 async def the_encoder() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import shutil
@@ -21,11 +22,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.audio import ffmpeg_command, mp3
+from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
 from service.audio.mp3 import Mp3Format
+from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
+from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.waiting import until
@@ -112,12 +116,18 @@ def disk_of(size: str) -> Callable[[Path], AbstractContextManager[int]]:
 
 
 def encoder(ffmpeg: str = FFMPEGS[0], *, stall_seconds: float = SOON_SECONDS) -> Encoder:
-    return Encoder(ffmpeg=ffmpeg, max_duration_seconds=3600, stall_seconds=stall_seconds)
+    return Encoder(ffmpeg, max_duration_seconds=3600, stall_seconds=stall_seconds, spawner=spawner(ffmpeg))
+
+
+@functools.cache
+def spawner(ffmpeg: str) -> Spawner:
+    """Return one that lets its ffmpegs write below the directory of all temporary files, where drafts are here."""
+    return Spawner(Confinement(readable_by(ffmpeg), (Path(tempfile.gettempdir()), Path("/dev/full"))))
 
 
 def fake(directory: Path, behaviour: str) -> str:
-    (directory / behaviour).symlink_to(FAKE)
-    (directory / "real").symlink_to(bundled_ffmpeg())
+    shutil.copy2(FAKE, directory / behaviour)
+    lend_ffmpeg(directory / "real")
     return str(directory / behaviour)
 
 
@@ -238,7 +248,9 @@ def limit(limits: str, name: str) -> list[str]:
 @pytest.mark.parametrize("limit_of_seconds", [1, 3600])
 async def test_ffmpeg_is_told_what_it_may_open(draft: int, limit_of_seconds: int) -> None:
     source, _ = split(SECOND)
-    async with Encoder(FFMPEGS[0], limit_of_seconds, SOON_SECONDS).open(source, target_of(source), draft):
+    async with Encoder(FFMPEGS[0], limit_of_seconds, SOON_SECONDS, spawner(FFMPEGS[0])).open(
+        source, target_of(source), draft
+    ):
         pid = await started(bundled_ffmpeg())
         command = read(pid, "cmdline").split("\0")
     options = dict(pairwise(command))
@@ -317,14 +329,20 @@ async def test_whole_process_group_is_killed(draft: int, tmp_path: Path) -> None
 
 SERVICE = """
 import asyncio, os, sys
+from pathlib import Path
+from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
+from service.audio.ffmpeg_command import readable_by
+from service.audio.spawner import Spawner
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 
 async def main():
     source = WavHeader("s16le", 44_100, 2, 0, 4, 44, None, True)
     draft = os.open(sys.argv[2], os.O_TMPFILE | os.O_RDWR, 0o600)
-    async with Encoder(sys.argv[1], 3600, 60.0).open(source, Mp3Format(44_100, 2, 128_000), draft):
+    spawner = Spawner(Confinement(readable_by(sys.argv[1]), (Path(sys.argv[2]),)))
+    target = Mp3Format(44_100, 2, 128_000)
+    async with Encoder(sys.argv[1], 3600, 60.0, spawner).open(source, target, draft):
         await asyncio.sleep(60)
 
 asyncio.run(main())

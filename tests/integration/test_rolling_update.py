@@ -19,6 +19,7 @@ from service.database.leases import insert_upload_lease
 from service.database.migrations import MIGRATIONS, migrate
 from service.database.pool import open_database
 from service.database.records import find_record, insert_record
+from service.database.users import find_user
 from service.models import Record, RecordWarning, UserLimits
 from tests.support.waiting import wait_until
 
@@ -211,6 +212,7 @@ def record(user_id: int, *warnings: RecordWarning) -> Record:
         sha256="0f" * 32,
         warnings=warnings,
         created_at=datetime(2026, 11, 21, tzinfo=UTC),
+        expires_at=None,
     )
 
 
@@ -226,7 +228,10 @@ async def test_first_version_reads_a_new_records_warnings_as_sentences(database_
     warnings = (RecordWarning("partial_sample", "It ends early."), RecordWarning("trailing_bytes", "It is long."))
     kept = record(insert_user(database_url), *warnings)
     async with open_database(database_url, 1) as database:
-        await insert_record(database, kept, None, UserLimits(max_records=1, max_bytes=1, max_uploads=1))
+        user = await find_user(database, kept.user_id)
+        assert user is not None
+        limits = UserLimits(max_records=1, max_bytes=1, max_uploads=1)
+        await insert_record(database, kept, user.token_sha256, None, limits)
         assert await find_record(database, kept.id) == kept
     [row] = run(database_url, SELECT_RECORD, {"id": kept.id})
     assert row[9] == ["It ends early.", "It is long."]

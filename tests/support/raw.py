@@ -50,6 +50,13 @@ class RawClient:
         body = await self.reader.readexactly(int(headers.get("content-length", "0")))
         return RawAnswer(int(status_line.split()[1]), headers, body)
 
+    async def answer_within(self, seconds: float) -> RawAnswer | None:
+        """Read one response if it begins in that time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self.answer()  # on a connection to this machine a response comes whole
+        return None
+
     async def is_closed_by_service(self) -> bool:
         try:
             return await self.reader.read() == b""

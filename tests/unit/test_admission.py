@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from service.errors import ClientGone, TooManyUploads, Unavailable
+from service.errors import ClientGone, TooManyRequests, Unavailable
 from service.uploads.admission import Admission
 from service.uploads.places import Places
 from tests.support.waiting import until
@@ -360,7 +360,7 @@ async def test_user_with_half_of_the_slots_gets_no_further_one_while_others_wait
     bob = Upload(admission, order, "bob", user_id=BOB)
     await settle()
     refused = Upload(admission, order, "ann again", user_id=ANN)
-    with pytest.raises(TooManyUploads):
+    with pytest.raises(TooManyRequests):
         await refused.task
     await end(anns[0])
     await settle()

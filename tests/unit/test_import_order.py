@@ -15,7 +15,6 @@ PACKAGE = Path(service.__file__).parent
 # From the ground up: a module may import what stands before it. A new module needs its place here.
 ORDER = [
     "service",
-    "service.command_line",
     "service.errors",
     "service.refusals",
     "service.models",
@@ -25,6 +24,8 @@ ORDER = [
     "service.threads",
     "service.ownership",
     "service.database_url",
+    "service.setting_values",
+    "service.account_settings",
     "service.settings",
     "service.environment",
     "service.logs",
@@ -33,6 +34,8 @@ ORDER = [
     "service.audio.wav",
     "service.audio.mp3",
     "service.audio.ffmpeg_command",
+    "service.audio.confinement",
+    "service.audio.spawner",
     "service.audio.ffmpeg_process",
     "service.audio.encoder",
     "service.database",
@@ -47,6 +50,14 @@ ORDER = [
     "service.database.records",
     "service.database.leases",
     "service.database.idempotency_keys",
+    "service.database.removal_turns",
+    "service.database.revocations",
+    "service.accounts",
+    "service.accounts.events",
+    "service.accounts.tokens",
+    "service.accounts.address_limits",
+    "service.accounts.totals",
+    "service.accounts.registration",
     "service.storage",
     "service.storage.draft_files",
     "service.storage.reading",
@@ -58,6 +69,8 @@ ORDER = [
     "service.uploads.admission",
     "service.uploads.pace",
     "service.uploads.leases",
+    "service.uploads.revocation",
+    "service.uploads.removal",
     "service.uploads.ingest",
     "service.uploads.idempotency",
     "service.uploads.intake",
@@ -92,10 +105,13 @@ ORDER = [
     "service.web.routes.users",
     "service.web.routes.older_apis",
     "service.web.routes.table",
+    "service.account_parts",
     "service.app",
     "service.server",
     "service.workers",
     "service.doctor",
+    "service.operators",
+    "service.command_line",
     "service.__main__",
 ]
 
@@ -107,7 +123,7 @@ DATABASE = {
     "service.database.pool",
     "service.database.migrations",
 }
-PROCESSES = {"service.audio.ffmpeg_process", "service.database.cluster"}
+PROCESSES = {"service.audio.ffmpeg_process", "service.audio.spawner", "service.database.cluster"}
 
 # Who may name what: a library, or one of its names.
 ROOMS: dict[str, set[str]] = {

@@ -30,6 +30,7 @@ RECORD = Record(
     sha256="ab" * 32,
     warnings=(RecordWarning("odd", "This is odd."),),
     created_at=datetime(2026, 1, 2, 12, 30, tzinfo=timezone(timedelta(hours=2))),
+    expires_at=None,
 )
 
 
@@ -163,6 +164,7 @@ def test_a_record_is_shown_with_its_address_and_in_universal_time() -> None:
         "sha256": "ab" * 32,
         "warnings": [{"code": "odd", "detail": "This is odd."}],
         "created_at": "2026-01-02T10:30:00+00:00",
+        "expires_at": None,
     }
 
 

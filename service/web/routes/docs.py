@@ -1,4 +1,4 @@
-"""The API's own description: the OpenAPI document, and Swagger UI to read it and try it."""
+"""Serves the API's description: the OpenAPI document, and Swagger UI to read it and try it."""
 
 import json
 from pathlib import Path
@@ -33,8 +33,8 @@ _PAGE = """<!doctype html>
 </html>
 """
 _HEADERS = {
-    # data: are the icons in Swagger UI's own style sheet, blob: the images that it was answered; its player loads MP3s
-    # by their address.
+    # Swagger UI has icons in its style sheet (data:), and shows images that an answer has (blob:). Its player loads
+    # MP3s by their URL.
     CONTENT_SECURITY_POLICY: page_policy(
         script_src="'self'",
         style_src="'self'",
@@ -44,7 +44,7 @@ _HEADERS = {
     )
 }
 
-# Without its servers, which each request names, and without the brace at its end.
+# The document without its last brace: its servers follow, which depend on the request.
 _OPEN_DOCUMENT = json.dumps(build_document()).encode().removesuffix(b"}")
 
 
@@ -54,12 +54,12 @@ def openapi_document(url: str) -> bytes:
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """GET /openapi.json: the document, for this version and at the address it was asked for."""
+    """GET /openapi.json: the document, with the URL that the client called as its server."""
     return web.Response(body=openapi_document(base_url(request)), content_type="application/json")
 
 
 async def swagger_ui(_request: web.Request) -> web.Response:
-    """GET /docs: Swagger UI, all of it from here."""
+    """GET /docs: Swagger UI, which loads nothing from elsewhere."""
     return web.Response(text=_PAGE, content_type="text/html", headers=_HEADERS)
 
 

@@ -22,11 +22,12 @@ from service.web.sending import send_local_file, send_remote_file
 
 log = structlog.stdlib.get_logger()
 
+_YEAR_SECONDS = 31_536_000
 _BYTE_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.IGNORECASE)
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """GET /records/{id}.mp3: whoever knows the unguessable address may have the MP3."""
+    """GET /records/{id}.mp3: the MP3, without a token, because nobody can guess the address."""
     record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
     if record is None:
         raise no_such_record()
@@ -34,7 +35,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 def no_such_record() -> NotFound:
-    """Return the refusal for a record that is not there, or not the caller's."""
+    """Return the refusal for a record that does not exist, or is not the caller's."""
     return RECORD_NOT_FOUND()
 
 
@@ -49,7 +50,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         hdrs.ETAG: f'"{record.sha256}"',
         hdrs.LAST_MODIFIED: format_datetime(last_modified.astimezone(UTC), usegmt=True),
         "Repr-Digest": repr_digest(record.sha256),
-        hdrs.CACHE_CONTROL: "private, max-age=31536000, immutable",
+        hdrs.CACHE_CONTROL: f"private, max-age={_cache_seconds(record)}, immutable",
         # The address is the permission, on every page. Without this a browser would not even play the address itself,
         # because its sandbox has no origin.
         hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
@@ -69,10 +70,18 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         raise no_such_record() from error
 
 
+def _cache_seconds(record: Record) -> int:
+    """Return for how long a client may keep the MP3: a year, or as long as the record is there."""
+    if record.expires_at is None:
+        return _YEAR_SECONDS
+    left = (record.expires_at - datetime.now(UTC)).total_seconds()
+    return max(0, min(int(left), _YEAR_SECONDS))
+
+
 def _is_known(request: web.Request, record: Record, last_modified: datetime) -> bool:
     """Return whether the client has the MP3 already, by its conditions in the order of RFC 9110 13.2.2.
 
-    Raises PreconditionFailed where it asks for another version.
+    Raises PreconditionFailed if it asks for another version.
     """
     if request.if_match is not None:
         is_wanted = any(etag.value in {"*", record.sha256} and not etag.is_weak for etag in request.if_match)
@@ -96,7 +105,7 @@ def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, st
 def byte_range(wanted: str, size: int) -> range | None:
     """Return the bytes that a Range header asks for, of a file with `size` bytes.
 
-    None stands for the whole file: RFC 9110 has any other header ignored. Raises RangeNotSatisfiable.
+    None means the whole file: RFC 9110 says to ignore any other header. Raises RangeNotSatisfiable.
     """
     found = _BYTE_RANGE.fullmatch(wanted)
     if found is None or found.groups() == (None, None):

@@ -1,4 +1,4 @@
-"""The page for people."""
+"""Serves the front page, which tells people how to use the service."""
 
 import html
 

@@ -1,7 +1,6 @@
-"""The routes of the two systems that wavepress replaces: their clients work unchanged.
+"""The routes of the two systems that wavepress replaces, so that their clients work unchanged."""
 
-System A: /user and /audiotrack. System B: /api_v1/users/ and /api_v1/records/.
-"""
+# System A: /user and /audiotrack. System B: /api_v1/users/ and /api_v1/records/.
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -10,8 +9,8 @@ from uuid import UUID
 from aiohttp import web
 
 from service.database.records import find_record
-from service.database.users import find_user, find_user_by_token, insert_user
-from service.errors import Forbidden, MalformedRequest, Unprocessable, UnsupportedMedia
+from service.database.users import find_user
+from service.errors import Forbidden, MalformedRequest, NotAuthenticated, Unprocessable, UnsupportedMedia
 from service.models import User
 from service.refusals import (
     INVALID_FILENAME,
@@ -25,12 +24,12 @@ from service.refusals import (
     WRONG_USER_TOKEN,
 )
 from service.web.addresses import base_url
-from service.web.app_keys import DATABASE, USER_ID
-from service.web.auth import authenticate, bearer_token
+from service.web.app_keys import DATABASE
+from service.web.auth import authenticate, bearer_token, count_failure, identify
 from service.web.incoming_upload import replay_headers, take_upload
 from service.web.presentation import json_response
 from service.web.routes.downloads import mp3_response
-from service.web.routes.users import read_username
+from service.web.routes.users import register
 from service.web.upload_body import UNTOLD_TYPES, WAV_TYPES, SentWav, form_wav
 
 _USER_ID_FIELD = "user_id"
@@ -38,7 +37,7 @@ _USER_ID_FIELD = "user_id"
 
 async def post_user_a(request: web.Request) -> web.Response:
     """POST /user: 200 with the id and the access token."""
-    user, token = await insert_user(request.app[DATABASE], await read_username(request))
+    user, token = await register(request)
     return json_response({"id": user.id, "access_token": str(token)})
 
 
@@ -110,11 +109,14 @@ async def _authenticate_b(request: web.Request) -> User:
     user_id = request.query.get("user_id", "")
     known = await find_user(request.app[DATABASE], int(user_id)) if _is_id(user_id) else None
     if known is None:
+        count_failure(request)
         raise USER_NOT_FOUND()
-    owner = await find_user_by_token(request.app[DATABASE], request.query.get("user_token", ""))
-    if owner is None or owner.id != known.id:
+    try:
+        owner = await identify(request, request.query.get("user_token", ""))
+    except NotAuthenticated as error:
+        raise WRONG_USER_TOKEN() from error
+    if owner.id != known.id:
         raise WRONG_USER_TOKEN()
-    request[USER_ID] = owner.id
     return owner
 
 

@@ -11,7 +11,7 @@ from service.web.presentation import json_response
 
 
 async def live(_request: web.Request) -> web.Response:
-    """GET /health/live: the process answers, and that is all it says."""
+    """GET /health/live: 200 if the process answers; nothing else is checked."""
     return json_response({"status": "live"})
 
 

@@ -1,8 +1,6 @@
 """Routes for records: two ways to upload, and what an owner can do with what is kept."""
 
-import contextlib
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,13 +8,12 @@ from aiohttp import hdrs, web
 from multidict import MultiDict
 from yarl import URL
 
-from service.database.records import Position, delete_record, find_record, select_records
-from service.errors import ServiceError
+from service.database.records import Position, find_record, select_records
 from service.models import Record, User
 from service.refusals import INVALID_AFTER, INVALID_LIMIT, RECORD_NOT_FOUND
 from service.uploads.intake import Taken
 from service.web.addresses import base_url
-from service.web.app_keys import DATABASE, STORAGE
+from service.web.app_keys import DATABASE, REMOVAL
 from service.web.auth import authenticate
 from service.web.incoming_upload import replay_headers, take_upload
 from service.web.presentation import json_response, record_json, record_url
@@ -61,22 +58,11 @@ async def list_records(request: web.Request) -> web.Response:
 
 
 async def remove_record(request: web.Request) -> web.Response:
-    """DELETE /records/{id}: the row goes first, so that no row is ever without its file."""
+    """DELETE /records/{id}: the record goes, with its file."""
     user = await authenticate(request)
     record = await _own_record(request, user)
-    await delete_record(request.app[DATABASE], record)
-    await delete_files(request, [record.id])
-    # The upload that made it may have repeated its insert meanwhile, because the first one's answer was lost.
-    with contextlib.suppress(ServiceError):
-        await delete_record(request.app[DATABASE], record)
+    await request.app[REMOVAL].delete_record(record.id)
     return web.Response(status=204)
-
-
-async def delete_files(request: web.Request, record_ids: Iterable[UUID]) -> None:
-    """Delete the files of records whose rows are gone; what the disk does not let go is left to the sweep."""
-    for record_id in record_ids:
-        with contextlib.suppress(ServiceError):  # it is logged; to everybody outside the record is gone
-            await request.app[STORAGE].delete(record_id)
 
 
 def _require_wav_type(request: web.Request) -> None:

@@ -1,4 +1,4 @@
-"""The table of routes."""
+"""The table of routes: which handler answers which method and path."""
 
 from aiohttp import hdrs, web
 
@@ -40,7 +40,7 @@ _ROUTES = [
 
 
 def add_routes(app: web.Application, *, with_metrics: bool) -> None:
-    """Add every route, and behind them one that refuses all else without asking for its body."""
+    """Add every route, and after them one that refuses every other request without asking for its body."""
     metrics_route = (hdrs.METH_GET, "/metrics", operations.expose_metrics)
     for method, path, handler in [*_ROUTES, metrics_route] if with_metrics else _ROUTES:
         methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
@@ -50,7 +50,7 @@ def add_routes(app: web.Application, *, with_metrics: bool) -> None:
 
 
 async def _refuse(request: web.Request) -> web.Response:
-    """Answer 404 or 405, which aiohttp would do only after it has sent "100 Continue"."""
+    """Answer 404 or 405. aiohttp would do so only after it has sent "100 Continue"."""
     own = request.match_info.route.resource
     allowed: set[str] = set()
     for resource in request.app.router.resources():

@@ -3,30 +3,33 @@
 import json
 from datetime import UTC
 from urllib.parse import parse_qs
+from uuid import UUID
 
 from aiohttp import web
 
-from service.database.users import LONGEST_USERNAME, delete_user, insert_user, update_token
+from service.database.users import LONGEST_USERNAME
+from service.models import User
 from service.refusals import INVALID_USERNAME, MALFORMED_JSON, TOO_LARGE
-from service.web.app_keys import BODY_LIMITS, DATABASE
-from service.web.auth import authenticate
+from service.web.addresses import client_address
+from service.web.app_keys import BODY_LIMITS, LEASES, REGISTRATION, REMOVAL, TOKENS, USER_ID
+from service.web.auth import authenticate, bearer_token, require_token
 from service.web.body import Body, check_headers
 from service.web.multipart import read_fields
 from service.web.presentation import json_response
-from service.web.routes.records import delete_files
 
 _LARGEST_BODY = 16 * 1024
 
 
 async def create_user(request: web.Request) -> web.Response:
     """POST /users: answer 201 with the new user's id and its token, which is shown this once."""
-    user, token = await insert_user(request.app[DATABASE], await read_username(request))
+    user, token = await register(request)
     return json_response({"id": user.id, "username": user.username, "token": str(token)}, status=201)
 
 
 async def get_me(request: web.Request) -> web.Response:
     """GET /users/me: who the token belongs to, and how much the user keeps."""
     user = await authenticate(request)
+    limits = request.app[LEASES].limits
     return json_response(
         {
             "id": user.id,
@@ -34,27 +37,42 @@ async def get_me(request: web.Request) -> web.Response:
             "created_at": user.created_at.astimezone(UTC).isoformat(),
             "records": user.record_count,
             "bytes": user.byte_count,
+            "max_records": limits.max_records,
+            "max_bytes": limits.max_bytes,
         }
     )
 
 
 async def renew_token(request: web.Request) -> web.Response:
-    """POST /users/me/token: answer with a new token; the old one is dead at once."""
-    user = await authenticate(request)
-    return json_response({"token": str(await update_token(request.app[DATABASE], user))})
+    """POST /users/me/token: answer with a new token; the old one is dead when the new one is first used."""
+    await authenticate(request)
+    return json_response({"token": str(await request.app[TOKENS].renew(require_token(request)))})
 
 
 async def remove_me(request: web.Request) -> web.Response:
-    """DELETE /users/me: the user goes, with all records and their files."""
+    """DELETE /users/me: the token and the links are dead at once; records and files go in the background."""
     user = await authenticate(request)
-    await delete_files(request, await delete_user(request.app[DATABASE], user))
+    await request.app[REMOVAL].delete_user(user.id)
     return web.Response(status=204)
+
+
+async def register(request: web.Request) -> tuple[User, UUID]:
+    """Create the user that the request asks for, and return it with its token.
+
+    Raises Forbidden or NotAuthenticated, before the body, for who may not create users; and as `read_username` and
+    `Registration.create` do.
+    """
+    registration, address = request.app[REGISTRATION], client_address(request)
+    registration.check(bearer_token(request), address)
+    user, token = await registration.create(await read_username(request), address)
+    request[USER_ID] = user.id
+    return user, token
 
 
 async def read_username(request: web.Request) -> str:
     """Return the username of the query, a form or a JSON body.
 
-    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable where there is no name in it.
+    Raises MalformedRequest for a broken body, TooLarge, and Unprocessable if it has no username.
     """
     if "username" in request.query:
         return request.query["username"]

@@ -1,0 +1,172 @@
+"""Confines the calling thread, and every process that it starts from then on, by what the kernel offers.
+
+Sources: landlock(7), seccomp(2), prctl(2), capabilities(7). All of it holds for one thread and is inherited, so that
+the service itself is not confined.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+log = structlog.stdlib.get_logger()
+
+# What programs expect to find, and what holds nothing.
+_DEVICES = tuple(map(Path, ("/dev/null", "/dev/zero", "/dev/urandom")))
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 22, 24, 38, 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_SECCOMP_MODE_FILTER = 2
+
+# Landlock's system calls have these numbers on every architecture.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION_FLAG, _PATH_BENEATH = 1, 1
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
+# How many rights on files each version of Landlock knows, from the first on.
+_FILE_RIGHTS_BY_VERSION = (13, 14, 15, 15, 16)
+_ALL_NETWORK, _ALL_SCOPES = 0b11, 0b11
+_NETWORK_SINCE, _SCOPES_SINCE = 4, 6
+
+# By machine: the kernel's number of its architecture, and those of the system calls that ffmpeg has no use for:
+# socket, ptrace, process_vm_readv, process_vm_writev, io_uring_setup, bpf, unshare, setns, keyctl.
+_SYSTEM_CALLS = {
+    "x86_64": (0xC000003E, (41, 101, 310, 311, 425, 321, 272, 308, 250)),
+    "aarch64": (0xC00000B7, (198, 117, 270, 271, 425, 280, 97, 268, 219)),
+}
+_X32_CALLS = 0x40000000
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a confined process may touch: it reads and runs what is in `readable`, and writes to files in `writable`.
+
+    Directories stand for all that is in them. What is not there is left out.
+    """
+
+    readable: tuple[Path, ...]
+    writable: tuple[Path, ...]
+
+    def apply(self) -> list[str]:
+        """Confine the calling thread for good, and return which parts hold: the kernel may not offer all of them."""
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        parts = {
+            "capabilities": _drop_capabilities,
+            "system calls": _refuse_system_calls,
+            "files": self._restrict_files,
+        }
+        return [name for name, confine in parts.items() if _holds(name, confine)]
+
+    def _restrict_files(self) -> None:
+        version = _system_call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
+        files = (1 << _FILE_RIGHTS_BY_VERSION[min(version, len(_FILE_RIGHTS_BY_VERSION)) - 1]) - 1
+        network = _ALL_NETWORK if version >= _NETWORK_SINCE else 0
+        scopes = _ALL_SCOPES if version >= _SCOPES_SINCE else 0
+        # An older kernel takes a longer structure if what it does not know is zero.
+        attributes = struct.pack("QQQ", files, network, scopes)
+        size = 24 if scopes else 16 if network else 8
+        ruleset = _system_call(_CREATE_RULESET, attributes, size, 0)
+        try:
+            _allow(ruleset, self.readable, (_EXECUTE | _READ_FILE | _READ_DIR) & files)
+            _allow(ruleset, self.writable, (_WRITE_FILE | _READ_FILE | _TRUNCATE) & files)
+            _allow(ruleset, _DEVICES, (_WRITE_FILE | _READ_FILE) & files)
+            _system_call(_RESTRICT_SELF, ruleset, 0)
+        finally:
+            os.close(ruleset)
+
+
+def hide_this_process() -> None:
+    """Keep other processes of our user from reading this one's memory, environment and descriptors. Raises OSError."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _holds(name: str, confine: Callable[[], None]) -> bool:
+    try:
+        confine()
+    except OSError as error:
+        log.info("confinement_not_available", part=name, reason=os.strerror(error.errno or 0))
+        return False
+    return True
+
+
+def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
+    for path in paths:
+        try:
+            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            of_this_kind = rights if path.is_dir() else rights & ~_READ_DIR
+            _system_call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", of_this_kind, place), 0)
+        finally:
+            os.close(place)
+
+
+def _drop_capabilities() -> None:
+    """Drop every capability from what a program can gain. Raises PermissionError if we are not root, and have none."""
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    for capability in range(64):
+        try:
+            _prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the kernel has no more
+                return
+            if not _has_capabilities():
+                return
+            raise
+
+
+def _has_capabilities() -> bool:
+    status = Path("/proc/thread-self/status").read_text(encoding="utf-8")
+    return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("CapPrm", "CapEff")))
+
+
+def _refuse_system_calls() -> None:
+    if platform.machine() not in _SYSTEM_CALLS:
+        raise OSError(errno.ENOSYS, "not this machine")
+    architecture, refused = _SYSTEM_CALLS[platform.machine()]
+    program = b"".join(_filter(architecture, refused))
+    buffer = ctypes.create_string_buffer(program)
+    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header)
+
+
+def _filter(architecture: int, refused: tuple[int, ...]) -> Iterable[bytes]:
+    """Yield the filter's instructions: another architecture and the refused calls fail with EPERM, all else passes."""
+    load, jump_if_equal, jump_if_at_least, answer = 0x20, 0x15, 0x35, 0x06
+    allow, refuse = 0x7FFF0000, 0x00050000 | errno.EPERM
+    yield struct.pack("HBBI", load, 0, 0, 4)  # the architecture
+    yield struct.pack("HBBI", jump_if_equal, 0, len(refused) + 3, architecture)
+    yield struct.pack("HBBI", load, 0, 0, 0)  # the call's number
+    yield struct.pack("HBBI", jump_if_at_least, len(refused) + 1, 0, _X32_CALLS)
+    for index, number in enumerate(refused):
+        yield struct.pack("HBBI", jump_if_equal, len(refused) - index, 0, number)
+    yield struct.pack("HBBI", answer, 0, 0, allow)
+    yield struct.pack("HBBI", answer, 0, 0, refuse)
+
+
+def _prctl(option: int, *arguments: int | bytes) -> None:
+    padded = [*arguments, 0, 0, 0, 0][:4]
+    words = [word if isinstance(word, bytes) else ctypes.c_ulong(word) for word in padded]
+    if _libc.prctl(option, *words) < 0:
+        raise _error()
+
+
+def _system_call(number: int, *arguments: int | bytes | None) -> int:
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    result = int(_libc.syscall(ctypes.c_long(number), *words))
+    if result < 0:
+        raise _error()
+    return result
+
+
+def _error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,1 @@
+DELETE FROM removal_turns WHERE process_id = %(process_id)s

@@ -1,1 +1,0 @@
-SELECT id FROM records WHERE user_id = %(user_id)s
