@@ -770,7 +770,7 @@ class TestThroughALossyNetwork:
             assert not service.files()
 
     async def test_deleted_users_files_go(
-        self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+        self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
         account = await service.create_user()
         async with invariants_hold(service, caplog):
@@ -779,7 +779,7 @@ class TestThroughALossyNetwork:
             network.lose_answer_to(b"deleted_at = now()")
             deleted = await service.request("DELETE", "/users/me", headers=account.headers)
             assert (deleted.status, network.lost) == (204, 1)
-            await until(lambda: not service.files())
+            await until(lambda: not service.files() and not server.ask("SELECT 1 FROM records"))
 
     async def test_new_token_is_the_users_own(
         self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture

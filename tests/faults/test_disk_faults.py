@@ -18,6 +18,7 @@ from tests.support import wavs
 from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.mp3s import decode
+from tests.support.procfs import encoders
 from tests.support.raw import RawClient, connect, framed, request_head
 from tests.support.waiting import until
 
@@ -332,6 +333,7 @@ async def test_directory_that_is_removed_during_an_upload_is_503(
     service, account = await started(start_service)
     async with invariants_hold(service, caplog, errors_logged=True):
         async with half_upload(service, account, transport=transport) as (running, rest):
+            await until(lambda: encoders(os.getpid()))
             shutil.rmtree(tmp_path / "data" / "records")
             await running.send(rest)
             answer = await running.answer()
