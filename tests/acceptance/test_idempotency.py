@@ -137,7 +137,14 @@ async def running_upload(service: Service, account: Account) -> AsyncIterator[Ra
         yield client
 
 
-@pytest.mark.parametrize("lapse", ["DELETE FROM idempotency_keys", "UPDATE idempotency_keys SET expires_at = now()"])
+@pytest.mark.parametrize(
+    "lapse",
+    [
+        "DELETE FROM idempotency_keys",
+        "UPDATE idempotency_keys SET expires_at = now()",
+        "UPDATE idempotency_keys SET expires_at = now(), upload_id = gen_random_uuid()",  # the other one's ran out, too
+    ],
+)
 async def test_upload_takes_its_key_again_if_nobody_has_it(service: Service, account: Account, lapse: str) -> None:
     """Its lease ran out in an outage, or by a clock that jumped."""
     async with running_upload(service, account) as client:
