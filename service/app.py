@@ -39,6 +39,7 @@ from service.web.body import BodyLimits
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.runner import keep_in_our_hands, leave_our_hands
 from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
@@ -60,11 +61,12 @@ def create_app(
     `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
-    app = web.Application(middlewares=[translate_errors])
+    app = web.Application(middlewares=[keep_in_our_hands, translate_errors])
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
     app[app_keys.ALLOWED_HOSTS] = settings.host_names
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.STORAGE] = storage = make_storage(settings)
+    app[app_keys.MAX_CONNECTIONS] = settings.max_connections
     app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
     app[app_keys.ADMISSION] = Admission(places or make_places(settings))
     app[app_keys.BODY_LIMITS] = BodyLimits(
@@ -119,7 +121,7 @@ def create_app(
 
     app.cleanup_ctx.append(open_parts)
     app.on_shutdown.append(drain)
-    app.on_response_prepare.extend([secure_headers, send_request_id, own_file_headers])
+    app.on_response_prepare.extend([leave_our_hands, secure_headers, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 

@@ -15,7 +15,9 @@ UPLOADS = Counter(
     "wavepress_uploads", "Uploads by outcome: created, replayed or the refusal's code", ["outcome", "transport"]
 )
 RECEIVED_BYTES = Counter("wavepress_received_bytes", "Bytes of request bodies")
-SENT_BYTES = Counter("wavepress_sent_bytes", "Bytes of responses")
+SENT_BYTES = Counter(
+    "wavepress_sent_bytes", "Bytes of response bodies that were sent whole; one that broke off counts nothing"
+)
 AUDIO_SECONDS = Counter("wavepress_audio_seconds", "Seconds of sound kept")
 REALTIME_FACTOR = Histogram(
     "wavepress_encode_realtime_factor",
@@ -57,6 +59,10 @@ QUERY_SECONDS = Histogram(
 QUERY_FAILURES = Counter("wavepress_database_failures", "Statements that the database did not answer", ["query"])
 CONNECTIONS_USED = Gauge("wavepress_database_connections_used", "Statements that run", multiprocess_mode="livesum")
 CONNECTIONS_LIMIT = Gauge("wavepress_database_connections_limit", "Size of the pool", multiprocess_mode="livesum")
+CONNECTIONS = Gauge("wavepress_connections", "Connections of clients", multiprocess_mode="livesum")
+CONNECTIONS_CLOSED = Counter(
+    "wavepress_connections_closed", "Connections that were closed because there were too many, those in no use first"
+)
 BUILD_INFO = Gauge("wavepress_build_info", "1, labelled with what runs", ["version"], multiprocess_mode="max")
 
 

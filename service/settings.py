@@ -123,6 +123,11 @@ class Settings(AccountSettings, BaseSettings):
     )
     outage_seconds: float = Field(default=60, ge=0, description="How long an upload's end waits for a lost database")
     shutdown_seconds: float = Field(default=20, ge=0, description="How long uploads may go on after SIGTERM")
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="Connections at a time; at the limit, and at a third of the descriptors, unused ones are closed",
+    )
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of its own for `/metrics`; unset: on PORT with the rest"
     )

@@ -1,11 +1,9 @@
 """Fixtures: a PostgreSQL for the session, a database, a data directory and a service for each test."""
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 from aiohttp import TCPConnector, web
 from aiohttp.test_utils import BaseTestServer, TestClient
@@ -15,17 +13,16 @@ from service.database.embedded import postgres
 from service.database.migrations import migrate
 from service.server import make_runner
 from service.settings import Settings
-from tests.support.client import Service
+from tests.support.client import Account, Service, StartService
+from tests.support.database import query
 from tests.support.s3 import seaweedfs
-
-StartService = Callable[..., Awaitable[Service]]
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for all tests of this process, its database migrated."""
+    """A server with a migrated database, for all tests of this process."""
     with postgres(tmp_path_factory.mktemp("postgres") / "data", options={"fsync": "off"}) as url:
         migrate(url)
         yield url
@@ -33,35 +30,28 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres_url: str) -> str:
-    """The session's database without a row in it."""
-    _execute(postgres_url, "TRUNCATE users RESTART IDENTITY CASCADE")
+    """The session's database, without any row."""
+    query(postgres_url, "TRUNCATE users RESTART IDENTITY CASCADE")
     return postgres_url
 
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> str:
-    """A new database without a table in it."""
+    """A new database, without any table."""
     name = f"test{next(_numbers)}"
-    _execute(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
+    query(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
     return f"{postgres_url} dbname={name}"
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A store for all tests of this process; each keeps its files below a prefix of its own."""
+    """A store for all tests of this process; each test uses its own prefix."""
     with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as url:
         yield url
 
 
-def _execute(url: str, statement: str) -> None:
-    with closing(psycopg2.connect(url)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-
-
 class _Server(BaseTestServer):
-    """The application behind the very runner that production uses, on a socket."""
+    """The application on a socket, with the same runner as in production."""
 
     def __init__(self, app: web.Application) -> None:
         super().__init__()
@@ -73,13 +63,13 @@ class _Server(BaseTestServer):
 
 @pytest.fixture
 async def start_service(database_url: str, tmp_path: Path) -> AsyncIterator[StartService]:
-    """Return a function that starts a service with the given settings and budgets; it is stopped after the test."""
+    """Return a function that starts a service with the given settings and time budgets, until the end of the test."""
     clients: list[TestClient[web.Request, None]] = []
 
     async def start(*, query_seconds: float = 5.0, lease_seconds: float = 60.0, **settings: object) -> Service:
         known = Settings.model_validate({"data_dir": tmp_path / "data", "allowed_hosts": "x"} | settings)
         app = create_app(known, database_url, query_seconds=query_seconds, lease_seconds=lease_seconds)
-        # A connection of its own for each request, so that none is left open between them.
+        # Each request has its own connection, so that no connection stays open between two requests.
         connector = TCPConnector(force_close=True)
         client: TestClient[web.Request, None] = TestClient(_Server(app), connector=connector)
         clients.append(client)
@@ -95,3 +85,9 @@ async def start_service(database_url: str, tmp_path: Path) -> AsyncIterator[Star
 async def service(start_service: StartService) -> Service:
     """A service with the default settings."""
     return await start_service()
+
+
+@pytest.fixture
+async def account(service: Service) -> Account:
+    """A user of that service."""
+    return await service.create_user()

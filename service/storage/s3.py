@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import random
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
@@ -14,9 +12,10 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from service.cancellation import to_the_end
-from service.errors import Unavailable
 from service.storage import Entry, Room, StoredFile, file_name, parse_file_name
-from service.storage.draft_files import Drafts, LocalDraft, translated_errors, unavailable
+from service.storage.draft_files import Drafts, LocalDraft, translated_errors
+from service.storage.s3_errors import failed, reason, translated_store_errors
+from service.storage.s3_file import S3File
 from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
@@ -24,13 +23,11 @@ log = structlog.stdlib.get_logger()
 # All parts but the last have the same size, as some stores require.
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_A_TIME = 2
-# A download asks for piece after piece, so that a slow reader does not hold a connection to the store.
-_PIECE_BYTES = 2**20
+_READS_AT_A_TIME = 16
 # S3Store retries requests that surely failed. One that timed out may have succeeded, so we look before we put again.
 _RETRY_PAUSES_SECONDS = (0.5, 2.0)
 # No object ever has this prefix, so listing it costs the store little and shows whether it answers.
 _NOTHING = "check"
-_ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class S3Storage:
@@ -39,6 +36,7 @@ class S3Storage:
     def __init__(self, store: S3Store, drafts: Drafts) -> None:
         self._store = store
         self._drafts = drafts
+        self._turns = asyncio.Semaphore(_READS_AT_A_TIME)
 
     @property
     def draft_directory(self) -> Path:
@@ -51,7 +49,7 @@ class S3Storage:
 
     def locate(self, record_id: UUID) -> "S3File":
         """Return the object of a record's MP3, as `Storage.locate` says."""
-        return S3File(self._store, file_name(record_id))
+        return S3File(self._store, file_name(record_id), self._turns)
 
     def room(self) -> Room:
         """Return the drafts' room, as `Storage.room` says."""
@@ -66,7 +64,7 @@ class S3Storage:
         await self.require_room()
         async with self._drafts.open():
             pass
-        with _translated_errors():
+        with translated_store_errors():
             await self._store.list(_NOTHING).collect_async()
 
     @contextlib.asynccontextmanager
@@ -77,7 +75,7 @@ class S3Storage:
 
     async def has(self, record_id: UUID) -> bool:
         """Return whether an object is there, as `Storage.has` says."""
-        with _translated_errors():
+        with translated_store_errors():
             try:
                 await self._store.head_async(file_name(record_id))
             except FileNotFoundError:
@@ -86,40 +84,16 @@ class S3Storage:
 
     async def delete(self, record_id: UUID) -> None:
         """Remove an object, as `Storage.delete` says."""
-        with _translated_errors():
+        with translated_store_errors():
             await self._store.delete_async(file_name(record_id))
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Yield every MP3, as `Storage.entries` says."""
-        with _translated_errors():
+        with translated_store_errors():
             async for page in self._store.list():
                 for found in page:
                     if (record_id := parse_file_name(found["path"])) is not None:
                         yield Entry(record_id, found["last_modified"])
-
-
-@dataclass(frozen=True, slots=True)
-class S3File:
-    """One object."""
-
-    store: S3Store
-    key: str
-
-    async def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
-        """Yield bytes, as `RemoteFile.read` says."""
-        for offset in range(start, stop, _PIECE_BYTES):
-            end = min(offset + _PIECE_BYTES, stop)
-            try:
-                piece = await self.store.get_range_async(self.key, start=offset, end=end)
-            except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise _failed(error) from error
-                raise
-            except BaseError as error:
-                raise _failed(error) from error
-            if len(piece) != end - offset:
-                raise unavailable(f"an object has fewer than {end} bytes")
-            yield bytes(piece)
 
 
 class S3Draft:
@@ -145,7 +119,7 @@ class S3Draft:
             try:
                 return await self._put(file)
             except (BaseError, OSError) as error:
-                log.warning("storage_retry", reason=_reason(error))
+                log.warning("storage_retry", reason=reason(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries out
         try:
             return await self._put(file)
@@ -153,7 +127,7 @@ class S3Draft:
             # It may still have arrived. If this fails too, the sweep removes it.
             with contextlib.suppress(BaseError, OSError):
                 await self._store.delete_async(self._key)
-            raise _failed(error) from error
+            raise failed(error) from error
 
     async def _put(self, file: StoredFile) -> StoredFile:
         try:
@@ -174,20 +148,3 @@ class S3Draft:
             return (await self._store.head_async(self._key))["size"]
         except FileNotFoundError:
             return None
-
-
-@contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except (BaseError, OSError) as error:
-        raise _failed(error) from error
-
-
-def _failed(error: Exception) -> Unavailable:
-    return unavailable(_reason(error))
-
-
-def _reason(error: Exception) -> str:
-    """Return an error's first line with ids shortened, because a whole id is the permission to download."""
-    return _ID.sub(r"\1...", str(error).partition("\n")[0])

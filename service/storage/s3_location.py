@@ -41,6 +41,7 @@ class S3Location:
             checksum_algorithm="SHA256",
             client_options={
                 "allow_http": (self.endpoint_url or "").startswith("http://"),
+                "pool_max_idle_per_host": "16",
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
                 "timeout": timedelta(seconds=_REQUEST_SECONDS),
             },

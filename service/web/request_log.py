@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
 from service import metrics
+from service.errors import ClientGone
 from service.web.addresses import client_address
 from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, TRANSPORT, USER_ID
 
@@ -100,5 +101,8 @@ def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str)
 
 
 def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
-    # Not response.body_length: that counts the headers, but not what sendfile sends.
-    return 0 if request.method == hdrs.METH_HEAD else response.content_length or 0
+    """Return how long the body was that has been sent; how much of an answer that broke off, nobody counts."""
+    if request.method == hdrs.METH_HEAD or response.status == ClientGone.status:
+        return 0
+    # Not response.body_length: that counts the headers, and nothing of what sendfile sends.
+    return response.content_length or 0

@@ -54,9 +54,9 @@ async def send_remote_file(
         if is_head:
             return response
         try:
-            await response.write(piece)
+            await _write(response, request, piece)
             async for piece in pieces:
-                await response.write(piece)
+                await _write(response, request, piece)
         except (Unavailable, FileNotFoundError) as error:
             raise _broken_off(request, "the store broke off") from error
     return response
@@ -87,6 +87,12 @@ async def _send(
                 raise
             raise _broken_off(request, "the reader has gone") from error
     return response
+
+
+async def _write(response: web.StreamResponse, request: web.Request, piece: bytes) -> None:
+    """Send a piece and wait until the kernel has all of it; write() alone lets two pieces gather here."""
+    await response.write(piece)
+    await request.writer.drain()
 
 
 def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:

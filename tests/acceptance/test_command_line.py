@@ -1,4 +1,4 @@
-"""The command line as a person or a supervisor has it: real processes, started, stopped, killed, and started again."""
+"""The command line as a person or a supervisor uses it: real processes that start, stop, are killed and start again."""
 
 import http.client
 import json
@@ -16,10 +16,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg2
 import pytest
 
 from service.database.embedded import postgres
+from tests.support.database import query
 from tests.support.mp3s import decode
 from tests.support.procfs import family, read, still_running
 from tests.support.serving import (
@@ -44,13 +44,13 @@ USES_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A service that the tests of this module share; none of them stops it."""
+    """A service that all tests of this module share; no test stops it."""
     with serve(tmp_path_factory.mktemp("shared") / "data") as running:
         yield running
 
 
 @USES_CURL
-def test_three_lines_that_a_terminal_shows_make_a_user_and_an_mp3(tmp_path: Path) -> None:
+def test_commands_shown_on_the_terminal_make_a_user_and_an_mp3(tmp_path: Path) -> None:
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "talk.wav").write_bytes(noise(seconds=1.5))
     with on_terminal(tmp_path / "data", "serve") as terminal:
@@ -71,7 +71,7 @@ def test_three_lines_that_a_terminal_shows_make_a_user_and_an_mp3(tmp_path: Path
     assert re.fullmatch(rf"{status}GET /records/[0-9a-f]{{8}}…\.mp3  [\d.]+ kB in [\d.]+ m?s", download)
 
 
-def test_log_that_is_not_a_terminal_is_json_alone(tmp_path: Path) -> None:
+def test_log_outside_a_terminal_is_only_json(tmp_path: Path) -> None:
     with serve(tmp_path / "data") as serving:
         serving.create_user()
         serving.process.terminate()
@@ -81,13 +81,13 @@ def test_log_that_is_not_a_terminal_is_json_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_it_in_good_order_and_its_data_is_there_again(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_stops_the_service_in_order_and_keeps_its_data(tmp_path: Path, number: signal.Signals) -> None:
     with serve(tmp_path / "data") as first:
         user = first.create_user()
         kept = first.upload(user, noise(seconds=1))
         started = first.family()
         assert any("postgres" in read(pid, "cmdline") for pid, _ in started)
-        # As a terminal does it: Ctrl-C is for the whole group.
+        # A terminal sends Ctrl-C to the whole group.
         os.killpg(first.process.pid, number) if number == signal.SIGINT else first.process.send_signal(number)
         assert first.process.wait(20) == 0, first.log()
         assert not still_running(started)
@@ -98,13 +98,13 @@ def test_signal_stops_it_in_good_order_and_its_data_is_there_again(tmp_path: Pat
 
 
 def upload_until_it_dies(serving: Serving, user: Headers, kept: list[Kept]) -> None:
-    """Upload one after the other; any answer but 201 raises."""
+    """Upload again and again until the service is gone; an answer other than 201 raises."""
     with suppress(OSError, http.client.HTTPException):
         while True:
             kept.append(serving.upload(user, noise(seconds=0.2)))
 
 
-def test_killed_amid_uploads_it_leaves_nothing_running_and_nothing_false(tmp_path: Path) -> None:
+def test_service_killed_during_uploads_leaves_no_process_and_no_false_record(tmp_path: Path) -> None:
     kept: list[Kept] = []
     with ThreadPoolExecutor() as threads, serve(tmp_path / "data") as first:
         user = first.create_user()
@@ -163,7 +163,7 @@ def test_second_signal_ends_a_running_upload_at_once(tmp_path: Path, number: sig
 
 
 def assert_plain_refusal(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
-    """Assert that it exited so, with one message on stderr that has those words."""
+    """Assert that the command exited with that status and one message on stderr that has those words."""
     said = [line for line in result.stderr.splitlines() if line.startswith("wavepress: ")]
     assert (result.returncode, result.stdout, len(said)) == (status, "", 1), result
     assert "Traceback" not in result.stderr
@@ -187,14 +187,14 @@ def test_bad_setting_is_named(tmp_path: Path, command: str, setting: str, value:
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "sweep"])
-def test_database_that_cannot_be_reached_is_said_so(tmp_path: Path, command: str) -> None:
+def test_unreachable_database_is_reported(tmp_path: Path, command: str) -> None:
     result = run(tmp_path / "data", command, DATABASE_URL="postgresql://127.0.0.1:1/wavepress")
     assert_plain_refusal(result, 1, "database", "Connection refused")
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("setting", ["PORT", "METRICS_PORT"])
-def test_port_in_use_is_said_so_and_nothing_is_made(tmp_path: Path, setting: str) -> None:
+def test_port_in_use_is_reported_and_nothing_is_created(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = run(tmp_path / "data", "serve", **{setting: port})
@@ -208,12 +208,11 @@ def test_second_service_on_the_same_data_is_told_which_one_runs(serving: Serving
     assert_plain_refusal(result, 1, f"wavepress already runs on {serving.data_dir} {place}", "WAVEPRESS_DATA_DIR")
 
 
-def test_password_with_special_characters_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_password_with_special_characters_is_used_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "hba.conf").write_text("local all wavepress trust\nlocal all all scram-sha-256\n")
     with postgres(tmp_path / "postgres", options={"fsync": "off", "hba_file": str(tmp_path / "hba.conf")}) as url:
-        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute("CREATE ROLE ann LOGIN PASSWORD 'p@ss/w#rd'")
-            cursor.execute("GRANT CREATE ON SCHEMA public TO ann")
+        query(url, "CREATE ROLE ann LOGIN PASSWORD 'p@ss/w#rd'")
+        query(url, "GRANT CREATE ON SCHEMA public TO ann")
         theirs = url.replace("user=wavepress", "user=ann")
         refused = run(tmp_path / "data", "migrate", DATABASE_URL=theirs, DATABASE_PASSWORD="wrong")  # noqa: S106
         assert_plain_refusal(refused, 1, "password authentication failed")
@@ -230,7 +229,7 @@ def test_unknown_setting_is_named_at_the_start_and_by_doctor(tmp_path: Path) -> 
     assert (doctor.returncode, doctor.stdout.splitlines()[0]) == (1, f"settings: {sentence}")
 
 
-def test_nearly_full_disk_is_said_at_the_start_and_by_doctor_and_not_to_clients(tmp_path: Path) -> None:
+def test_nearly_full_disk_is_reported_at_the_start_and_by_doctor_but_not_to_clients(tmp_path: Path) -> None:
     sentence = re.compile(
         rf"Only \d+ MiB are free in {tmp_path}/data/records/drafts; uploads are refused below 1099511627776 MiB "
         r"\(WAVEPRESS_MIN_FREE_BYTES\)\."
@@ -245,17 +244,17 @@ def test_nearly_full_disk_is_said_at_the_start_and_by_doctor_and_not_to_clients(
     assert re.search(rf"^storage: {sentence.pattern}$", doctor.stdout, re.MULTILINE)
 
 
-def test_data_directory_that_cannot_be_is_said_so(tmp_path: Path) -> None:
+def test_data_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     assert_plain_refusal(run(tmp_path / "data", "serve"), 1, str(tmp_path / "data"))
 
 
-def test_missing_ffmpeg_is_said_so(tmp_path: Path) -> None:
+def test_missing_ffmpeg_is_reported(tmp_path: Path) -> None:
     result = run(tmp_path / "data", "serve", FFMPEG="/nowhere/ffmpeg")
     assert_plain_refusal(result, 2, "WAVEPRESS_FFMPEG", "/nowhere/ffmpeg")
 
 
-def test_interrupt_amid_the_first_start_leaves_no_process_and_no_traceback(tmp_path: Path) -> None:
+def test_interrupt_during_the_first_start_leaves_no_process_and_no_traceback(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*WAVEPRESS, "serve"], env=environment(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -272,7 +271,7 @@ def test_interrupt_amid_the_first_start_leaves_no_process_and_no_traceback(tmp_p
 
 
 def logged(result: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
-    """Return the lines of a log, if there is nothing else."""
+    """Return the log's lines; fails if the command printed anything else."""
     assert (result.returncode, result.stdout) == (0, "")
     return [json.loads(line) for line in result.stderr.splitlines()]
 
@@ -295,7 +294,7 @@ def test_migrate_beside_a_running_service_leaves_it_running(serving: Serving) ->
 
 
 def make_orphan(data_dir: Path, age_seconds: float = 7200) -> Path:
-    """Leave a file as a crash between its commit and its row would have left it."""
+    """Leave a file as a crash between its commit and its row would leave it."""
     record_id = uuid4()
     orphan = data_dir / "records" / record_id.hex[:2] / f"{record_id}.mp3"
     orphan.parent.mkdir(parents=True, exist_ok=True)
@@ -304,7 +303,7 @@ def make_orphan(data_dir: Path, age_seconds: float = 7200) -> Path:
     return orphan
 
 
-def test_sweep_beside_a_running_service_removes_what_no_record_names(serving: Serving) -> None:
+def test_sweep_beside_a_running_service_removes_files_without_a_record(serving: Serving) -> None:
     kept = serving.upload(serving.create_user(), noise(seconds=0.1))
     orphan, young = make_orphan(serving.data_dir), make_orphan(serving.data_dir, age_seconds=0)
     rehearsal = run(serving.data_dir, "sweep", "--dry-run")
@@ -331,7 +330,7 @@ def test_doctor_beside_a_running_service_finds_all_well(serving: Serving) -> Non
     assert (result.returncode, {line.rpartition(": ")[2] for line in result.stdout.splitlines()}) == (0, {"ok"}), result
 
 
-def test_doctor_advises_on_what_is_not_well(tmp_path: Path) -> None:
+def test_doctor_gives_advice_on_a_failed_check(tmp_path: Path) -> None:
     run(tmp_path, "migrate")
     result = run(tmp_path, "doctor", FFMPEG="/etc/passwd")
     assert result.returncode == 1
@@ -364,7 +363,7 @@ def test_help_of_a_command_has_an_example_of_it(tmp_path: Path, command: str) ->
         ("serve", "--workers", "0"),
     ],
 )
-def test_wrong_use_is_2_with_the_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_wrong_use_exits_with_2_and_the_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     result = run(tmp_path, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("usage: wavepress")
@@ -393,7 +392,7 @@ def test_doctor_fails_with_advice(tmp_path: Path, empty_database_url: str) -> No
     assert "encoder: ok" in result.stdout
 
 
-def test_service_takes_as_many_descriptors_as_it_may_have(tmp_path: Path) -> None:
+def test_service_raises_its_descriptor_limit_to_the_hard_limit(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     try:
@@ -404,7 +403,7 @@ def test_service_takes_as_many_descriptors_as_it_may_have(tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_schema_is_left_alone_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_service_does_not_migrate_if_it_is_told_not_to(tmp_path: Path) -> None:
     with serve(tmp_path, "--no-migrate") as serving, closing(serving.connect()) as connection:
         connection.request("GET", "/health/ready")
         ready = json.loads(connection.getresponse().read())

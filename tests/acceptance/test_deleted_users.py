@@ -1,4 +1,4 @@
-"""A user who is deleted while an upload of theirs is on its way: 401, and nothing of it is left."""
+"""A user is deleted during an upload: the answer is 401, and nothing of the upload is left."""
 
 import asyncio
 from uuid import uuid4
@@ -11,8 +11,7 @@ from service.errors import NotAuthenticated
 from service.models import IdempotentUpload, User
 from service.uploads.idempotency import claim
 from service.web.app_keys import ADMISSION, DATABASE, LEASES
-from tests.conftest import StartService
-from tests.support.client import Service
+from tests.support.client import Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.raw import connect, request_head
 from tests.support.waiting import until

@@ -7,8 +7,8 @@ import pytest
 from service.doctor import examine
 from service.settings import Settings
 from service.web.app_keys import STORAGE
-from tests.conftest import StartService
 from tests.support import s3
+from tests.support.client import StartService
 from tests.support.invariants import GOOD_WAV
 
 

@@ -1,4 +1,4 @@
-"""Downloading: ranges, conditions, names and headers, by every address that a record has."""
+"""Downloads: ranges, conditions, names and headers, at every address that a record has."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,9 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.web.app_keys import STORAGE
-from tests.conftest import StartService
 from tests.support import s3, wavs
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 WAV = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)
@@ -29,15 +28,10 @@ class Kept:
 
 @pytest.fixture(params=["disk", "s3"])
 async def service(request: pytest.FixtureRequest, start_service: StartService) -> Service:
-    """A service on each storage: a client cannot tell them apart."""
+    """A service on each kind of storage; a client cannot tell them apart."""
     if request.param == "disk":
         return await start_service()
     return await start_service(**s3.settings(request.getfixturevalue("s3_endpoint_url"), uuid4().hex))
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 @pytest.fixture
@@ -117,12 +111,12 @@ async def test_known_etag_is_304_without_a_body(service: Service, kept: Kept) ->
         assert (answer.status, answer.body, answer.headers["ETag"]) == (304, b"", kept.etag), known
 
 
-async def test_etag_goes_before_the_date(service: Service, kept: Kept) -> None:
+async def test_etag_takes_precedence_over_the_date(service: Service, kept: Kept) -> None:
     headers = {"If-None-Match": '"other"', "If-Modified-Since": kept.last_modified}
     assert (await service.get(kept.path, headers=headers)).status == 200
 
 
-async def test_unmodified_since_a_date_is_304(service: Service, kept: Kept) -> None:
+async def test_file_that_is_not_modified_since_a_date_is_304(service: Service, kept: Kept) -> None:
     date = parsedate_to_datetime(kept.last_modified)
     for since, status in ((date, 304), (date + timedelta(days=1), 304), (date - timedelta(seconds=1), 200)):
         headers = {"If-Modified-Since": format_datetime(since, usegmt=True)}
@@ -160,7 +154,7 @@ async def test_pieces_by_range_make_up_the_file(service: Service, kept: Kept) ->
     "filename",
     ['a "quoted" name.wav', "речь.wav", "a;b=c,d.wav", "100%41.wav", "x" * 300 + ".wav", "名" * 300],
 )
-async def test_name_of_the_download_is_the_uploads_in_ascii_and_in_utf8(
+async def test_download_is_named_after_the_upload_in_ascii_and_in_utf8(
     service: Service, account: Account, filename: str
 ) -> None:
     form = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{filename.replace(chr(34), "%22")}"\r\n\r\n'
@@ -175,7 +169,7 @@ async def test_name_of_the_download_is_the_uploads_in_ascii_and_in_utf8(
 
 
 @pytest.mark.parametrize("path", [f"/records/{NOBODY}.mp3", "/records/1.mp3", "/records/x/../y.mp3", "/records/.mp3"])
-async def test_what_is_not_there_is_404(service: Service, path: str) -> None:
+async def test_unknown_address_is_404_or_405(service: Service, path: str) -> None:
     answer = await service.get(path)
     assert answer.status in {404, 405}
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -187,10 +181,10 @@ async def test_lost_file_is_404_and_not_an_empty_mp3(service: Service, kept: Kep
     assert (answer.status, answer.json["code"]) == (404, "record_not_found")
 
 
-async def test_address_in_either_case_of_its_uuid_is_the_same(service: Service, kept: Kept) -> None:
+async def test_uuid_in_upper_case_is_the_same_address(service: Service, kept: Kept) -> None:
     record_id = kept.path.removeprefix("/records/").removesuffix(".mp3")
     assert (await service.get(f"/records/{record_id.upper()}.mp3")).body == kept.mp3
 
 
-async def test_no_token_is_needed(service: Service, kept: Kept) -> None:
+async def test_download_needs_no_token(service: Service, kept: Kept) -> None:
     assert (await service.get(kept.path, headers={})).status == 200

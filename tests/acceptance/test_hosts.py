@@ -1,8 +1,8 @@
-"""The service answers to its own names alone, and never repeats a stranger's."""
+"""The service answers only to its own names, and never repeats a foreign one."""
 
 import pytest
 
-from tests.conftest import StartService
+from tests.support.client import StartService
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import connect
 

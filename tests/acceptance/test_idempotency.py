@@ -3,25 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import closing
 
-import psycopg2
 import pytest
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import Account, Answer, Service
+from tests.support.client import Account, Answer, Service, StartService
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.raw import RawClient, connect, request_head
 from tests.support.waiting import until
 
 OTHER_WAV = wavs.wav(wavs.chirp(5000, 44100, 1), sample_rate=44100, channels=1)
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def put(
@@ -30,7 +23,7 @@ async def put(
     return await service.put(path, data=wav, headers=account.headers | {"Idempotency-Key": key})
 
 
-async def test_retry_gets_the_first_record_and_makes_none(
+async def test_retry_gets_the_first_record_and_makes_no_other(
     service: Service, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with invariants_hold(service, caplog):
@@ -50,7 +43,7 @@ async def test_retry_is_answered_before_its_body(service: Service, account: Acco
         assert (await client.answer()).status == 200
 
 
-async def test_keys_are_each_users_own(service: Service, account: Account) -> None:
+async def test_each_user_has_their_own_keys(service: Service, account: Account) -> None:
     other = await service.create_user("bob")
     assert [(await put(service, who)).status for who in (account, other)] == [201, 201]
 
@@ -59,7 +52,7 @@ async def test_keys_are_each_users_own(service: Service, account: Account) -> No
     ("path", "wav"),
     [("/records/b.wav", GOOD_WAV), ("/records/a.wav?bit_rate=64000", GOOD_WAV), ("/records/a.wav", OTHER_WAV)],
 )
-async def test_other_upload_under_the_same_key_is_422(
+async def test_another_upload_with_the_same_key_is_422(
     service: Service, account: Account, path: str, wav: bytes
 ) -> None:
     await put(service, account)
@@ -67,7 +60,7 @@ async def test_other_upload_under_the_same_key_is_422(
     assert (answer.status, answer.json["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_while_the_first_runs_it_is_409_with_retry_after(service: Service, account: Account) -> None:
+async def test_retry_while_the_first_upload_runs_is_409_with_retry_after(service: Service, account: Account) -> None:
     async with connect(service) as client:
         await client.send(
             request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
@@ -82,7 +75,7 @@ async def test_while_the_first_runs_it_is_409_with_retry_after(service: Service,
     assert (await put(service, account)).json["id"] == first.json["id"]
 
 
-async def test_of_many_at_once_one_makes_the_record(service: Service, account: Account) -> None:
+async def test_only_one_of_many_uploads_at_once_makes_the_record(service: Service, account: Account) -> None:
     answers = await asyncio.gather(*(put(service, account) for _ in range(8)))
     assert sorted({answer.status for answer in answers} - {409}) in ([201], [200, 201])
     assert len({answer.json["id"] for answer in answers if answer.status != 409}) == 1
@@ -107,9 +100,9 @@ async def test_key_of_a_killed_replica_is_free_when_its_lease_runs_out(service: 
         " SELECT user_id, 'k', gen_random_uuid(), fingerprint, now() + interval '1 hour' FROM idempotency_keys"
     )
     await put(service, account, key="seen")
-    execute(service, mark)
+    query(service.database_url, mark)
     assert (await put(service, account)).status == 409
-    execute(service, "UPDATE idempotency_keys SET expires_at = now() WHERE key = 'k'")
+    query(service.database_url, "UPDATE idempotency_keys SET expires_at = now() WHERE key = 'k'")
     assert (await put(service, account)).status == 201
 
 
@@ -119,7 +112,7 @@ async def test_upload_that_lost_its_key_keeps_nothing(service: Service, account:
             request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav") + GOOD_WAV[:2000]
         )
         await until(lambda: service.app[ADMISSION].running)
-        execute(service, "UPDATE idempotency_keys SET expires_at = now()")
+        query(service.database_url, "UPDATE idempotency_keys SET expires_at = now()")
         assert (await put(service, account)).status == 201
         await client.send(GOOD_WAV[2000:])
         assert (await client.answer()).status == 409
@@ -148,7 +141,7 @@ async def running_upload(service: Service, account: Account) -> AsyncIterator[Ra
 async def test_upload_takes_its_key_again_if_nobody_has_it(service: Service, account: Account, lapse: str) -> None:
     """Its lease ran out in an outage, or by a clock that jumped."""
     async with running_upload(service, account) as client:
-        execute(service, lapse)
+        query(service.database_url, lapse)
         await client.send(GOOD_WAV[2000:])
         first = await client.answer()
     assert first.status == 201
@@ -158,9 +151,9 @@ async def test_upload_takes_its_key_again_if_nobody_has_it(service: Service, acc
 
 async def test_of_two_uploads_whose_keys_are_lost_one_is_kept(service: Service, account: Account) -> None:
     async with running_upload(service, account) as one:
-        execute(service, "DELETE FROM idempotency_keys")
+        query(service.database_url, "DELETE FROM idempotency_keys")
         async with running_upload(service, account) as other:
-            execute(service, "DELETE FROM idempotency_keys")
+            query(service.database_url, "DELETE FROM idempotency_keys")
             await asyncio.gather(*(client.send(GOOD_WAV[2000:]) for client in (one, other)))
             answers = [await client.answer() for client in (one, other)]
     assert sorted(answer.status for answer in answers) == [201, 409]
@@ -175,35 +168,31 @@ async def test_upload_without_room_leaves_its_key_free(start_service: StartServi
         await client.send(GOOD_WAV[2000:])
         answer = await client.answer()
     assert (answer.status, answer.json["code"]) == (403, "quota_exceeded")
-    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM idempotency_keys")
-        assert cursor.fetchall() == []
+    assert query(service.database_url, "SELECT * FROM idempotency_keys") == []
 
 
 async def test_keys_expire(service: Service, account: Account) -> None:
     await put(service, account)
-    execute(service, "UPDATE idempotency_keys SET expires_at = now()")
+    query(service.database_url, "UPDATE idempotency_keys SET expires_at = now()")
     assert (await put(service, account)).status == 201
     assert len(service.files()) == 2
 
 
 async def test_leases_are_renewed_while_an_upload_runs(start_service: StartService) -> None:
-    service = await start_service(max_uploads_per_user=1, lease_seconds=0.6)
+    service = await start_service(max_uploads_per_user=1, lease_seconds=2)
     account = await service.create_user()
     async with connect(service) as client:
         await client.send(request_head(account, "raw", len(GOOD_WAV)) + GOOD_WAV[:2000])
-        await asyncio.sleep(1.5)
+        leases = "SELECT expires_at FROM upload_leases"
+        await until(lambda: query(service.database_url, leases))
+        [(first_end,)] = query(service.database_url, leases)
+        await until(lambda: query(service.database_url, "SELECT 1 WHERE now() > %s", (first_end,)))
         answer = await service.upload(account, GOOD_WAV)
         assert (answer.status, answer.json["code"]) == (429, "too_many_uploads")
         assert int(answer.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\u00e9"])
-async def test_key_that_is_none_is_422(service: Service, account: Account, key: str) -> None:
+async def test_invalid_key_is_422(service: Service, account: Account, key: str) -> None:
     answer = await put(service, account, key=key)
     assert (answer.status, answer.json["code"]) == (422, "invalid_idempotency_key")
-
-
-def execute(service: Service, statement: str) -> None:
-    with closing(psycopg2.connect(service.database_url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)

@@ -98,7 +98,7 @@ def test_new_clone_installs_once_and_runs(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("target", ["run", "test"])
-def test_old_python_is_said_so_before_anything_is_made(clone: Clone, target: str) -> None:
+def test_old_python_is_reported_before_anything_is_made(clone: Clone, target: str) -> None:
     clone.add_python("python3", "3.10.13")
     clone.add_python("python3.12", "3.12.1")
     said = last_words(clone.make(target))
@@ -113,7 +113,7 @@ def test_advice_without_a_newer_python_says_to_install_one(clone: Clone) -> None
     assert said.endswith("python3 is 3.9.2. Install a newer one, then try: make run PYTHON=python3.12")
 
 
-def test_missing_python_is_said_so(clone: Clone) -> None:
+def test_missing_python_is_reported(clone: Clone) -> None:
     clone.add_python("python3.13", "3.13.0")
     said = last_words(clone.make("run"))
     assert said.endswith("there is no python3. Try: make run PYTHON=python3.13")

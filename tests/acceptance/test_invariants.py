@@ -1,11 +1,11 @@
-"""The invariants' own test: they hold after a good upload, and see each kind of damage."""
+"""The invariants themselves are tested: they hold after a good upload, and they find each kind of damage."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-# The damage is done inside of what is expected to raise.
+# The damage must be done inside the block that is expected to raise.
 # ruff: noqa: PT012
 from tests.support.client import Service
 from tests.support.invariants import GOOD_WAV, invariants_hold

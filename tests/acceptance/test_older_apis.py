@@ -1,4 +1,4 @@
-"""The two seed systems' own request lines, sent unchanged."""
+"""The request lines of the two older systems, sent unchanged."""
 
 from io import BytesIO
 
@@ -13,15 +13,10 @@ NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 WAV = wavs.wav(SOURCE, sample_rate=44100, channels=2)
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 def form(
     *fields: tuple[str, str | bytes], filename: str = "talk.wav", content_type: str | None = "audio/wav"
 ) -> FormData:
-    """Build a form in the order given; a value of bytes is a file."""
+    """Build a form in the given order; a value of bytes is a file."""
     data = FormData(default_to_multipart=True)
     for name, value in fields:
         if isinstance(value, bytes):
@@ -52,7 +47,7 @@ async def test_audiotrack_takes_its_fields_in_either_order(
 
 
 @pytest.mark.parametrize("content_type", [None, "audio/x-wav", "application/octet-stream", "audio/wave"])
-async def test_audiotrack_judges_untold_types_by_content(
+async def test_audiotrack_without_a_useful_type_is_judged_by_its_content(
     service: Service, account: Account, content_type: str | None
 ) -> None:
     answer = await post_track(service, account, form(("file", WAV), ("user_id", "1"), content_type=content_type))
@@ -79,7 +74,7 @@ async def test_audiotrack_without_user_id_is_403(service: Service, account: Acco
     ("authorization", "status"),
     [({}, 403), ({"Authorization": f"Bearer {NOBODY}"}, 401), ({"Authorization": "Bearer no-uuid"}, 401)],
 )
-async def test_audiotrack_tells_no_token_from_a_wrong_one(
+async def test_audiotrack_distinguishes_a_missing_token_from_a_wrong_one(
     service: Service, authorization: dict[str, str], status: int
 ) -> None:
     answer = await service.post("/audiotrack", data=form(("user_id", "1"), ("file", WAV)), headers=authorization)
@@ -106,13 +101,13 @@ async def test_corrupt_audiotrack_is_400(service: Service, account: Account) -> 
 @pytest.mark.parametrize(
     "path", ["/audiotrack?id={id}&user=2", "/audiotrack?id={id}", f"/audiotrack?id={NOBODY}&user=1"]
 )
-async def test_audiotrack_of_other_user_or_none_is_404(service: Service, account: Account, path: str) -> None:
+async def test_audiotrack_of_another_or_no_user_is_404(service: Service, account: Account, path: str) -> None:
     record = (await service.upload(account, WAV)).json
     assert (await service.get(path.format(id=record["id"]))).status == 404
     assert (await service.get(f"/audiotrack?id={record['id']}&user={account.id}")).status == 200
 
 
-async def test_audiotrack_whose_id_is_no_uuid_is_404(service: Service) -> None:
+async def test_audiotrack_whose_id_is_not_a_uuid_is_404(service: Service) -> None:
     assert (await service.get("/audiotrack?id=1&user=1")).status == 404
     assert (await service.get("/audiotrack")).status == 404
 
@@ -138,7 +133,7 @@ async def test_api_v1_takes_the_record_and_gives_its_url(
     ("user_id", "token", "status"),
     [("99", None, 404), ("x", None, 404), ("", None, 404), ("1", NOBODY, 403), ("1", "x", 403), ("1", "", 403)],
 )
-async def test_api_v1_tells_unknown_user_from_wrong_token(
+async def test_api_v1_distinguishes_an_unknown_user_from_a_wrong_token(
     service: Service, account: Account, user_id: str, token: str | None, status: int
 ) -> None:
     params = {"user_id": user_id, "user_token": account.token if token is None else token}
@@ -153,14 +148,16 @@ async def test_api_v1_does_not_take_another_users_token(service: Service, accoun
     assert (await service.post("/api_v1/records/", params=params, data=form(("record", WAV)))).status == 403
 
 
-async def test_api_v1_wants_a_file_named_wav(service: Service, account: Account) -> None:
+async def test_api_v1_requires_a_file_named_wav(service: Service, account: Account) -> None:
     params = {"user_id": str(account.id), "user_token": account.token}
     for data in (form(("record", WAV), filename="talk.mp3"), form(("record", "no file"))):
         assert (await service.post("/api_v1/records/", params=params, data=data)).status == 422
     assert not service.files()
 
 
-async def test_api_v1_download_of_another_user_is_403_and_of_none_404(service: Service, account: Account) -> None:
+async def test_api_v1_download_is_403_for_another_user_and_404_for_an_unknown_record(
+    service: Service, account: Account
+) -> None:
     record = (await service.upload(account, WAV)).json
     path = "/api_v1/records/?record_id={}&user_id={}"
     assert (await service.get(path.format(record["id"], account.id))).status == 200
@@ -169,7 +166,7 @@ async def test_api_v1_download_of_another_user_is_403_and_of_none_404(service: S
     assert (await service.get(path.format("x", account.id))).status == 404
 
 
-async def test_retry_with_the_same_idempotency_key_is_told_as_one(service: Service, account: Account) -> None:
+async def test_retry_with_the_same_idempotency_key_is_marked_as_a_replay(service: Service, account: Account) -> None:
     headers = account.headers | {"Idempotency-Key": "a"}
     first, second = [
         await service.post("/audiotrack", data=form(("user_id", str(account.id)), ("file", WAV)), headers=headers)

@@ -1,4 +1,4 @@
-"""The service keeps the word that its OpenAPI document gives, whatever schemathesis sends."""
+"""The service answers as its OpenAPI document says, whatever schemathesis sends."""
 
 import json
 import re
@@ -30,20 +30,19 @@ from schemathesis.specs.openapi.checks import (
 
 from service import __version__
 from service.web.routes.docs import openapi_document
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import Service
+from tests.support.client import Service, StartService
 from tests.support.serving import serve
 
 ROOT = Path(__file__).parents[2]
 WAV = wavs.wav(wavs.chirp(800, 8000, 1), sample_rate=8000, channels=1)
 WAV_TYPES = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
-# A whole WAV, a cut one, another's magic, and noise.
+# A whole WAV, a truncated one, the magic bytes of another format, and noise.
 BODIES = st.sampled_from([WAV, WAV[:-1], WAV[:20], b"", b"fLaC" + WAV]) | st.binary(max_size=200)
 
 
 def strict_document() -> dict[str, Any]:
-    """Return the document with answers closed: what it does not name, they must not have."""
+    """Return the document with closed answers: they must not have a property that it does not name."""
     document: dict[str, Any] = json.loads(openapi_document("http://127.0.0.1"))
     for schema in document["components"]["schemas"].values():
         if "properties" in schema:
@@ -60,26 +59,26 @@ EVERY_RUN_THE_SAME = ProjectConfig(
 SCHEMA = schemathesis.openapi.from_dict(
     strict_document(), config=SchemathesisConfig(seed=1, projects=ProjectsConfig(default=EVERY_RUN_THE_SAME))
 )
-# We take more than we promise, and a WAV is more than bytes. What follows /records/ may be the name of an upload, so
-# Allow has PUT where the document, by the address's pattern, has none. System A says 403 where there is no token.
+# The service accepts more than it promises, and a WAV is more than bytes. What follows /records/ may be a name, so
+# Allow has PUT for addresses for which the document has none. The first older API answers 403 if there is no token.
 EXCLUDED = [negative_data_rejection, positive_data_acceptance, allow_header_conformance, missing_required_header]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What schemathesis cannot guess: a service's address, a user and a record."""
+    """What schemathesis cannot guess: the service's address, a user and a record."""
 
     url: str
     headers: dict[str, str]
     values: dict[str, str]
 
     def send(self, case: Case[Any], *, headers: Mapping[str, str] | None = None, **options: Any) -> Response:
-        """Send a case as the user and hold the answer against the document."""
+        """Send a case as the user and compare the answer with the document."""
         headers = self.headers | dict(headers or {})
         return case.call_and_validate(base_url=self.url, headers=headers, excluded_checks=EXCLUDED, **options)
 
     def case(self, method: str, path: str) -> Case[Any]:
-        """Return a case of what is known and nothing else."""
+        """Return a case that has only the known values."""
         operation = SCHEMA[path][method]
         case: Case[Any] = operation.Case()
         for parameter in operation.iter_parameters():
@@ -90,7 +89,7 @@ class Known:
         return case
 
     def fill_in(self, case: Case[Any]) -> bool:
-        """Put what is known in its places in a case; say whether there are any."""
+        """Replace a case's values by the known ones; return whether there were any to replace."""
         body = case.body if isinstance(case.body, dict) else {}
         places = [(place, name) for place in (case.path_parameters, case.query, body) for name in place]
         places = [(place, name) for place, name in places if name in self.values]
@@ -117,7 +116,7 @@ def known(url: str) -> Known:
 
 @SCHEMA.parametrize()
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_every_operation_keeps_its_word(case: Case[Any], known: Known) -> None:
+def test_every_operation_answers_as_documented(case: Case[Any], known: Known) -> None:
     known.send(case)
     if known.fill_in(case):
         known.send(case)
@@ -152,7 +151,7 @@ FILE = ("talk.wav", WAV, "audio/wav")
         *[("GET", path, 416, {"headers": {"Range": "bytes=999999-"}}) for path in DOWNLOADS],
     ],
 )
-def test_what_chance_does_not_find_is_as_documented(
+def test_answers_that_chance_does_not_find_are_as_documented(
     known: Known, method: str, path: str, status: int, options: dict[str, Any]
 ) -> None:
     case = known.case(method, path)
@@ -168,14 +167,14 @@ def test_a_replay_is_as_documented(known: Known) -> None:
         assert known.send(case, data=WAV, headers={"Idempotency-Key": "again"}).status_code == status
 
 
-async def test_swagger_ui_is_made_of_our_own_files_alone(service: Service) -> None:
+async def test_swagger_ui_uses_only_our_own_files(service: Service) -> None:
     page = await service.get("/docs")
     policy = page.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     files = re.findall(r'(?:href|src)="([^"]+)"', page.body.decode())
     assert len(files) == 5
     for file in files:
-        assert not re.match("/|[a-z]+:", file)  # relative, so that it is found below a proxy's path too
+        assert not re.match("/|[a-z]+:", file)  # relative, so that it is also found below a path of a proxy
         answer = await service.get(f"/{file}")
         assert (answer.status, len(answer.body) > 100) == (200, True)
 

@@ -10,9 +10,8 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import s3
-from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
 from tests.support.invariants import GOOD_WAV
 from tests.support.waiting import until
 
@@ -24,11 +23,6 @@ REQUIRED_METRICS = {
     *("wavepress_database_connections_used", "wavepress_database_connections_limit", "wavepress_downloads"),
     "wavepress_build_info",
 }
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def samples(service: Service) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -51,7 +45,7 @@ async def test_ready_names_every_check(service: Service) -> None:
     assert answer.json["checks"] == {"database": "ok", "storage": "ok", "encoder": "ok"}
 
 
-async def test_not_ready_names_the_check_that_fails_and_stays_live(start_service: StartService) -> None:
+async def test_failing_check_is_named_and_the_service_stays_live(start_service: StartService) -> None:
     service = await start_service(min_free_bytes=2**62)
     answer = await service.get("/health/ready")
     assert (answer.status, answer.json["code"]) == (503, "not_ready")
@@ -59,7 +53,7 @@ async def test_not_ready_names_the_check_that_fails_and_stays_live(start_service
     assert (await service.get("/health/live")).status == 200
 
 
-async def test_not_ready_without_an_encoder(start_service: StartService, tmp_path: Path) -> None:
+async def test_service_without_an_encoder_is_not_ready(start_service: StartService, tmp_path: Path) -> None:
     ffmpeg = tmp_path / "ffmpeg"
     ffmpeg.write_text("#!/bin/sh\nexit 1\n")
     ffmpeg.chmod(0o755)
@@ -69,7 +63,7 @@ async def test_not_ready_without_an_encoder(start_service: StartService, tmp_pat
     assert "encoder: " in answer.json["detail"]
 
 
-async def test_not_ready_from_the_signal_to_stop_on(service: Service) -> None:
+async def test_service_is_not_ready_once_it_is_told_to_stop(service: Service) -> None:
     assert (await service.get("/health/ready")).status == 200
     service.app[ADMISSION].close()
     answer = await service.get("/health/ready")
@@ -136,7 +130,7 @@ async def test_downloads_are_counted_by_status_on_every_storage(
         assert after[key] - before.get(key, 0) == len(addresses), status
 
 
-async def test_labels_are_patterns_and_never_what_a_stranger_sent(service: Service, account: Account) -> None:
+async def test_labels_are_patterns_and_never_text_from_a_client(service: Service, account: Account) -> None:
     for path in ("/records/secret-name.wav", "/no/such/secret-path", "/users?secret=1"):
         await service.put(path, data=b"x", headers=account.headers)
     await service.request("SECRETVERB", "/users")
@@ -144,12 +138,12 @@ async def test_labels_are_patterns_and_never_what_a_stranger_sent(service: Servi
     assert "secret" not in text
 
 
-async def test_metrics_move_to_their_own_port_where_one_is_set(start_service: StartService) -> None:
+async def test_metrics_move_to_their_own_port_if_one_is_set(start_service: StartService) -> None:
     service = await start_service(metrics_port=9999)
     assert (await service.get("/metrics")).status == 404
 
 
-async def test_one_line_tells_who_what_how_much_and_why(service: Service, account: Account) -> None:
+async def test_one_log_line_tells_who_what_how_much_and_why(service: Service, account: Account) -> None:
     with structlog.testing.capture_logs() as events:
         created = await service.upload(account, GOOD_WAV)
         await service.upload(account, b"garbage")
@@ -191,14 +185,14 @@ async def test_path_in_the_log_is_short_and_cannot_move_a_terminals_cursor(servi
     assert paths == ["/records/0b7c1c5e….mp3", "/no/such/page?[2J??name.wav", f"/{'x' * 99}…"]
 
 
-async def test_health_and_metrics_are_quiet(service: Service) -> None:
+async def test_requests_for_health_and_metrics_are_not_logged(service: Service) -> None:
     with structlog.testing.capture_logs() as events:
         for path in ("/health/live", "/health/ready", "/metrics"):
             await service.get(path)
     assert events == []
 
 
-async def test_request_id_goes_in_and_out(service: Service) -> None:
+async def test_request_id_of_a_client_is_logged_and_returned(service: Service) -> None:
     with structlog.testing.capture_logs() as events:
         answer = await service.get("/users/me", headers={"X-Request-Id": "trace-1.a_B"})
     assert answer.headers["X-Request-Id"] == "trace-1.a_B"
@@ -206,7 +200,7 @@ async def test_request_id_goes_in_and_out(service: Service) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, '"}{'])
-async def test_request_id_that_is_none_is_replaced(service: Service, given: str) -> None:
+async def test_invalid_request_id_is_replaced(service: Service, given: str) -> None:
     answer = await service.get("/nowhere", headers={"X-Request-Id": given})
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
 

@@ -6,15 +6,14 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
-import psycopg2
 import pytest
 from aiohttp.test_utils import unused_port
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from tests.support.client import TRANSPORTS, Service
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not inst
 
 @pytest.fixture
 def database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
-    """The migrated database, by way of a PgBouncer with fewer connections to it than the service has to PgBouncer."""
+    """The migrated database behind a PgBouncer that has fewer connections to it than the service has to PgBouncer."""
     server, port = parse_dsn(postgres_url), unused_port()
     config = tmp_path / "pgbouncer.ini"
     config.write_text(
@@ -42,7 +41,7 @@ def database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
         """
     )
     assert PGBOUNCER is not None
-    # As root it refuses to work, and as nobody it needs this to reach its files and PostgreSQL's socket below /root.
+    # PgBouncer refuses to run as root, and "nobody" needs this to reach its files and PostgreSQL's socket below /root.
     only = "-all,+dac_override"
     unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     unprivileged += [f"--inh-caps={only}", f"--ambient-caps={only}"]
@@ -51,8 +50,7 @@ def database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
         try:
             _wait_for(port, process)
             url = str(make_dsn(postgres_url, host="127.0.0.1", port=port))
-            with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-                cursor.execute("TRUNCATE users RESTART IDENTITY CASCADE")
+            query(url, "TRUNCATE users RESTART IDENTITY CASCADE")
             yield url
         finally:
             process.terminate()
@@ -86,6 +84,4 @@ async def test_everything_works_with_three_connections_for_ten(
 async def test_time_limits_of_our_statements_are_nobody_elses(service: Service) -> None:
     for _ in range(6):
         await service.create_user()
-    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() == ("0",)
+    assert query(service.database_url, "SHOW statement_timeout") == [("0",)]

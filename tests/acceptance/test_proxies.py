@@ -1,9 +1,9 @@
-"""Behind a proxy: what it says of the client is believed where it is known, and nowhere else."""
+"""Behind a proxy: what it says about the client is believed only if the proxy is a trusted one."""
 
 import pytest
 import structlog
 
-from tests.conftest import StartService
+from tests.support.client import StartService
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from tests.conftest import StartService
         ("127.0.0.0/8", "unknown", "unknown"),
     ],
 )
-async def test_logged_address_is_the_last_that_no_trusted_proxy_has(
+async def test_logged_address_is_the_last_one_that_is_not_a_trusted_proxy(
     start_service: StartService, trusted: str | None, forwarded: str, remote: str
 ) -> None:
     service = await start_service(trusted_proxies=trusted)

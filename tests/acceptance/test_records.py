@@ -1,4 +1,4 @@
-"""An owner's records and account: read, listed, deleted, and nobody else's business."""
+"""An owner's records and account: they are read, listed and deleted by their owner only."""
 
 import base64
 import hashlib
@@ -7,17 +7,11 @@ from io import BytesIO
 import pytest
 from aiohttp import FormData
 
-from tests.conftest import StartService
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.waiting import until
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def keep(service: Service, account: Account, count: int = 1) -> list[str]:
@@ -67,7 +61,9 @@ async def test_list_pages_through_all_records_newest_first(service: Service, acc
     assert pages == 3
 
 
-async def test_page_goes_on_where_it_was_though_records_come_and_go(service: Service, account: Account) -> None:
+async def test_next_page_starts_in_the_right_place_even_if_records_come_and_go(
+    service: Service, account: Account
+) -> None:
     ids = await keep(service, account, 4)
     first = await service.get("/records?limit=2", headers=account.headers)
     await service.request("DELETE", f"/records/{ids[2]}", headers=account.headers)
@@ -106,7 +102,7 @@ async def test_list_goes_on_after_a_moment_in_any_time_zone(service: Service, ac
     assert (answer.status, [found["id"] for found in answer.json["records"]]) == (200, [record])
 
 
-async def test_me_tells_who_and_how_much(service: Service, account: Account) -> None:
+async def test_me_shows_the_user_and_their_usage(service: Service, account: Account) -> None:
     records = [(await service.upload(account, GOOD_WAV)).json for _ in range(2)]
     me = (await service.get("/users/me", headers=account.headers)).json
     assert set(me) == {"id", "username", "created_at", "records", "bytes", "max_records", "max_bytes"}
@@ -115,7 +111,7 @@ async def test_me_tells_who_and_how_much(service: Service, account: Account) -> 
     assert (me["max_records"], me["max_bytes"]) == (1_000_000, 2**40)
 
 
-async def test_new_token_works_and_the_old_one_is_dead_at_once(service: Service, account: Account) -> None:
+async def test_new_token_works_and_the_old_one_stops_at_once(service: Service, account: Account) -> None:
     answer = await service.post("/users/me/token", headers=account.headers)
     assert answer.status == 200
     renewed = Account(account.id, answer.json["token"])
@@ -123,7 +119,7 @@ async def test_new_token_works_and_the_old_one_is_dead_at_once(service: Service,
     assert (await service.get("/users/me", headers=account.headers)).status == 401
 
 
-async def test_deleted_user_takes_all_records_and_files_along(
+async def test_deleting_a_user_deletes_their_records_and_files(
     service: Service, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with invariants_hold(service, caplog):
@@ -185,7 +181,7 @@ async def test_digest_of_the_wav_is_checked_if_it_is_sent(
 
 
 async def test_wrong_digest_wins_over_a_truncated_wav(service: Service, account: Account) -> None:
-    """A body that was cut in transfer has the wrong digest, and that is the better word for it."""
+    """A body that was cut in transfer has a wrong digest, and that refusal describes it better."""
     cut = GOOD_WAV[:-100]
     for digest, code in [(RIGHT, "digest_mismatch"), (sha256_digest(cut), "truncated")]:
         headers = account.headers | {"Content-Digest": digest}
@@ -202,7 +198,7 @@ async def test_digest_that_cannot_be_read_is_400(service: Service, account: Acco
     assert (answer.status, answer.json["code"]) == (400, "malformed_digest")
 
 
-async def test_download_tells_the_mp3s_digest(service: Service, account: Account) -> None:
+async def test_download_has_the_digest_of_the_mp3(service: Service, account: Account) -> None:
     record = (await service.upload(account, GOOD_WAV)).json
     mp3 = await service.get(record["url"])
     assert mp3.headers["Repr-Digest"] == sha256_digest(mp3.body)

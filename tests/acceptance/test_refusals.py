@@ -1,37 +1,18 @@
-"""The first line of defence: who and what is refused, with which word, and before which byte."""
+"""The first line of defence: what is refused, with which code, and before which byte."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from contextlib import closing
 
-import psycopg2
 import pytest
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.client import NOBODY, TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.database import query
+from tests.support.half_upload import half_upload
 from tests.support.raw import RawClient, connect, framed, request_head
 from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
-NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
-@contextlib.asynccontextmanager
-async def running_upload(service: Service, account: Account) -> AsyncIterator[RawClient]:
-    """An upload that has a slot and goes on until the block ends."""
-    before = len(service.app[ADMISSION].running)
-    async with connect(service) as client:
-        await client.send(request_head(account, "raw", len(WAV)) + WAV[:200_000])
-        await until(lambda: len(service.app[ADMISSION].running) > before)
-        yield client
 
 
 async def until_nothing_runs(service: Service) -> None:
@@ -40,7 +21,7 @@ async def until_nothing_runs(service: Service) -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("who", [None, NOBODY, Account(0, "no-uuid"), Account(0, "")])
-async def test_without_a_users_token_it_is_401_before_the_body(
+async def test_upload_without_a_users_token_is_401_before_the_body(
     service: Service, who: Account | None, transport: Transport
 ) -> None:
     async with connect(service) as client:
@@ -177,10 +158,10 @@ async def test_post_of_another_type_is_415_before_it_is_read(
         assert (answer.status, answer.json["code"]) == (415, "unsupported_type")
 
 
-async def test_past_the_queue_it_is_503_at_once_with_retry_after(start_service: StartService) -> None:
+async def test_upload_past_a_full_queue_is_503_at_once_with_retry_after(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
-    async with running_upload(service, account), connect(service) as client:
+    async with half_upload(service, account, WAV), connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV), "Expect: 100-continue"))
         answer = await client.answer()
         assert (answer.status, answer.json["code"]) == (503, "queue_full")
@@ -192,13 +173,13 @@ async def test_past_the_queue_it_is_503_at_once_with_retry_after(start_service: 
 async def test_full_queue_refuses_without_asking_the_database_who_it_is(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
-    async with running_upload(service, account), connect(service) as stranger:
+    async with half_upload(service, account, WAV), connect(service) as stranger:
         await stranger.send(request_head(NOBODY, "raw", len(WAV), "Expect: 100-continue"))
         answer = await stranger.answer()
         assert (answer.status, answer.json["code"]) == (503, "queue_full")
 
 
-async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(start_service: StartService) -> None:
+async def test_retry_of_a_kept_upload_is_answered_even_if_the_queue_is_full(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
     head = request_head(account, "raw", len(WAV), "Idempotency-Key: once")
@@ -206,51 +187,51 @@ async def test_retry_of_a_kept_upload_has_its_answer_however_full_the_queue_is(s
         await client.send(head + WAV)
         first = await client.answer()
     await until_nothing_runs(service)
-    async with running_upload(service, account), connect(service) as client:
+    async with half_upload(service, account, WAV), connect(service) as client:
         await client.send(head + WAV)
         again = await client.answer()
     assert (first.status, again.status, again.json) == (201, 200, first.json)
 
 
-async def test_key_is_no_way_around_a_full_queue(start_service: StartService) -> None:
+async def test_new_key_does_not_bypass_a_full_queue(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=0)
     account = await service.create_user()
-    async with running_upload(service, account), connect(service) as client:
+    async with half_upload(service, account, WAV), connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV), "Idempotency-Key: new", "Expect: 100-continue"))
         answer = await client.answer()
     assert (answer.status, answer.json["code"]) == (503, "queue_full")
-    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM idempotency_keys")
-        assert cursor.fetchone() == (0,)  # it was refused before anything was written
+    # It was refused before anything was written.
+    assert query(service.database_url, "SELECT count(*) FROM idempotency_keys") == [(0,)]
 
 
 async def test_upload_in_the_queue_goes_on_when_a_slot_is_free(start_service: StartService) -> None:
     service = await start_service(max_encodings=1, max_waiting=1)
     account = await service.create_user()
-    async with running_upload(service, account) as first:
+    async with half_upload(service, account, WAV) as (first, rest):
         waiting = asyncio.create_task(service.upload(account, WAV))
         await until(lambda: service.app[ADMISSION].waiting)
-        await first.send(WAV[200_000:])
+        await first.send(rest)
         assert (await first.answer()).status == 201
         assert (await waiting).status == 201
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_stalled_body_is_408(start_service: StartService, transport: Transport) -> None:
-    service = await start_service(stall_seconds=0.5)
+    service = await start_service(stall_seconds=1)
     account = await service.create_user()
     loop = asyncio.get_running_loop()
     async with connect(service) as client:
-        await client.send(request_head(account, transport, len(WAV)) + framed(WAV, transport)[:300_000])
+        # All of it fits into the pipe to ffmpeg, so that a slow start of ffmpeg does not count as a stall of its own.
+        await client.send(request_head(account, transport, len(WAV)) + framed(WAV, transport)[:40_000])
         started = loop.time()
         answer = await client.answer()
-        assert 0.4 < loop.time() - started < 2
+        assert 0.9 < loop.time() - started < 4
         assert (answer.status, answer.json["code"], answer.headers["connection"]) == (408, "stalled_body", "close")
     assert not service.files()
 
 
-async def test_trickling_body_is_408_though_it_never_stalls(start_service: StartService) -> None:
-    service = await start_service(stall_seconds=0.5, min_bytes_per_second=10_000)
+async def test_trickling_body_is_408_even_though_it_never_stalls(start_service: StartService) -> None:
+    service = await start_service(stall_seconds=1, min_bytes_per_second=10_000)
     account = await service.create_user()
     async with connect(service) as client:
         await client.send(request_head(account, "raw", len(WAV)) + WAV[:1000])
@@ -258,16 +239,6 @@ async def test_trickling_body_is_408_though_it_never_stalls(start_service: Start
         answer = await client.answer()
         trickle.cancel()
         assert (answer.status, answer.json["code"]) == (408, "slow_body")
-
-
-async def test_slow_and_steady_body_may_take_far_longer_than_the_stall_limit(start_service: StartService) -> None:
-    service = await start_service(stall_seconds=0.3, min_bytes_per_second=10_000)
-    account = await service.create_user()
-    wav = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)
-    async with connect(service) as client:
-        await client.send(request_head(account, "raw", len(wav)))
-        await send_slowly(client, wav, size=3000, seconds=0.05)
-        assert (await client.answer()).status == 201
 
 
 async def send_slowly(client: RawClient, content: bytes, size: int, seconds: float) -> None:
@@ -295,7 +266,7 @@ async def send_slowly(client: RawClient, content: bytes, size: int, seconds: flo
         (wavs.wav(bytes(90), sample_rate=44100, channels=1, block_align=0), 422, "malformed_header"),
     ],
 )
-async def test_bad_wav_gets_its_word_and_leaves_nothing(
+async def test_bad_wav_gets_its_code_and_leaves_nothing_behind(
     service: Service, account: Account, wav: bytes, status: int, code: str, transport: Transport
 ) -> None:
     answer = await service.upload(account, wav, transport=transport)
@@ -305,7 +276,7 @@ async def test_bad_wav_gets_its_word_and_leaves_nothing(
     assert not service.files()
 
 
-async def test_not_a_number_is_422_and_no_fault_of_ours(service: Service, account: Account) -> None:
+async def test_sample_that_is_not_a_number_is_422_and_not_our_fault(service: Service, account: Account) -> None:
     source = wavs.chirp(44100, 44100, 1)
     source[20_000] = float("nan")
     answer = await service.upload(account, wavs.wav(source, sample_rate=44100, channels=1, sample_format=wavs.F32))
@@ -384,7 +355,7 @@ async def test_client_that_goes_away_leaves_the_queue_at_once(
     service = await start_service(max_encodings=1, max_waiting=1)
     account = await service.create_user()
     body = framed(LONG_WAV, transport)
-    async with running_upload(service, account):
+    async with half_upload(service, account, WAV):
         async with connect(service) as client:
             client.writer.write(request_head(account, transport, len(LONG_WAV)) + body[: int(len(body) * share)])
             await until(lambda: service.app[ADMISSION].waiting)

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.conftest import StartService
-from tests.support.client import Answer, Service
+from tests.support.client import Answer, Service, StartService
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import connect
 
@@ -46,7 +45,7 @@ async def test_closed_registration_is_403_on_every_route(start_service: StartSer
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_registration_by_token_wants_the_token_on_every_route(start_service: StartService, path: str) -> None:
+async def test_registration_by_token_requires_the_token_on_every_route(start_service: StartService, path: str) -> None:
     service = await start_service(registration="token", registration_token=SECRET)
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {SECRET}"}):
         answer = await register(service, path, **headers)
@@ -55,7 +54,7 @@ async def test_registration_by_token_wants_the_token_on_every_route(start_servic
     assert (await register(service, path, Authorization=f"Bearer {SECRET}")).status in {200, 201}
 
 
-async def test_without_a_registration_token_nobody_has_it(start_service: StartService) -> None:
+async def test_nobody_may_register_if_no_registration_token_is_set(start_service: StartService) -> None:
     service = await start_service(registration="token")
     for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer x"}):
         assert refusal(await register(service, **headers)) == (401, "registration_token_required")
@@ -65,20 +64,20 @@ async def test_without_a_registration_token_nobody_has_it(start_service: StartSe
     ("host", "status"),
     [("127.0.0.1", 201), ("localhost", 201), ("::1", 201), ("0.0.0.0", 401), ("::", 401)],  # noqa: S104 - nobody listens there
 )
-async def test_registration_is_open_where_only_this_machine_reaches_it(
+async def test_registration_is_open_if_only_this_machine_reaches_the_service(
     start_service: StartService, host: str, status: int
 ) -> None:
     assert (await register(await start_service(host=host))).status == status
 
 
-async def test_who_may_not_register_sends_no_body(start_service: StartService) -> None:
+async def test_refused_registration_is_answered_before_its_body(start_service: StartService) -> None:
     service = await start_service(registration="closed")
     async with connect(service) as client:
         await client.send(b"POST /users HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
         assert (await client.answer()).status == 403
 
 
-async def test_one_address_may_create_its_number_of_users_and_no_more(start_service: StartService) -> None:
+async def test_one_address_may_create_only_so_many_users(start_service: StartService) -> None:
     service = await start_service(max_registrations_per_address=100, trusted_proxies="127.0.0.0/8")
     near, other = {"X-Forwarded-For": "2001:db8::1"}, {"X-Forwarded-For": "2001:db8:0:1::1"}
     statuses = [(await register(service, **near)).status for _ in range(100)]
@@ -113,14 +112,14 @@ async def test_wrong_registration_tokens_count_as_wrong_tokens(start_service: St
     assert (await register(service, Authorization=f"Bearer {SECRET}")).status == 201
 
 
-async def test_limits_of_an_address_are_off_where_only_this_machine_reaches_it(service: Service) -> None:
+async def test_limits_of_an_address_are_off_if_only_this_machine_reaches_the_service(service: Service) -> None:
     wrong = {"Authorization": f"Bearer {uuid.uuid4()}"}
     statuses = {(await service.get("/users/me", headers=wrong)).status for _ in range(110)}
     statuses |= {(await register(service)).status for _ in range(110)}
     assert statuses == {401, 201}
 
 
-async def test_users_in_all_are_limited_even_if_they_come_together(start_service: StartService) -> None:
+async def test_total_number_of_users_is_limited_even_if_they_register_at_once(start_service: StartService) -> None:
     service = await start_service(max_users=3)
     answers = await asyncio.gather(*(register(service) for _ in range(8)))
     assert sorted(answer.status for answer in answers) == [201] * 3 + [507] * 5

@@ -15,17 +15,10 @@ from service.refusals import STORAGE_UNAVAILABLE
 from service.storage.disk import DiskStorage
 from service.uploads.removal import Removal
 from service.web.app_keys import DATABASE
-from tests.conftest import StartService
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
+from tests.support.database import late_commit, query, until_a_statement_waits
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.pools import query
-from tests.support.transactions import transaction, until_somebody_waits
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def keep(service: Service, account: Account, count: int, **params: str) -> list[dict[str, Any]]:
@@ -44,12 +37,15 @@ async def until_nothing_is_left(service: Service) -> None:
 
 async def test_deleted_user_is_gone_at_once_however_long_the_removal_takes(service: Service, account: Account) -> None:
     [record] = await keep(service, account, 1)
-    with transaction(service.database_url, "SELECT FROM records FOR UPDATE"):
+    with late_commit(service.database_url, "SELECT FROM records FOR UPDATE"):
         assert (await service.request("DELETE", "/users/me", headers=account.headers)).status == 204
         assert (await service.get("/users/me", headers=account.headers)).status == 401
         assert (await service.get(f"/records/{record['id']}.mp3")).status == 404
         assert (await service.get(f"/audiotrack?id={record['id']}&user={account.id}")).status == 404
         assert rows(service) == (1, 1)
+        # Replicas of the version before do not know that a user may be marked as deleted.
+        digest = "SELECT FROM users WHERE token_sha256 = sha256(%s)"
+        assert not query(service.database_url, digest, (account.token.encode(),))
     await until_nothing_is_left(service)
 
 
@@ -106,7 +102,7 @@ async def test_row_stays_until_its_file_is_gone(service: Service, account: Accou
     storage = StubbornStorage(service.data_dir / "records")
     storage.stubborn = UUID(first["id"])
     removal = Removal(service.app[DATABASE], storage)
-    with transaction(
+    with late_commit(
         service.database_url, "INSERT INTO removal_turns VALUES ('removal', gen_random_uuid(), 'infinity')"
     ):
         pass  # the service's own removal leaves it to another process
@@ -132,9 +128,9 @@ async def test_user_stays_while_a_replica_of_the_version_before_inserts_a_record
     """
     count = "UPDATE users SET record_count = record_count + 1, byte_count = byte_count + 9"
     async with open_database(database_url, max_connections=1) as database:
-        with transaction(database_url, insert, count):
+        with late_commit(database_url, insert, count):
             removing = asyncio.create_task(delete_removed_users(database, limit=10))
-            await until_somebody_waits(database_url)
+            await until_a_statement_waits(database_url)
         assert await removing == []
     assert query(database_url, "SELECT record_count FROM users") == [(1,)]
     assert query(database_url, "SELECT size FROM records") == [(9,)]

@@ -1,13 +1,12 @@
-"""Two replicas over one database and one store: clients cannot tell which of them answers."""
+"""Two replicas share a database and a store: clients cannot tell which one answers."""
 
 from uuid import uuid4
 
 import pytest
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import s3
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import connect, framed, request_head
 from tests.support.waiting import until
@@ -24,7 +23,7 @@ async def account(replicas: tuple[Service, Service]) -> Account:
     return await replicas[0].create_user()
 
 
-async def test_what_one_takes_the_other_serves_and_what_one_deletes_the_other_has_not(
+async def test_record_made_or_deleted_on_one_replica_is_so_on_the_other(
     replicas: tuple[Service, Service], account: Account
 ) -> None:
     one, other = replicas
@@ -36,14 +35,16 @@ async def test_what_one_takes_the_other_serves_and_what_one_deletes_the_other_ha
     assert (await one.get(f"{path}.mp3")).status == 404
 
 
-async def test_new_token_is_the_only_one_on_both(replicas: tuple[Service, Service], account: Account) -> None:
+async def test_new_token_is_the_only_valid_one_on_both(replicas: tuple[Service, Service], account: Account) -> None:
     one, other = replicas
     token = (await one.post("/users/me/token", headers=account.headers)).json["token"]
     assert (await other.get("/users/me", headers={"Authorization": f"Bearer {token}"})).status == 200
     assert (await one.get("/users/me", headers=account.headers)).status == 401
 
 
-async def test_key_that_one_has_taken_is_the_others_too(replicas: tuple[Service, Service], account: Account) -> None:
+async def test_key_used_on_one_replica_is_known_on_the_other(
+    replicas: tuple[Service, Service], account: Account
+) -> None:
     one, other = replicas
     body = framed(GOOD_WAV, "raw")
     async with connect(one) as client:
@@ -58,7 +59,7 @@ async def test_key_that_one_has_taken_is_the_others_too(replicas: tuple[Service,
     assert (first.status, replay.status, replay.json["id"]) == (201, 200, first.json["id"])
 
 
-async def test_users_limits_count_what_runs_and_is_kept_on_both(
+async def test_limits_of_a_user_count_uploads_and_records_on_both(
     replicas: tuple[Service, Service], account: Account
 ) -> None:
     one, other = replicas
@@ -75,7 +76,7 @@ async def test_users_limits_count_what_runs_and_is_kept_on_both(
     assert (full.status, full.json["code"]) == (403, "quota_exceeded")
 
 
-async def test_reader_on_one_sees_nothing_of_what_the_other_is_encoding(
+async def test_reader_on_one_replica_sees_nothing_of_an_upload_on_the_other(
     replicas: tuple[Service, Service], account: Account
 ) -> None:
     one, other = replicas

@@ -1,31 +1,21 @@
-"""The service's role in PostgreSQL needs rights on rows alone; another role migrates."""
+"""The service's role in PostgreSQL needs rights only on rows; another role migrates."""
 
 from collections.abc import Iterator
-from contextlib import closing
 
-import psycopg2
 import pytest
-from psycopg2.extensions import make_dsn
 
 from service.database.migrations import migrate
 from tests.support.client import Service
+from tests.support.database import role_with_rights_on_rows
 from tests.support.invariants import GOOD_WAV
-
-ROLE = "rows_alone"
 
 
 @pytest.fixture
 def database_url(empty_database_url: str) -> Iterator[str]:
-    """A migrated database, for a role that may change rows and nothing else."""
+    """A migrated database, for a role that may only change rows."""
     migrate(empty_database_url)
-    with closing(psycopg2.connect(empty_database_url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute(f"CREATE ROLE {ROLE} LOGIN")
-        cursor.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {ROLE}")
-        try:
-            yield str(make_dsn(empty_database_url, user=ROLE))
-        finally:
-            cursor.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
+    with role_with_rights_on_rows(empty_database_url, "rows_alone") as url:
+        yield url
 
 
 async def test_role_without_rights_on_the_schema_serves(service: Service) -> None:

@@ -1,21 +1,15 @@
-"""What every response tells a browser not to do."""
+"""What every response forbids a browser to do."""
 
 import pytest
 
 from tests.support.client import Account, Service
 from tests.support.invariants import GOOD_WAV
 
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 PATHS = ["/", "/docs", "/docs/start.js", "/openapi.json", "/health/live", "/health/ready", "/metrics", "/nothing"]
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/records", "/users/me"])
-async def test_every_response_says_how_little_a_browser_may_do_with_it(
+async def test_every_response_limits_what_a_browser_may_do_with_it(
     service: Service, account: Account, path: str
 ) -> None:
     for headers in ({}, account.headers):
@@ -28,7 +22,7 @@ async def test_every_response_says_how_little_a_browser_may_do_with_it(
         assert "Server" not in answer.headers
 
 
-async def test_answers_about_users_and_records_are_kept_by_nobody(service: Service, account: Account) -> None:
+async def test_no_cache_keeps_answers_about_users_and_records(service: Service, account: Account) -> None:
     answers = [
         await service.post("/users?username=ann"),
         await service.post("/users/me/token", headers=account.headers),

@@ -1,29 +1,17 @@
 """Tokens: renewed without a lockout, dead when they should be, and told apart by when they were used."""
 
-from __future__ import annotations
-
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
 from service.database.users import find_token, offer_token
 from service.web.app_keys import ADMISSION, DATABASE
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
+from tests.support.database import late_commit, query, until_a_statement_waits
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.pools import query
 from tests.support.raw import RawClient, connect, request_head
-from tests.support.transactions import transaction, until_somebody_waits
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from tests.conftest import StartService
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 async def status(service: Service, account: Account) -> int:
@@ -65,8 +53,8 @@ async def test_renewal_can_be_repeated_with_the_old_token(service: Service, acco
     assert [await status(service, dead) for dead in (lost, account)] == [401, 401]
 
 
-async def test_renewal_that_the_database_does_not_answer_locks_nobody_out(service: Service, account: Account) -> None:
-    with transaction(service.database_url, "SELECT FROM users FOR UPDATE"):
+async def test_renewal_that_the_database_does_not_answer_locks_no_user_out(service: Service, account: Account) -> None:
+    with late_commit(service.database_url, "SELECT FROM users FOR UPDATE"):
         answer = await service.post("/users/me/token", headers=account.headers)
         assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
         assert await status(service, account) == 200
@@ -74,7 +62,7 @@ async def test_renewal_that_the_database_does_not_answer_locks_nobody_out(servic
     assert await status(service, await renew(service, account)) == 200
 
 
-async def test_renewal_that_runs_late_replaces_no_token_that_was_told_since(service: Service, account: Account) -> None:
+async def test_late_renewal_does_not_replace_a_newer_token(service: Service, account: Account) -> None:
     database = service.app[DATABASE]
     found = await find_token(database, account.token, lifetime_seconds=None, use_seconds=60)
     assert found is not None
@@ -103,16 +91,23 @@ async def test_upload_under_a_token_whose_successor_is_unused_is_kept(service: S
         assert (await client.answer()).status == 201
 
 
-async def test_upload_of_a_user_who_is_deleted_in_the_moment_of_its_row_leaves_no_file(
-    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ("UPDATE users SET deleted_at = now()", 401, "unknown_token"),
+        ("UPDATE users SET disabled_at = now()", 403, "user_disabled"),
+    ],
+)
+async def test_upload_leaves_no_file_if_its_user_goes_while_its_row_is_inserted(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, change: str, status: int, code: str
 ) -> None:
     async with invariants_hold(service, caplog), connect(service) as client:
         rest = await half_upload(service, account, client)
-        with transaction(service.database_url, "UPDATE users SET deleted_at = now()"):
+        with late_commit(service.database_url, change):
             await client.send(rest)
-            await until_somebody_waits(service.database_url)
+            await until_a_statement_waits(service.database_url)
         answer = await client.answer()
-        assert (answer.status, answer.json["code"]) == (401, "unknown_token")
+        assert (answer.status, answer.json["code"]) == (status, code)
         await until(lambda: not service.files())
 
 
@@ -142,12 +137,12 @@ async def test_last_use_of_a_token_is_written_once_a_minute(service: Service, ac
 
 
 async def test_last_use_waits_for_no_other_statement(service: Service, account: Account) -> None:
-    with transaction(service.database_url, "SELECT FROM users FOR UPDATE"):
+    with late_commit(service.database_url, "SELECT FROM users FOR UPDATE"):
         assert await status(service, account) == 200
     assert last_use(service) is None
 
 
-async def test_what_happens_to_an_account_is_an_event_and_a_count(service: Service) -> None:
+async def test_each_change_of_an_account_is_logged_and_counted(service: Service) -> None:
     def counts() -> dict[str, float]:
         return {event: _count(metrics.decode(), event) for event in ("user_created", "token_offered", "user_deleted")}
 

@@ -1,4 +1,4 @@
-"""Uploading: every transport, every kind of WAV, and an MP3 that is right to the sample."""
+"""Uploads: every transport, every kind of WAV, and an MP3 that is exact to the sample."""
 
 import asyncio
 import hashlib
@@ -33,11 +33,6 @@ async def download(service: Service, answer: Answer) -> bytes:
 def assert_exact(mp3: bytes, source: wavs.Samples, rate: int, channel_mask: int | None = None) -> None:
     mp3s.assert_sounds_like(mp3, source, rate, channel_mask=channel_mask)
     assert len(mp3s.decode(mp3)) == mp3s.expected_sample_count(len(source), rate)
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -189,7 +184,7 @@ async def test_streamed_headers_and_odd_chunks_lose_no_sample(
     assert answer.json["warnings"] == []
 
 
-async def test_bytes_that_are_no_chunk_are_ignored_with_a_warning(service: Service, account: Account) -> None:
+async def test_bytes_that_are_not_a_chunk_are_ignored_with_a_warning(service: Service, account: Account) -> None:
     source = wavs.chirp(20_000, 44100, 1)
     wav = wavs.wav(source, sample_rate=44100, channels=1) + b"\x01\x02\x03" * 1000
     answer = await service.upload(account, wav)
@@ -213,7 +208,7 @@ async def test_bytes_that_are_no_chunk_are_ignored_with_a_warning(service: Servi
         (96000, "192000", 192000),
     ],
 )
-async def test_bit_rate_is_the_one_asked_for_or_the_most_that_is_legal(
+async def test_bit_rate_is_the_requested_one_or_the_highest_legal_one(
     service: Service, account: Account, rate: int, asked: str | None, given: int
 ) -> None:
     source = wavs.chirp(rate, rate, 2)
@@ -235,7 +230,7 @@ async def test_illegal_bit_rate_is_422_with_the_list(service: Service, account: 
 
 
 @pytest.mark.parametrize("asked", ["128k", "-1", "", "1" * 5000, "\uff11\uff12"])
-async def test_bit_rate_that_is_no_number_is_422(service: Service, account: Account, asked: str) -> None:
+async def test_bit_rate_that_is_not_a_number_is_422(service: Service, account: Account, asked: str) -> None:
     answer = await service.upload(account, b"RIFF", params={"bit_rate": asked})
     assert (answer.status, answer.json["code"]) == (422, "invalid_bit_rate")
 
@@ -266,7 +261,7 @@ async def test_mp3_grows_while_the_client_is_still_sending(service: Service, acc
 
     upload = asyncio.create_task(service.put("/records/", data=body(), headers=account.headers))
     await half_sent.wait()
-    expected = 20 / 2 * 128000 / 8 * 0.8  # all but what is in the pipes
+    expected = 20 / 2 * 128000 / 8 * 0.8  # everything except what is still in the pipes
     await until(lambda: draft_size() >= expected)
     assert not service.files()
     go_on.set()
@@ -280,7 +275,7 @@ def draft_size() -> int:
     return max((os.fstat(draft).st_size for draft in drafts), default=0)
 
 
-async def test_uploads_at_once_do_not_mix(service: Service, account: Account) -> None:
+async def test_simultaneous_uploads_do_not_mix(service: Service, account: Account) -> None:
     sources = [wavs.chirp(44100 + 1000 * number, 44100, 1, seed=number) for number in range(6)]
     answers = await asyncio.gather(
         *(

@@ -1,13 +1,12 @@
-"""Creating users: POST /users and both seed systems' calls."""
+"""Creating users: POST /users and the calls of both older systems."""
 
 import hashlib
-from contextlib import closing
 from uuid import UUID
 
-import psycopg2
 import pytest
 
 from tests.support.client import Service
+from tests.support.database import query
 
 
 async def test_json_body_creates_a_user_with_a_uuid_token(service: Service) -> None:
@@ -32,9 +31,7 @@ async def test_users_may_share_a_name_and_never_an_id_or_a_token(service: Servic
 
 async def test_only_the_hash_of_the_token_is_kept(service: Service) -> None:
     account = await service.create_user()
-    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT token_sha256, users::text FROM users")
-        [(kept, row)] = cursor.fetchall()
+    [(kept, row)] = query(service.database_url, "SELECT token_sha256, users::text FROM users")
     assert bytes(kept) == hashlib.sha256(account.token.encode()).digest()
     assert account.token not in row
 
@@ -68,7 +65,7 @@ async def test_large_body_is_413(service: Service) -> None:
     assert (answer.status, answer.json["code"]) == (413, "too_large")
 
 
-async def test_seed_a_creates_a_user_and_ignores_unknown_keys(service: Service) -> None:
+async def test_post_user_creates_a_user_and_ignores_unknown_keys(service: Service) -> None:
     answer = await service.post("/user", json={"username": "ann", "age": 5})
     assert answer.status == 200
     assert set(answer.json) == {"id", "access_token"}
@@ -76,12 +73,12 @@ async def test_seed_a_creates_a_user_and_ignores_unknown_keys(service: Service) 
 
 
 @pytest.mark.parametrize("body", [{}, {"username": ""}, {"username": 5}])
-async def test_seed_a_answers_422_for_an_invalid_name(service: Service, body: dict[str, object]) -> None:
+async def test_post_user_answers_422_for_an_invalid_name(service: Service, body: dict[str, object]) -> None:
     assert (await service.post("/user", json=body)).status == 422
 
 
 @pytest.mark.parametrize("path", ["/api_v1/users/?username=admin", "/api_v1/users?username=admin"])
-async def test_seed_b_creates_a_user_from_the_query(service: Service, path: str) -> None:
+async def test_api_v1_creates_a_user_from_the_query(service: Service, path: str) -> None:
     answer = await service.post(path)
     assert answer.status == 201
     assert set(answer.json) == {"id", "username", "token"}

@@ -84,7 +84,7 @@ async def test_metrics_are_the_sum_of_all_workers(session: aiohttp.ClientSession
     assert await metric(session, "wavepress_encoder_slots_limit") == 64
 
 
-async def test_key_made_at_one_worker_is_known_at_all(session: aiohttp.ClientSession) -> None:
+async def test_key_used_at_one_worker_is_known_at_every_worker(session: aiohttp.ClientSession) -> None:
     token = await create_user(session)
     answers = [await upload(session, token, **{"Idempotency-Key": "k"}) for _ in range(6)]
     assert [status for status, _ in answers] == [201, 200, 200, 200, 200, 200]

@@ -1,0 +1,1 @@
+"""The image and both compose files, run by a real Docker."""

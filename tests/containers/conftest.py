@@ -13,7 +13,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """Build the image under a name of the tests' own."""
+    """Build the image under a name that only the tests use."""
     run("docker", "compose", "--env-file", "/dev/null", "--project-name", PREFIX, "build", "--quiet")
     return IMAGE
 

@@ -42,7 +42,7 @@ def tls_network(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize(("certificate", "word"), [("ca.pem", "migrated"), ("other.pem", "certificate verify failed")])
-def test_postgresql_over_tls_is_who_it_says(
+def test_certificate_of_a_postgresql_over_tls_is_checked(
     image: str, tls_network: tuple[str, Path], certificate: str, word: str
 ) -> None:
     network, certificates = tls_network

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.containers.test_plain_stack import python
-from tests.support.compose import PLAIN, Project, brought_up, mp3
+from tests.support.compose import PLAIN, Project, brought_up, mp3, run_with_database
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -26,7 +25,7 @@ def test_stack_of_the_first_version_comes_up_with_its_records_and_new_roles(firs
     assert mp3(record) == before
     first_version.upload(headers)
     owners = "cursor.execute(\"SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'\")"
-    assert python(first_version, f"{owners}; print(cursor.fetchall())") == "[('wavepress_migrate',)]\n"
+    assert run_with_database(first_version, f"{owners}; print(cursor.fetchall())") == "[('wavepress_migrate',)]\n"
     known = "postgresql://wavepress:wavepress@database/wavepress"
-    assert "password authentication failed" in python(first_version, "", known)
+    assert "password authentication failed" in run_with_database(first_version, "", known)
     first_version("run", "--rm", "--no-deps", "migrate")

@@ -80,7 +80,7 @@ def test_refusal_without_the_service_is_a_problem_and_its_log_has_no_secret(plai
     assert secret not in https.log.read_text()
 
 
-def test_plain_stack_behind_caddy_is_published_by_caddy_alone() -> None:
+def test_plain_stack_behind_caddy_is_published_only_by_caddy() -> None:
     command = ["docker", "compose", "--env-file", "/dev/null", *FILES, "config", "--format", "json"]
     services = json.loads(run(*command, variables={"DOMAIN": "recordings.example"}))["services"]
     assert not services["wavepress"].get("ports")

@@ -1,4 +1,4 @@
-"""The image by itself: what is in it, how it says that it lives, and what it says of wrong settings."""
+"""The image by itself: what it holds, its health check, and how it reports wrong settings."""
 
 import subprocess
 
@@ -36,7 +36,7 @@ def test_health_check_asks_the_service_itself(image: str) -> None:
     try:
         command = ["docker", "exec", container, *check["Test"][1:]]
         assert "refused" in subprocess.run(command, capture_output=True, text=True, check=False).stderr
-        # Another server there, which has no /health/live: it answers 404.
+        # Another server on that port, without /health/live: it answers 404.
         run("docker", "exec", "--detach", container, "python", "-m", "http.server", "8001")
         until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 1)
         run("docker", "exec", "--workdir", "/tmp", container, "sh", "-c", "mkdir -p health && touch health/live")  # noqa: S108 - the container's
@@ -58,7 +58,9 @@ def test_health_check_asks_the_service_itself(image: str) -> None:
         ({}, "run docker compose up"),
     ],
 )
-def test_wrong_configuration_is_a_word_and_an_exit_status(image: str, variables: dict[str, str], word: str) -> None:
+def test_wrong_configuration_gives_a_message_and_an_exit_status(
+    image: str, variables: dict[str, str], word: str
+) -> None:
     options = [part for name, value in variables.items() for part in ("--env", f"{name}={value}")]
     command = ["docker", "run", "--rm", *options, image]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

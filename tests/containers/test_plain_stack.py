@@ -1,4 +1,4 @@
-"""docker-compose.yml, run for real: the README's lines, faults, and who may do what."""
+"""docker-compose.yml is brought up for real: the README's lines, faults, and the rights of each container."""
 
 import json
 import os
@@ -6,27 +6,24 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import requests
 
-from tests.support.compose import PLAIN, ROOT, Project, brought_up, mp3, run, state, until
+from tests.support.compose import (
+    PLAIN,
+    ROOT,
+    Project,
+    assert_restricted,
+    brought_up,
+    mp3,
+    run,
+    run_with_database,
+    state,
+    until,
+)
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
-
-CONNECT = """
-import sys, psycopg2
-url = sys.argv[1] if len(sys.argv) > 1 else open("/run/secrets/database_url").read().strip()
-connection = psycopg2.connect(url)
-connection.autocommit = True
-cursor = connection.cursor()
-"""
-
-
-def python(project: Project, program: str, *arguments: str) -> str:
-    """Run a program in the service's container and return what it prints, with its errors."""
-    return project("exec", "wavepress", "python", "-c", CONNECT + program, *arguments, check=False)
 
 
 def test_readmes_lines_work_against_compose(plain: Project) -> None:
@@ -52,21 +49,7 @@ def test_every_container_has_a_read_only_root_and_no_privilege(plain: Project) -
     assert plain("exec", "database", "id", "-un") == "postgres\n"
 
 
-def assert_restricted(container: Any, capabilities: list[str] | None = None) -> None:
-    found = container["HostConfig"]
-    assert found["ReadonlyRootfs"]
-    assert found["CapDrop"] == ["ALL"]
-    assert found["CapAdd"] == capabilities
-    assert "no-new-privileges:true" in found["SecurityOpt"]
-    assert not [mount for mount in container["Mounts"] if re.fullmatch("[0-9a-f]{64}", mount.get("Name", ""))], (
-        "an anonymous volume would be left behind"
-    )
-    if found["RestartPolicy"]["Name"] == "unless-stopped":
-        assert found["Memory"] > 0
-        assert found["PidsLimit"] > 0
-
-
-def test_ports_are_published_on_loopback_alone(plain: Project) -> None:
+def test_ports_are_published_only_on_loopback(plain: Project) -> None:
     published = [
         (service, port, each["HostIp"])
         for service, container in plain.all_containers().items()
@@ -88,17 +71,17 @@ def test_metrics_are_not_on_the_public_port(plain: Project) -> None:
     assert "wavepress_build_info" in plain("exec", "wavepress", "python", "-c", page)
 
 
-def test_service_has_rights_on_rows_alone(plain: Project) -> None:
+def test_service_has_rights_only_on_rows(plain: Project) -> None:
     rights = "cursor.execute('SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user')"
-    assert python(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"
+    assert run_with_database(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"
     for statement in ("DROP TABLE records", "CREATE TABLE x (y int)", "ALTER TABLE users ADD z int", "CREATE ROLE x"):
-        found = python(plain, f"cursor.execute({statement!r})")
+        found = run_with_database(plain, f"cursor.execute({statement!r})")
         assert "must be owner" in found or "permission denied" in found, found
 
 
 @pytest.mark.parametrize("password", ["", "wavepress", "postgres"])
 def test_nobody_is_superuser_over_the_network(plain: Project, password: str) -> None:
-    found = python(plain, "print('in')", f"postgresql://wavepress:{password}@database/wavepress")
+    found = run_with_database(plain, "print('in')", f"postgresql://wavepress:{password}@database/wavepress")
     assert "password" in found
     assert "in\n" not in found
 
@@ -111,7 +94,7 @@ def test_passwords_are_long_and_made_once(plain: Project) -> None:
     assert first.split(":")[2][:48] not in plain("logs")
 
 
-def test_passwords_are_mounted_by_their_users_alone(plain: Project) -> None:
+def test_passwords_are_mounted_only_where_they_are_used(plain: Project) -> None:
     mounted: dict[str, set[str]] = {}
     for service, container in plain.all_containers().items():
         for mount in container["Mounts"]:

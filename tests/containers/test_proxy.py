@@ -1,4 +1,4 @@
-"""deploy/nginx.conf before the scaled stack: its own refusals, and what it writes down."""
+"""deploy/nginx.conf in front of the scaled stack: its own refusals and its log."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_log_is_json_without_an_address_and_without_a_token(scaled: Project) -> 
 @pytest.fixture
 def without_replicas(scaled: Project) -> Iterator[Project]:
     scaled("stop", "wavepress")
-    # For two seconds nginx tries the addresses that it knows.
+    # nginx tries the addresses that it knows for two seconds.
     until(lambda: requests.get(f"{scaled.url}/health/live", timeout=30).status_code == 502)
     yield scaled
     scaled.up("nginx")
@@ -68,7 +68,7 @@ def test_refusal_without_replicas_is_a_problem_and_its_log_has_no_secret(without
 
 
 def test_replica_that_does_not_answer_is_a_problem(scaled: Project) -> None:
-    # An address of the network that nobody has.
+    # An address in the network that no container has.
     network = scaled.all_containers()["nginx"]["NetworkSettings"]["Networks"][f"{scaled.name}_replicas"]["IPAddress"]
     nobody = network.rsplit(".", 1)[0] + ".253"
     route = "echo 'server {}' > /tmp/replicas.conf; nginx -s reload"

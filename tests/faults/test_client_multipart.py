@@ -1,4 +1,4 @@
-"""Broken and hostile forms: each refused with its word, in bounded memory."""
+"""Broken and hostile forms: each is refused with its code, in bounded memory."""
 
 import asyncio
 import contextlib
@@ -6,14 +6,13 @@ import gc
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartService
 from tests.support import wavs
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.procfs import resident_bytes
 from tests.support.raw import MULTIPART_HEAD, RawAnswer, connect, framed
 
 PIECE = 64 * 1024
@@ -53,13 +52,8 @@ BROKEN = {
 }
 
 
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
-
-
 def head(account: Account, length: int | None, boundary: str = "b") -> bytes:
-    """Return the head of a form; without a length its body is chunked."""
+    """Return the head of a form; if it has no length, its body is chunked."""
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     return (
         f"POST /records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.token}\r\n{framing}\r\n"
@@ -85,7 +79,7 @@ async def send_form(
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("kind", BROKEN)
-async def test_broken_form_is_400_with_its_word(
+async def test_broken_form_is_400_with_its_code(
     service: Service, account: Account, caplog: pytest.LogCaptureFixture, kind: str, framing: str
 ) -> None:
     body, code = BROKEN[kind]
@@ -137,7 +131,7 @@ async def test_boundary_may_be_split_over_chunks_at_every_offset(
         async with connect(service) as client:
             for offset in offsets:
                 await client.send(head(account, None) + b"%x\r\n%s\r\n" % (offset, WHOLE[:offset]))
-                await asyncio.sleep(0.002)  # so that it is read apart from what follows
+                await asyncio.sleep(0.002)  # so that the service reads it separately from what follows
                 await client.send(chunked([WHOLE[offset:]]))
                 answers.append(await client.answer())
         assert {answer.status for answer in answers} == {201}
@@ -201,7 +195,7 @@ async def test_endless_envelope_is_refused_in_bounded_memory(
 async def send_pieces(
     writer: asyncio.StreamWriter, head: bytes, start: bytes, piece: bytes, *, is_chunked: bool
 ) -> None:
-    """Send 50 MB at most, for as long as anybody listens."""
+    """Send at most 50 MB, until the service closes the connection."""
     writer.write(head)
     with contextlib.suppress(ConnectionError):
         for content in itertools.chain([start] if start else [], itertools.repeat(piece, 50_000_000 // len(piece) - 1)):
@@ -211,14 +205,14 @@ async def send_pieces(
 
 @contextlib.asynccontextmanager
 async def memory_bounded(limit_bytes: int = 10 * 2**20) -> AsyncIterator[None]:
-    """Check that the process, its clients included, never grows by more than this in the block."""
+    """Check that this process, which includes the clients, never grows by more than that during the block."""
     gc.collect()
-    before = peak = resident_bytes()
+    before = peak = resident_bytes(os.getpid())
 
     async def watch() -> None:
         nonlocal peak
         while True:
-            peak = max(peak, resident_bytes())
+            peak = max(peak, resident_bytes(os.getpid()))
             await asyncio.sleep(0.005)
 
     watching = asyncio.create_task(watch())
@@ -227,10 +221,6 @@ async def memory_bounded(limit_bytes: int = 10 * 2**20) -> AsyncIterator[None]:
     finally:
         watching.cancel()
     assert peak - before < limit_bytes
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def test_endless_trailers_and_chunk_extensions_end_in_bounded_memory(

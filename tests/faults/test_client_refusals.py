@@ -1,39 +1,36 @@
-"""Refusals before a byte of the body: each with its word, without "100 Continue", and with nothing left."""
+"""Refusals before the first byte of the body: each has its code, sends no "100 Continue", and leaves nothing behind."""
 
 import asyncio
 import contextlib
 import gzip
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from service.web.app_keys import ADMISSION, STORAGE
-from tests.conftest import StartService
-from tests.faults.test_client_faults import logged_requests
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
-from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.client import NOBODY, TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.half_upload import half_upload
+from tests.support.invariants import GOOD_WAV, invariants_hold, logged_requests
 from tests.support.procfs import children
-from tests.support.raw import MULTIPART_TAIL, RawClient, connect, framed, request_head
+from tests.support.raw import MULTIPART_TAIL, connect, framed, request_head
 from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
-NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A reason to refuse an upload by its head alone; an entry of `settings` is the service's, one of `head` a line."""
+    """A reason to refuse an upload after its head. `settings` are the service's; `headers` are lines of the head."""
 
     status: int
     code: str
     settings: dict[str, int] = field(default_factory=dict)
     headers: tuple[str, ...] = ()
-    account: Account | None = None  # else the service's user
-    records: int = 0  # that the user has already
-    running: int = 0  # uploads that the user runs meanwhile
+    account: Account | None = None  # None: the service's user
+    records: int = 0  # records that the user already has
+    running: int = 0  # uploads that the user runs at the same time
     transports: tuple[Transport, ...] = TRANSPORTS
 
 
@@ -50,16 +47,6 @@ REFUSALS = {
 }
 
 
-@contextlib.asynccontextmanager
-async def running_upload(service: Service, account: Account) -> AsyncIterator[RawClient]:
-    """An upload that has its slots and goes on until the block ends."""
-    async with connect(service) as client:
-        await client.send(request_head(account, "raw", len(WAV)) + WAV[:200_000])
-        await until(lambda: service.app[ADMISSION].running)
-        await asyncio.sleep(0.1)  # the user's slot is taken after the service's
-        yield client
-
-
 @pytest.mark.parametrize(
     ("reason", "transport"), [(reason, each) for reason, refusal in REFUSALS.items() for each in refusal.transports]
 )
@@ -74,7 +61,7 @@ async def test_client_that_expects_100_is_refused_without_it(
         for _ in range(refusal.records):
             assert (await service.upload(user, GOOD_WAV)).status == 201
         for _ in range(refusal.running):
-            await uploads.enter_async_context(running_upload(service, user))
+            await uploads.enter_async_context(half_upload(service, user, WAV))
         await check_refused(service, head, refusal)
         (line,) = [line for line in logged_requests() if line["status"] == refusal.status]
         assert line["bytes_in"] == 0
@@ -82,7 +69,7 @@ async def test_client_that_expects_100_is_refused_without_it(
 
 
 async def check_refused(service: Service, head: bytes, refusal: Refusal) -> None:
-    """Send a head and get the final answer as the first one; none of the body is wanted after it."""
+    """Send a head; the first answer must be the final one, and the service must not want the body."""
     async with connect(service) as client:
         await client.send(head)
         answer = await client.answer()
@@ -127,39 +114,39 @@ async def test_counted_size_past_the_limit_ends_the_encoder_at_that_byte(
     body = framed(endless, transport).removesuffix(MULTIPART_TAIL).removesuffix(b"\r\n0\r\n\r\n")
     before = children()
     async with invariants_hold(service, caplog), connect(service) as client:
-        await client.send(head + body[:-1])  # all that the service takes
+        await client.send(head + body[:-1])  # as much as the service takes
         await until(lambda: children() > before)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.reader.read(1), timeout=0.3)
         await client.send(body[-1:] + (MULTIPART_TAIL if transport == "multipart" else b""))
         answer = await client.answer()
         assert (answer.status, answer.json["code"], answer.json["offset"]) == (413, "too_large", 500_000)
-        await until(lambda: children() == before, seconds=1)
+        await until(lambda: children() == before, seconds=5)
         assert not service.files()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_user_with_as_many_uploads_as_it_may_has_to_wait_and_others_do_not(
+async def test_user_at_the_limit_of_uploads_is_refused_and_others_are_not(
     start_service: StartService, caplog: pytest.LogCaptureFixture, transport: Transport
 ) -> None:
     service = await start_service(max_uploads_per_user=1)
     ann, bob = await service.create_user("ann"), await service.create_user("bob")
     async with invariants_hold(service, caplog):
-        async with running_upload(service, ann) as first:
+        async with half_upload(service, ann, WAV) as (first, rest):
             refused = await service.upload(ann, GOOD_WAV, transport=transport)
             assert (refused.status, refused.json["code"]) == (429, "too_many_uploads")
             assert int(refused.headers["Retry-After"]) > 0
             assert (await service.upload(bob, GOOD_WAV, transport=transport)).status == 201
-            await first.send(WAV[200_000:])
+            await first.send(rest)
             assert (await first.answer()).status == 201
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
-        async with running_upload(service, ann) as another:
+        async with half_upload(service, ann, WAV) as (another, _):
             another.reset()
         await until(lambda: not service.app[ADMISSION].running)
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
 
 
-async def test_no_more_uploads_run_at_once_than_the_user_may(
+async def test_user_never_runs_more_uploads_at_once_than_allowed(
     start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await start_service(max_uploads_per_user=3)
@@ -173,7 +160,7 @@ async def test_no_more_uploads_run_at_once_than_the_user_may(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("limit", ["max_records_per_user", "max_bytes_per_user"])
-async def test_user_with_all_that_it_may_keep_is_refused_and_others_are_not(
+async def test_user_at_the_quota_is_refused_and_others_are_not(
     start_service: StartService, caplog: pytest.LogCaptureFixture, limit: str, transport: Transport
 ) -> None:
     service = await start_service(**{limit: 1})
@@ -185,7 +172,7 @@ async def test_user_with_all_that_it_may_keep_is_refused_and_others_are_not(
         assert (await service.upload(bob, GOOD_WAV, transport=transport)).status == 201
 
 
-async def test_uploads_side_by_side_keep_no_more_records_than_the_user_may(
+async def test_simultaneous_uploads_keep_no_more_records_than_allowed(
     start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await start_service(max_records_per_user=2)

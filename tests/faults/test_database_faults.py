@@ -1,4 +1,4 @@
-"""A database that restarts, stops, cuts, refuses and forgets to answer: 503 with Retry-After, and nothing lost."""
+"""A database restarts, stops, refuses or does not answer: clients get 503 with Retry-After, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
@@ -26,11 +24,13 @@ from service.database.migrations import migrate
 from service.uploads.sweep import SweepPolicy, sweep
 from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Answer, Service, StartService, Transport
+from tests.support.database import query, transaction
+from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.pools import many_descriptors
-from tests.support.procfs import children, encoders
-from tests.support.raw import RawClient, connect, framed, request_head
+from tests.support.procfs import children
+from tests.support.raw import connect, framed, request_head
 from tests.support.serving import serve
 from tests.support.waiting import until
 
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from uuid import UUID
 
-    from tests.conftest import StartService
 
 TALK = wavs.wav(wavs.chirp(44_100 * 3, 44_100, 2), sample_rate=44_100, channels=2)
-SOON_SECONDS = 2.0  # the database is back, and we are
-LOADED_SECONDS = 5.0  # likewise, on a machine that encodes and makes users with all that it has
-LEASE_SECONDS = 1.0  # what a lost database leaves leased is free that soon, not after a minute
+SOON_SECONDS = 2.0  # after that, the service must work again
+LOADED_SECONDS = 5.0  # the same, on a machine that is fully loaded
+LEASE_SECONDS = 1.0  # leases that a lost database leaves are free that soon, and not after a minute
 IMPATIENT_SECONDS = 1.0
+WITHOUT_LIMIT = "-c statement_timeout=0"
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 RESTARTS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 
-# Holds the server, so that it is no child of the service's process, and starts it again after each end.
+# Holds the server, so that it is not a child of the service's process, and starts it again whenever it has ended.
 KEEPER = """
 import os, sys, time
 from pathlib import Path
@@ -66,10 +66,10 @@ while command:
 
 
 class Server:
-    """A PostgreSQL of the test's own, which it may restart, stop and ask."""
+    """A PostgreSQL that the tests of this module may restart, stop and query."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self._pid_file = directory / "postmaster.pid"
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", KEEPER, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -82,17 +82,20 @@ class Server:
         return url
 
     async def restart(self, number: signal.Signals, down_seconds: float = 0.3) -> None:
-        """End it by that signal, leave it down for a while and wait until it is up again."""
+        """End the server by that signal, leave it down for a while, and wait until it is up again."""
         assert self._keeper.stdin is not None
         self._keeper.stdin.write(f"{number.value} {down_seconds}\n")
         self._keeper.stdin.flush()
         await asyncio.to_thread(self._wait_until_up)
 
+    def is_down(self) -> bool:
+        return not self._pid_file.exists()
+
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """No process of it runs for the length of the block; to its clients it is just silent."""
-        postmaster = int((self._directory / "postmaster.pid").read_text().split()[0])
-        # The postmaster first, that it cannot start others; whoever it starts with it is stopped as well.
+        """Stop all of the server's processes for the length of the block; clients only see silence."""
+        postmaster = int(self._pid_file.read_text().split()[0])
+        # The postmaster first, so that it cannot start others; all of its processes are stopped after it.
         os.kill(postmaster, signal.SIGSTOP)
         processes = [postmaster, *children(postmaster)]
         signal_all(processes, signal.SIGSTOP)
@@ -102,20 +105,17 @@ class Server:
             signal_all(processes, signal.SIGCONT)
 
     def ask(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        return ask(self.url, statement, parameters)
+        return query(make_dsn(self.url, options=WITHOUT_LIMIT), statement, parameters)
 
     @contextlib.contextmanager
     def locked(self, table: str) -> Iterator[None]:
-        """Another session holds the table for the length of the block."""
-        with closing(psycopg2.connect(make_dsn(self.url, application_name="test"))) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("SET statement_timeout = 0")
-                cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        """Lock a table in another session for the length of the block."""
+        with transaction(make_dsn(self.url, options=WITHOUT_LIMIT)) as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             yield
-            connection.rollback()
 
     def cut_connections(self) -> int:
-        """End every connection but this test's, and return how many those were."""
+        """End every connection except this test's own, and return how many there were."""
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         return len(self.ask(cut + " WHERE usename = current_user AND application_name <> 'test'"))
 
@@ -133,8 +133,10 @@ def signal_all(processes: list[int], number: signal.Signals) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """One server for the tests of this module, each of which leaves it running."""
-    with tempfile.TemporaryDirectory(prefix="wp-") as directory:  # short, so that its socket's path never changes
+    """One server for all tests of this module; each test leaves it running."""
+    with tempfile.TemporaryDirectory(
+        prefix="wp-"
+    ) as directory:  # a short path, so that the path of its socket never changes
         server = Server(Path(directory, "data"))
         migrate(server.url)
         yield server
@@ -143,7 +145,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def database_url(server: Server) -> str:
-    """The own server's database without a row, in place of the session's."""
+    """The database of this module's own server, without any row."""
     server.ask("TRUNCATE users RESTART IDENTITY CASCADE")
     return server.url
 
@@ -155,7 +157,7 @@ async def until_told(condition: Callable[[], Awaitable[bool]], seconds: float) -
 
 
 async def recovered(service: Service, seconds: float = SOON_SECONDS) -> None:
-    """The database answers again within so many seconds, and then everything works."""
+    """Wait at most so many seconds until the database answers again; then an upload must succeed."""
     accounts = list[Account]()
 
     async def answers() -> bool:
@@ -181,7 +183,7 @@ def assert_unavailable(answer: Answer) -> None:
 
 
 class Load:
-    """Users that are created and upload, over and over; every answer is 201, or a 503 of the database."""
+    """Clients that create users and upload again and again; every answer must be 201, or the database's 503."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -191,7 +193,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def running(self, clients: int = 4) -> AsyncIterator[None]:
-        """Run it for the length of the block; then every record that was answered with 201 is served whole."""
+        """Run the load during the block; afterwards every record that was answered with 201 must be served whole."""
         accounts = [await self._service.create_user(f"client {number}") for number in range(clients)]
         async with asyncio.TaskGroup() as tasks:
             for number, account in enumerate(accounts):
@@ -222,30 +224,8 @@ class Load:
             assert_unavailable(answer)
 
 
-def ask(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    with closing(
-        psycopg2.connect(make_dsn(url, application_name="test", options="-c statement_timeout=0"))
-    ) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall()) if cursor.description else []
-
-
-@contextlib.asynccontextmanager
-async def half_upload(
-    service: Service, account: Account, transport: Transport = "raw", *headers: str
-) -> AsyncIterator[tuple[RawClient, bytes]]:
-    """Send half of the only upload and wait until it, having its lease, is encoded; yields the client and the rest."""
-    body = framed(TALK, transport)
-    async with connect(service) as client:
-        await client.send(request_head(account, transport, len(TALK), *headers) + body[: len(body) // 2])
-        await until(lambda: encoders(os.getpid()))
-        yield client, body[len(body) // 2 :]
-
-
 async def until_kept(service: Service, count: int = 1) -> None:
-    """Wait until an upload's file is there, and with it the attempt at its row."""
+    """Wait until so many uploads have their file, and so have begun to insert their row."""
     await until(lambda: len(service.files()) == count)
 
 
@@ -283,14 +263,14 @@ async def test_ten_restarts_under_load_lose_nothing(
         await leases_run_out(server)
 
 
-async def test_database_that_is_down_refuses_at_once_and_the_rest_goes_on(
+async def test_requests_are_refused_at_once_while_the_database_is_down(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await start_service(lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=2))
-        await asyncio.sleep(0.7)
+        await until(server.is_down)
         async with asyncio.timeout(1):
             for transport in TRANSPORTS:
                 assert_unavailable(await service.upload(account, GOOD_WAV, transport=transport))
@@ -325,7 +305,7 @@ async def test_database_silent_for_thirty_seconds_is_503_and_found_again(
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         load = Load(service)
-        async with half_upload(service, account) as (client, rest), load.running():
+        async with half_upload(service, account, TALK) as (client, rest), load.running():
             await asyncio.sleep(0.3)
             with server.stopped():
                 await client.send(rest)
@@ -339,13 +319,13 @@ async def test_database_silent_for_thirty_seconds_is_503_and_found_again(
 
 
 async def remove_orphans(service: Service) -> None:
-    """Do as the sweep does, with what was given up after half a minute of trying."""
+    """Sweep the files whose row the service gave up after half a minute."""
     policy = SweepPolicy(min_age=timedelta(0), max_share=1, dry_run=False, force=True)
     await sweep(service.app[STORAGE], service.app[DATABASE], policy)
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["seen", "unseen"])
-async def test_idle_connections_that_were_cut_are_not_noticed_by_the_next_clients(
+async def test_clients_do_not_notice_that_idle_connections_were_cut(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, *, seen: bool
 ) -> None:
     service = await start_service()
@@ -360,7 +340,7 @@ async def test_idle_connections_that_were_cut_are_not_noticed_by_the_next_client
             assert {answer.status for answer in answers} == {201}
 
 
-async def test_connections_that_are_cut_under_load_cost_nobody_anything(
+async def test_clients_do_not_notice_that_connections_are_cut_under_load(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await start_service(lease_seconds=LEASE_SECONDS)
@@ -384,7 +364,7 @@ async def test_statements_that_the_server_times_out_are_503(
     service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account) as (client, rest):
+        async with half_upload(service, account, TALK) as (client, rest):
             with server.locked("users"):
                 await client.send(rest)
                 asked = [service.post("/users", json={"username": "bob"}) for _ in range(20)]
@@ -392,14 +372,14 @@ async def test_statements_that_the_server_times_out_are_503(
                 for answer in await asyncio.gather(*asked):
                     assert_unavailable(answer)
                 waiting = "SELECT query FROM pg_stat_activity WHERE state = 'active' AND application_name <> 'test'"
-                assert not [query for (query,) in server.ask(waiting) if "INSERT INTO users" in query]
+                assert not [statement for (statement,) in server.ask(waiting) if "INSERT INTO users" in statement]
             assert (await client.answer()).status == 201
         await recovered(service)
         assert server.ask("SELECT 1 FROM users WHERE username = 'bob'") == []
         await leases_run_out(server)
 
 
-async def test_exhausted_pool_is_503_and_whole_again(
+async def test_exhausted_pool_is_503_and_recovers(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
@@ -420,12 +400,12 @@ async def test_exhausted_pool_is_503_and_whole_again(
 async def test_violation_is_answered_at_once_with_1100_descriptors_open(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The user goes while the upload runs, so that its row violates a constraint, on a connection past 1023."""
+    """The user is deleted during the upload, so its row violates a constraint, on a descriptor past 1023."""
     with many_descriptors():
         service = await start_service()
         account = await service.create_user()
         async with invariants_hold(service, caplog):
-            async with half_upload(service, account) as (client, rest):
+            async with half_upload(service, account, TALK) as (client, rest):
                 server.ask("DELETE FROM users WHERE id = %s", (account.id,))
                 await client.send(rest)
                 async with asyncio.timeout(3):
@@ -435,7 +415,7 @@ async def test_violation_is_answered_at_once_with_1100_descriptors_open(
         await service.client.close()
 
 
-async def test_restart_with_1100_descriptors_open_is_recovered_from(
+async def test_service_recovers_from_a_restart_with_1100_descriptors_open(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     with many_descriptors():
@@ -447,7 +427,7 @@ async def test_restart_with_1100_descriptors_open_is_recovered_from(
 
 
 def assert_one_record(server: Server, account: Account, answer: Any) -> None:
-    """The one row is the answer's, and its user's sums count it once."""
+    """Assert that the answer's record has the only row, and that its user's sums count it once."""
     assert server.ask("SELECT id::text, size FROM records WHERE user_id = %s", (account.id,)) == [
         (answer.json["id"], answer.json["size"])
     ]
@@ -467,9 +447,9 @@ async def test_encode_survives_a_restart_at_its_last_step(
     service = await start_service(lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, transport) as (client, rest):
+        async with half_upload(service, account, TALK, transport) as (client, rest):
             restarting = asyncio.create_task(server.restart(number, down_seconds=1))
-            await asyncio.sleep(0.3)
+            await until(server.is_down)
             await client.send(rest)
             answer = await client.answer()
         await restarting
@@ -483,11 +463,11 @@ async def test_encode_survives_a_restart_at_its_last_step(
 async def test_encode_survives_a_lock_at_its_last_step_and_is_kept_once(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, table: str, headers: tuple[str, ...]
 ) -> None:
-    """The first attempt at the row is given up by us and goes on in the server; the second must not double it."""
+    """The service gives up the first insert, which goes on in the server; the second insert must not duplicate it."""
     service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, "raw", *headers) as (client, rest):
+        async with half_upload(service, account, TALK, "raw", headers) as (client, rest):
             with server.locked(table):
                 await client.send(rest)
                 await until_kept(service)
@@ -501,13 +481,13 @@ async def test_encode_survives_a_lock_at_its_last_step_and_is_kept_once(
 async def test_lease_and_key_of_an_upload_that_ended_without_the_database_are_free_soon_after(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A user who may have one upload, whose client hung up while the database was away, need not wait for a minute."""
+    """A user with a limit of one upload, whose client hung up during an outage, need not wait for a minute."""
     service = await start_service(max_uploads_per_user=1)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, "raw", "Idempotency-Key: a") as (client, _):
+        async with half_upload(service, account, TALK, "raw", ("Idempotency-Key: a",)) as (client, _):
             restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=1))
-            await asyncio.sleep(0.5)
+            await until(server.is_down)
             client.reset()
             await restarting
 
@@ -549,7 +529,7 @@ async def test_service_that_starts_during_an_outage_serves_when_it_is_over(
     server: Server, database_url: str, tmp_path: Path
 ) -> None:
     restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=6))
-    await until(lambda: is_down(database_url))
+    await until(server.is_down)
     with serve(tmp_path / "data", "--no-migrate", DATABASE_URL=database_url) as serving:
         status, _, body = serving.request("GET", "/health/ready")
         assert (status, b"database:" in body) == (503, True)
@@ -559,16 +539,8 @@ async def test_service_that_starts_during_an_outage_serves_when_it_is_over(
         serving.upload(serving.create_user(), GOOD_WAV)
 
 
-def is_down(url: str) -> bool:
-    try:
-        ask(url, "SELECT 1")
-    except psycopg2.OperationalError:
-        return True
-    return False
-
-
 class LossyNetwork:
-    """The way over TCP from the pool to the server: it loses an answer when it is told to, and can be closed."""
+    """The TCP connection from the pool to the server: a test can make it lose an answer, or close it."""
 
     def __init__(self, server_url: str) -> None:
         self._server_url = server_url
@@ -586,7 +558,7 @@ class LossyNetwork:
         return str(make_dsn(self._server_url, host="127.0.0.1", port=self.port))
 
     def lose_answer_to(self, word: bytes) -> None:
-        """Let the next statement with that word through, and break its connection in place of the answer."""
+        """Let the next statement with that text through, and break its connection instead of returning the answer."""
         self._word = word
 
     async def open(self) -> None:
@@ -594,7 +566,7 @@ class LossyNetwork:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """End every connection and refuse new ones, as the host of a server that is down does."""
+        """End every connection and refuse new ones, as a host does whose server is down."""
         assert self._listener is not None
         self._listener.close()
         for writer in self._writers:
@@ -636,7 +608,7 @@ class LossyNetwork:
 
 
 class TestThroughALossyNetwork:
-    """Statements that were committed and whose answer never came, and a host that refuses connections."""
+    """Statements that were committed but never answered, and a host that refuses connections."""
 
     @pytest.fixture
     async def network(self, server: Server) -> AsyncIterator[LossyNetwork]:
@@ -652,12 +624,12 @@ class TestThroughALossyNetwork:
 
     @pytest.fixture
     async def service(self, start_service: StartService, server: Server) -> Service:
-        """A service behind the network, whose database the test itself asks directly."""
+        """A service behind that network; the test itself queries the database directly."""
         return replace(await start_service(), database_url=server.url)
 
     @every_transport
     @pytest.mark.parametrize("headers", [(), ("Idempotency-Key: one",)], ids=["plain", "keyed"])
-    async def test_committed_record_is_not_doubled(
+    async def test_committed_record_is_not_duplicated(
         self,
         service: Service,
         server: Server,
@@ -668,7 +640,7 @@ class TestThroughALossyNetwork:
     ) -> None:
         account = await service.create_user()
         async with invariants_hold(service, caplog):
-            async with half_upload(service, account, transport, *headers) as (client, rest):
+            async with half_upload(service, account, TALK, transport, headers) as (client, rest):
                 network.lose_answer_to(b"INSERT INTO records")
                 await client.send(rest)
                 answer = await client.answer()
@@ -680,7 +652,7 @@ class TestThroughALossyNetwork:
     ) -> None:
         account = await service.create_user()
         async with invariants_hold(service, caplog, errors_logged=True):
-            async with half_upload(service, account) as (client, rest):
+            async with half_upload(service, account, TALK) as (client, rest):
                 network.ends_with_loss = True
                 network.lose_answer_to(b"INSERT INTO records")
                 await client.send(rest)
@@ -722,7 +694,7 @@ class TestThroughALossyNetwork:
         service = replace(service, database_url=server.url)
         account = await service.create_user()
         async with invariants_hold(service, caplog, errors_logged=True):
-            async with half_upload(service, account) as (client, rest):
+            async with half_upload(service, account, TALK) as (client, rest):
                 await network.close()
                 await client.send(rest)
                 await until_kept(service)
@@ -734,7 +706,7 @@ class TestThroughALossyNetwork:
             await leases_run_out(server)
             await remove_orphans(service)
 
-    async def test_committed_user_is_not_doubled_and_its_token_is_right(
+    async def test_committed_user_is_not_duplicated_and_its_token_is_right(
         self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with invariants_hold(service, caplog):
@@ -745,7 +717,7 @@ class TestThroughALossyNetwork:
             assert (await service.upload(account, GOOD_WAV)).status == 201
 
     @pytest.mark.parametrize("word", [b"INSERT INTO upload_leases", b"DELETE FROM upload_leases"])
-    async def test_lease_is_neither_lost_nor_doubled(
+    async def test_lease_is_neither_lost_nor_duplicated(
         self,
         service: Service,
         network: LossyNetwork,
@@ -758,7 +730,7 @@ class TestThroughALossyNetwork:
             assert (await service.upload(account, GOOD_WAV)).status == 201
             assert network.lost == 1
 
-    async def test_deleted_record_is_204_and_its_file_goes(
+    async def test_deleted_record_is_204_and_its_file_is_removed(
         self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
         account = await service.create_user()
@@ -769,7 +741,7 @@ class TestThroughALossyNetwork:
             assert (deleted.status, network.lost) == (204, 1)
             assert not service.files()
 
-    async def test_deleted_users_files_go(
+    async def test_files_of_a_deleted_user_are_removed(
         self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
         account = await service.create_user()
@@ -794,11 +766,11 @@ class TestThroughALossyNetwork:
     async def test_host_that_refuses_connections_disturbs_no_other_socket(
         self, start_service: StartService, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A descriptor that a failed connection leaves is soon a client's or an encoder's."""
+        """The number of a failed connection's descriptor soon belongs to a client or an encoder."""
         service = replace(await start_service(lease_seconds=LEASE_SECONDS), database_url=server.url)
         account = await service.create_user()
         async with invariants_hold(service, caplog, errors_logged=True):
-            async with half_upload(service, account) as (client, rest):
+            async with half_upload(service, account, TALK) as (client, rest):
                 await network.close()
                 for _ in range(20):
                     asked = [service.post("/users", json={"username": "bob"}) for _ in range(5)]

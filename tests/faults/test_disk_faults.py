@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or gone: 507 or 503 with its code, nothing left, and nobody else harmed."""
+"""A disk is full, read-only or gone: the answer is 507 or 503, nothing is left, and other uploads go on."""
 
 from __future__ import annotations
 
@@ -13,31 +13,29 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.uploads.sweep import SweepPolicy, sweep
-from service.web.app_keys import ADMISSION, DATABASE, STORAGE
+from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Answer, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Answer, Service, StartService, Transport
+from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.mp3s import decode
-from tests.support.procfs import encoders
-from tests.support.raw import RawClient, connect, framed, request_head
-from tests.support.waiting import until
+from tests.support.raw import connect, request_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import StartService
 
 PAGE = 4096
 KIBIBYTE = 1024
-# 41 KB as an MP3, which a disk of 64 KiB has room for.
+# Its MP3 has 41 KB, for which a disk of 64 KiB has room.
 TALK = wavs.wav(wavs.chirp(44_100 * 5 // 2, 44_100, 1), sample_rate=44_100, channels=1)
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 every_size = pytest.mark.parametrize("small_disk", [64, 1024], ids=["64KiB", "1MiB"], indirect=True)
 
 
 class SmallDisk:
-    """A file system of its own under the service's recordings."""
+    """A small file system that holds the service's recordings."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,7 +47,7 @@ class SmallDisk:
         return state.f_bavail * state.f_frsize
 
     def leave(self, byte_count: int) -> None:
-        """Fill it up to that many bytes, to the page."""
+        """Fill the disk until that many bytes are free, rounded down to a page."""
         self._ballast.unlink(missing_ok=True)
         ballast = self.free_bytes - byte_count
         assert ballast >= 0
@@ -57,7 +55,7 @@ class SmallDisk:
         assert self.free_bytes == byte_count // PAGE * PAGE
 
     def take_every_name(self) -> None:
-        """Leave no inode: no new file, whatever the room."""
+        """Use every inode, so that no new file can be made although there is room."""
         with contextlib.suppress(OSError):
             for number in range(10_000):
                 (self.directory / f"name{number}").touch()
@@ -72,9 +70,9 @@ class SmallDisk:
 
 @pytest.fixture
 def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SmallDisk]:
-    """A tmpfs for the recordings; by parameter of so many KiB, else of 1 MiB.
+    """A tmpfs for the recordings; the parameter is its size in KiB, 1024 by default.
 
-    To be asked for before the service is, so that it is unmounted after the service has stopped.
+    A test must name it before the service, so that it is unmounted after the service has stopped.
     """
     directory = tmp_path / "data" / "records"
     directory.mkdir(parents=True)
@@ -102,21 +100,8 @@ def assert_outage(answer: Answer) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-@contextlib.asynccontextmanager
-async def half_upload(
-    service: Service, account: Account, wav: bytes = TALK, transport: Transport = "raw"
-) -> AsyncIterator[tuple[RawClient, bytes]]:
-    """Send half of an upload and wait until it runs; yields the client and the other half."""
-    body = framed(wav, transport)
-    before = len(service.app[ADMISSION].running)
-    async with connect(service) as client:
-        await client.send(request_head(account, transport, len(wav)) + body[: len(body) // 2])
-        await until(lambda: len(service.app[ADMISSION].running) > before)
-        yield client, body[len(body) // 2 :]
-
-
 async def kept_size(service: Service, account: Account, wav: bytes) -> int:
-    """Return how large that WAV's MP3 is, measured by an upload, all of whose traces are removed again."""
+    """Upload the WAV, delete the record, and return the size of its MP3."""
     answer = await service.upload(account, wav)
     assert answer.status == 201
     assert (await service.request("DELETE", f"/records/{answer.json['id']}", headers=account.headers)).status == 204
@@ -124,7 +109,7 @@ async def kept_size(service: Service, account: Account, wav: bytes) -> int:
 
 
 async def served(service: Service, record: Answer) -> bool:
-    """Whether a record is served whole."""
+    """Return whether a record is served whole."""
     answer = await service.get(record.json["url"])
     return answer.status == 200 and len(answer.body) == record.json["size"]
 
@@ -166,7 +151,7 @@ async def test_disk_that_is_just_large_enough_is_filled_to_the_last_page(
 
 
 @every_transport
-async def test_disk_without_a_free_name_is_507(
+async def test_disk_without_a_free_inode_is_507(
     small_disk: SmallDisk, start_service: StartService, caplog: pytest.LogCaptureFixture, transport: Transport
 ) -> None:
     service, account = await started(start_service)
@@ -185,7 +170,7 @@ async def test_upload_that_fills_the_disk_harms_no_other(
     too_long = wavs.wav(bytes(44_100 * 2 * 120), sample_rate=44_100, channels=1)
     async with invariants_hold(service, caplog, errors_logged=True):
         kept = await service.upload(other, TALK)
-        async with half_upload(service, other) as (running, rest):
+        async with half_upload(service, other, TALK) as (running, rest):
             assert_full(await service.upload(account, too_long, params={"bit_rate": "128000"}))
             assert await served(service, kept)
             await running.send(rest)
@@ -193,10 +178,10 @@ async def test_upload_that_fills_the_disk_harms_no_other(
         assert len(service.files()) == 2
 
 
-async def test_many_that_fill_the_disk_together_leave_room_for_the_next(
+async def test_many_uploads_that_fill_the_disk_together_leave_room_for_the_next(
     small_disk: SmallDisk, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each is a 201 that is there, or a 507 that left nothing."""
+    """Each upload is either a 201 whose file is kept, or a 507 that leaves nothing."""
     service, account = await started(start_service)
     half_a_minute = wavs.wav(bytes(44_100 * 2 * 30), sample_rate=44_100, channels=1)
     async with invariants_hold(service, caplog, errors_logged=True):
@@ -214,7 +199,7 @@ async def test_many_that_fill_the_disk_together_leave_room_for_the_next(
 
 @every_transport
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
-async def test_under_the_reserve_uploads_are_507_before_their_body(
+async def test_uploads_below_the_reserve_are_507_before_their_body(
     small_disk: SmallDisk,
     start_service: StartService,
     caplog: pytest.LogCaptureFixture,
@@ -242,7 +227,7 @@ async def test_upload_that_began_above_the_reserve_may_go_on_below_it(
 ) -> None:
     service, account = await started(start_service, min_free_bytes=512 * KIBIBYTE)
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account) as (running, rest):
+        async with half_upload(service, account, TALK) as (running, rest):
             small_disk.leave(256 * KIBIBYTE)
             assert_full(await service.upload(account, TALK))
             await running.send(rest)
@@ -253,7 +238,7 @@ async def test_upload_that_began_above_the_reserve_may_go_on_below_it(
 async def test_reserve_is_kept_on_any_disk(
     start_service: StartService, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """A reserve larger than the whole disk: no root is needed to see it."""
+    """The reserve is larger than the whole disk, so this test does not need root."""
     whole = shutil.disk_usage(tmp_path).total
     service, account = await started(start_service, min_free_bytes=whole + 1)
     for transport in TRANSPORTS:
@@ -281,7 +266,7 @@ async def test_read_only_disk_is_503_and_what_is_kept_is_served(
 async def test_record_deleted_from_a_read_only_disk_is_whole_or_gone(
     small_disk: SmallDisk, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A 204 means that nobody is served it any more, and that the sweep will take the file; a 503 changes nothing."""
+    """After a 204 the record is not served, and the sweep removes the file; a 503 changes nothing."""
     service, account = await started(start_service)
     async with invariants_hold(service, caplog, errors_logged=True):
         kept = await service.upload(account, TALK)
@@ -332,8 +317,7 @@ async def test_directory_that_is_removed_during_an_upload_is_503(
 ) -> None:
     service, account = await started(start_service)
     async with invariants_hold(service, caplog, errors_logged=True):
-        async with half_upload(service, account, transport=transport) as (running, rest):
-            await until(lambda: encoders(os.getpid()))
+        async with half_upload(service, account, TALK, transport) as (running, rest):
             shutil.rmtree(tmp_path / "data" / "records")
             await running.send(rest)
             answer = await running.answer()
@@ -345,7 +329,7 @@ async def test_directory_that_is_removed_during_an_upload_is_503(
 async def test_folder_of_a_record_that_is_a_file_is_503(
     start_service: StartService, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """An operator's mistake below our directory; the ids' first two digits are taken, all 256 of them."""
+    """An operator's mistake: files have the names of all 256 folders for the first two digits of an id."""
     service, account = await started(start_service)
     async with invariants_hold(service, caplog, errors_logged=True):
         intruders = [tmp_path / "data" / "records" / f"{number:02x}" for number in range(256)]

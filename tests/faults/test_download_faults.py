@@ -1,17 +1,12 @@
-"""A download that the machine cannot serve now is 503 and nothing that a cache would keep; it is 404 if it is lost."""
+"""A download that the machine cannot serve now is a 503 that no cache keeps; it is 404 only if the file is lost."""
 
-import contextlib
-import os
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartService
-from tests.support.client import Answer, Service
+from tests.support.client import Answer, Service, StartService
+from tests.support.descriptors import descriptors_left
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.procfs import descriptors
 from tests.support.raw import RawAnswer, connect
 
 ASSET = "/docs/swagger-ui-bundle.js"
@@ -32,31 +27,12 @@ def assert_outage(answer: Answer | RawAnswer) -> None:
     assert "max-age" not in headers.get("cache-control", "")
 
 
-@contextlib.contextmanager
-def descriptors_left(count: int) -> Iterator[None]:
-    """Let this process open so many more, and no others."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(number for number, _ in descriptors()) + 50, hard))
-    taken: list[int] = []
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.open("/dev/null", os.O_RDONLY))
-        for _ in range(count):
-            os.close(taken.pop())
-        yield
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @pytest.mark.parametrize("what", ["an MP3", "an asset"])
 @pytest.mark.parametrize("left", [0, 1])
 async def test_download_out_of_descriptors_is_503(
     service: Service, caplog: pytest.LogCaptureFixture, left: int, what: str
 ) -> None:
-    """We open the file, and then FileResponse opens it again; either may be one too many."""
+    """The service opens the file, and then FileResponse opens it again; either may be one descriptor too many."""
     path = await keep(service) if what == "an MP3" else ASSET
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with invariants_hold(service, caplog, errors_logged=True), connect(service) as client:
@@ -89,7 +65,8 @@ async def test_download_of_a_file_that_is_lost_is_404(start_service: StartServic
     service.files()[0].unlink()
     answer = await service.get(path)
     assert (answer.status, answer.json["code"]) == (404, "record_not_found")
-    assert not {"ETag", "Cache-Control"} & answer.headers.keys()
+    assert "ETag" not in answer.headers
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("instead", ["a loop of links", "a directory", "an empty file"])

@@ -1,7 +1,7 @@
-"""Seeded mutants of WAV headers: whatever they say, the answer is right, in time, and nothing is left behind.
+"""Seeded mutants of WAV headers: whatever they say, the answer is right and in time, and nothing is left behind.
 
-What is right is read off the mutant's bytes by `reading`, which shares nothing with the service's reader. A mutant is
-made by its number alone, so the number in a failure makes it again.
+The right answer comes from `reading`, which shares no code with the service's parser. A mutant depends only on its
+number, so the number in a failure message makes it again.
 """
 
 import asyncio
@@ -131,7 +131,7 @@ KNOWING = (_riff_size, _data_size, _sample_rate, _sample_rate, _chunk, _ending)
 
 
 def mutant(number: int) -> bytes:
-    """Return the mutant of that number: one to three mutations, mostly of the header, of one of the seeds."""
+    """Return the mutant of that number: a seed with one to three mutations, mostly in its header."""
     rng = random.Random(f"mutant {number}")
     wav = rng.choice(SEEDS)
     for _ in range(rng.choice([1, 1, 2, 3])):
@@ -144,7 +144,7 @@ def mutant(number: int) -> bytes:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file says: the sound that is in it, if any, and whether it might as well be refused."""
+    """What a file holds: its sound, if any, and whether a refusal would be right as well."""
 
     sound: Taken | None = None
     is_doubtful: bool = False
@@ -155,7 +155,7 @@ BYTES_A_SAMPLE = {(1, 1), (1, 2), (1, 3), (1, 4), (3, 4), (3, 8), (6, 1), (7, 1)
 
 
 def chunks_before_samples(wav: bytes) -> tuple[dict[bytes, bytes], int] | None:
-    """Return the chunks up to data and the place of the samples; None where there is no such place."""
+    """Return the chunks in front of the samples and where the samples start; None if there are no samples."""
     chunks: dict[bytes, bytes] = {}
     place = 12
     while len(wav) >= place + 8:
@@ -163,7 +163,7 @@ def chunks_before_samples(wav: bytes) -> tuple[dict[bytes, bytes], int] | None:
         place += 8
         if name == b"data":
             return chunks, place
-        if size and name in {b"fmt ", b"ds64"}:  # an empty one says nothing
+        if size and name in {b"fmt ", b"ds64"}:  # an empty chunk says nothing
             if name in chunks:
                 return None
             chunks[name] = wav[place : place + size]
@@ -172,7 +172,7 @@ def chunks_before_samples(wav: bytes) -> tuple[dict[bytes, bytes], int] | None:
 
 
 def form_of(fmt: bytes) -> tuple[int, int, int] | None:
-    """Return sample rate, channels and bytes a frame; None for what is not taken."""
+    """Return the sample rate, the channels and the bytes per frame; None if the service does not take them."""
     if len(fmt) < 16:
         return None
     tag, channels, sample_rate, _, block_align, bits = struct.unpack_from("<HHIIHH", fmt)
@@ -191,7 +191,7 @@ def _is_sensible(sample_rate: int, channels: int) -> bool:
 
 
 def reading(wav: bytes) -> Reading:
-    """Read a whole file at hand, the plain way."""
+    """Read a whole file in the simplest way."""
     if wav[:4] not in {b"RIFF", b"RF64", b"BW64"} or wav[8:12] != b"WAVE":
         return NOTHING
     found = chunks_before_samples(wav)
@@ -204,7 +204,7 @@ def reading(wav: bytes) -> Reading:
         return NOTHING
     sample_rate, channels, block_align = form
     there = len(wav) - place
-    # Nobody who meant it wrote 0, nor a size that the file has not, unless it is one of a placeholder's.
+    # Only a placeholder says 0, or a size that the file does not have.
     is_unknown = declared == 0 or (declared > there and declared >= 0x7FFF_EFC0)
     if declared > there and not is_unknown:
         return NOTHING
@@ -227,27 +227,22 @@ def is_float(wav: bytes) -> bool:
 
 
 async def wrong_about(service: Service, wav: bytes, answer: Answer) -> str | None:
-    """Say what is wrong with the answer to a mutant, if anything."""
+    """Return what is wrong with the answer to a mutant; None if it is right."""
     expected, word = reading(wav), (answer.status, (answer.json or {}).get("code"))
     if answer.status != 201:
         if word == UNENCODABLE and is_float(wav) and expected.sound is not None:
             return None
         if word not in REFUSALS:
-            return f"{word} is no answer"
+            return f"{word} is not an answer"
         return None if expected.sound is None or expected.is_doubtful else f"{word} for {expected.sound.expected}"
     if expected.sound is None:
         return f"201 for no sound: {answer.json}"
-    # A mutated float may be a sample of 1e25; what LAME makes of it has the right length, and decoders complain of it.
+    # A mutated float may be a sample of 1e25: LAME's MP3 then has the right length, but decoders complain about it.
     heard = await played(service, answer, may_warn=is_float(wav))
     seconds = expected.sound.sample_count / expected.sound.sample_rate
     if heard == expected.sound.expected and answer.json["duration"] == pytest.approx(seconds):
         return None
     return f"{heard} and {answer.json['duration']} s for {expected.sound.expected} and {seconds} s"
-
-
-@pytest.fixture
-async def account(service: Service) -> Account:
-    return await service.create_user()
 
 
 def test_seeds_are_read_as_what_they_are() -> None:
@@ -293,7 +288,7 @@ SPLINTERS = (
 
 
 def damaged_form(number: int) -> bytes:
-    """Return a form with splinters around its file, and of that number."""
+    """Return the form of that number, which is damaged around its file."""
     rng = random.Random(f"form {number}")
     body = FORM
     for _ in range(rng.randrange(1, 4)):

@@ -16,7 +16,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import StartService
+    from tests.support.client import StartService
 
 # More than the threads of uploads.
 UPLOADS = 36

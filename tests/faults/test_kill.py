@@ -1,4 +1,4 @@
-"""The real process, ended by SIGTERM and by SIGKILL amid its work: whatever it promised is kept, and nothing else."""
+"""The real process is ended by SIGTERM or SIGKILL during its work: it keeps what it promised, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,43 +8,33 @@ import hashlib
 import json
 import random
 from collections import Counter
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import aiohttp
-import numpy as np
 import pytest
 
-from tests.support import wavs
 from tests.support.client import TRANSPORTS, Transport
 from tests.support.mp3s import decode, info_header
 from tests.support.procfs import still_running
 from tests.support.raw import framed
-from tests.support.serving import Serving, run, serve
+from tests.support.serving import Serving, noise, run, serve
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-RATE = 44_100
-# A killed service answers like this, by the moment at which it was killed.
+# What a client of a killed service gets, depending on the moment.
 GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
 
 
-@cache
-def noise(seconds: float) -> bytes:
-    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), 1))
-    return wavs.wav(samples, sample_rate=RATE, channels=1)
-
-
 class Promises:
-    """What the services of one data directory have said, across all of their lives."""
+    """What the services on one data directory have answered, over all of their lives."""
 
     def __init__(self) -> None:
         self.kept: dict[UUID, str] = {}
-        self.deleting: dict[UUID, str] = {}  # asked for; whether it was done nobody said
+        self.deleting: dict[UUID, str] = {}  # requested, but not answered
         self.deleted: set[UUID] = set()
         self.statuses: Counter[tuple[str, int]] = Counter()
 
@@ -53,7 +43,7 @@ class Promises:
 
 
 class Life:
-    """Clients of one life of the service, which go on until it is gone."""
+    """The clients of one life of the service; they go on until it is gone."""
 
     def __init__(self, serving: Serving, promises: Promises, seed: int) -> None:
         self._serving = serving
@@ -64,7 +54,7 @@ class Life:
         self._owners: dict[UUID, dict[str, str]] = {}
 
     async def until_killed(self) -> None:
-        """Load the service and kill it at a moment of its own; returns when all clients have seen it."""
+        """Load the service and kill it at a random moment; return when all clients have noticed."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             self._accounts = [await self._create_user(session) for _ in range(3)]
             clients = [
@@ -87,10 +77,10 @@ class Life:
     async def _upload_on(self, session: aiohttp.ClientSession, transport: Transport) -> None:
         with contextlib.suppress(*GONE):
             while True:
-                await self._upload(session, transport, noise(self._moments.choice([0.05, 0.4, 2.0])))
+                await self._upload(session, transport, noise(self._moments.choice([0.05, 0.4, 2.0]), channels=1))
 
     async def _trickle_on(self, session: aiohttp.ClientSession) -> None:
-        """Have an upload under way at any moment."""
+        """Keep an upload under way at every moment."""
 
         async def pieces(wav: bytes) -> AsyncIterator[bytes]:
             for start in range(0, len(wav), 20_000):
@@ -99,7 +89,7 @@ class Life:
 
         with contextlib.suppress(*GONE):
             while True:
-                await self._send(session, "PUT", "/records/slow.wav", pieces(noise(4)))
+                await self._send(session, "PUT", "/records/slow.wav", pieces(noise(4, channels=1)))
 
     async def _upload(self, session: aiohttp.ClientSession, transport: Transport, wav: bytes) -> None:
         if transport == "multipart":
@@ -140,7 +130,7 @@ class Life:
         self._promises.deleted.add(record_id)
 
     async def _download_on(self, session: aiohttp.ClientSession) -> None:
-        """Whatever is served whole is whole."""
+        """Download again and again; a complete answer must be the whole file."""
         with contextlib.suppress(*GONE):
             while self._serving.process.poll() is None:
                 await asyncio.sleep(0.01)
@@ -163,7 +153,7 @@ async def download(session: aiohttp.ClientSession, url: str, record_id: UUID) ->
 
 
 async def check_promises(serving: Serving, promises: Promises) -> None:
-    """Every 201 is downloadable byte for byte, every 204 is gone, and what was in between is one of the two."""
+    """Check that every 201 is served byte for byte, every 204 is gone, and an unanswered deletion is one of the two."""
     url = f"http://127.0.0.1:{serving.port}"
     async with aiohttp.ClientSession() as session:
         for record_id, sha256 in promises.kept.items():
@@ -177,7 +167,7 @@ async def check_promises(serving: Serving, promises: Promises) -> None:
 
 
 def check_house(serving: Serving, promises: Promises) -> None:
-    """Rows are files, files are whole MP3s, and there is nothing else; in an unanswered upload, too."""
+    """Check that rows and files match, and that the file of an unanswered upload is a whole MP3."""
     swept = run(serving.data_dir, "sweep", "--min-age-seconds", "0", "--force")
     assert swept.returncode == 0, swept.stderr
     files = serving.files()
@@ -190,7 +180,7 @@ def check_house(serving: Serving, promises: Promises) -> None:
 
 
 async def live_and_die(data_dir: Path, promises: Promises, seed: int) -> None:
-    """Serve, be killed amid the load, and leave no process."""
+    """Serve under load until killed, and check that no process is left."""
     with serve(data_dir) as serving:
         await check_promises(serving, promises)
         check_house(serving, promises)
@@ -218,20 +208,20 @@ async def die_and_come_back(data_dir: Path, seeds: range) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_killed_at_any_moment_it_keeps_what_it_promised_and_nothing_else(tmp_path: Path) -> None:
+async def test_service_killed_at_any_moment_keeps_what_it_promised_and_nothing_else(tmp_path: Path) -> None:
     await die_and_come_back(tmp_path / "data", range(3))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-async def test_killed_fifty_times_it_keeps_what_it_promised_and_nothing_else(tmp_path: Path) -> None:
+async def test_service_killed_fifty_times_keeps_what_it_promised_and_nothing_else(tmp_path: Path) -> None:
     await die_and_come_back(tmp_path / "data", range(100, 150))
 
 
 async def started_upload(serving: Serving, account: dict[str, str], transport: Transport, share: float) -> Any:
-    """Send that share of an upload by a connection of its own; returns its reader, its writer and the rest."""
+    """Send that share of an upload over a new connection; return its reader, its writer and the rest."""
     reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
-    wav = noise(10)
+    wav = noise(10, channels=1)
     body = framed(wav, transport)
     method, path = ("POST", "/records") if transport == "multipart" else ("PUT", "/records/talk.wav")
     lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: {account['Authorization']}"]
@@ -244,13 +234,13 @@ async def started_upload(serving: Serving, account: dict[str, str], transport: T
 
 
 async def answer_of(reader: asyncio.StreamReader) -> tuple[int, str, dict[str, Any]]:
-    """Return the status, the head in lower case and the JSON of an answer."""
+    """Return an answer's status, its head in lower case, and its JSON."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = int(head.partition("content-length:")[2].split()[0])
     return int(head.split()[1]), head, json.loads(await reader.readexactly(length))
 
 
-async def test_sigterm_lets_uploads_of_each_kind_end_and_ends_those_that_outstay_it(tmp_path: Path) -> None:
+async def test_sigterm_lets_uploads_of_each_kind_end_and_cuts_off_those_that_take_too_long(tmp_path: Path) -> None:
     with serve(tmp_path / "data", SHUTDOWN_SECONDS=8) as serving:
         async with (
             aiohttp.ClientSession() as session,

@@ -1,4 +1,4 @@
-"""An ffmpeg that is not there, dies, hangs, gives up, floods or starves: a clear word and a clean house, each time."""
+"""ffmpeg is missing, dies, hangs, gives up, floods or runs out of memory: the refusal is clear, and nothing is left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.support import procfs, wavs
-from tests.support.client import TRANSPORTS, Account, Service, Transport
+from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
 from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import executable_of
@@ -23,20 +23,19 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.conftest import StartService
 
 FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
 TALK = wavs.wav(wavs.chirp(44_100 * 5, 44_100, 2), sample_rate=44_100, channels=2)
-# All of it fits into the pipe to ffmpeg, so that nobody notices before its end that ffmpeg is gone.
+# All of it fits into the pipe to ffmpeg, so the service notices only at the end that ffmpeg is gone.
 TINY = wavs.wav(wavs.chirp(4_410, 44_100, 1), sample_rate=44_100, channels=1)
 FLOAT = wavs.wav(wavs.chirp(44_100, 44_100, 1), sample_rate=44_100, channels=1, sample_format=wavs.F32)
-STALL_SECONDS = 1.0
+STALL_SECONDS = 2.0
 
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
 class SwappedFfmpeg:
-    """The ffmpeg of a running service: one path, behind which now this and now that stands."""
+    """The ffmpeg of a running service: a path at which a test can put different programs."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "ffmpeg"
@@ -48,12 +47,12 @@ class SwappedFfmpeg:
         self.runs(f'exec "{self._directory}/real" "$@"')
 
     def misbehaves(self, behaviour: str) -> None:
-        """Behave as tests/support/fakes/ffmpeg does under that name."""
+        """Run tests/support/fakes/ffmpeg under that name, which chooses its behaviour."""
         shutil.copy2(FAKE, self._directory / behaviour)
         self.runs(f'exec "{self._directory}/{behaviour}" "$@"')
 
     def runs(self, script: str) -> None:
-        """Be a shell script; `"$real"` is the real ffmpeg."""
+        """Run a shell script; `"$real"` is the real ffmpeg."""
         draft = self.path.with_suffix(".draft")
         draft.write_text(f"#!/bin/sh\nreal='{self._directory}/real'\n{script}\n")
         draft.chmod(0o755)
@@ -70,7 +69,7 @@ class SwappedFfmpeg:
 
 
 class Fault:
-    """A service whose ffmpeg can be swapped, and a user of it."""
+    """A service whose ffmpeg a test can swap, and a user of that service."""
 
     def __init__(self, service: Service, account: Account, ffmpeg: SwappedFfmpeg) -> None:
         self.service, self.account, self.ffmpeg = service, account, ffmpeg
@@ -83,7 +82,7 @@ class Fault:
 
     @contextlib.asynccontextmanager
     async def over(self, caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-        """The invariants hold after the block, behind which ffmpeg is well again; and nothing was kept."""
+        """Check that the block keeps no file, and that the invariants hold after it, with a working ffmpeg."""
         async with invariants_hold(self.service, caplog, errors_logged=True):
             yield
             assert not self.service.files()
@@ -97,7 +96,7 @@ async def fault(start_service: StartService, tmp_path: Path) -> Fault:
 
 
 def encoders() -> list[int]:
-    """Return the ffmpegs below this process; one that is not yet, but still prlimit or a shell, is none."""
+    """Return this process's ffmpegs, without those that are still prlimit or a shell."""
     return [pid for pid in procfs.encoders(os.getpid()) if executable_of(pid).endswith("/real")]
 
 
@@ -111,7 +110,7 @@ async def the_encoder() -> int:
 async def part_of_upload(
     fault: Fault, transport: Transport, wav: bytes, share: float
 ) -> AsyncIterator[tuple[RawClient, bytes]]:
-    """Send that share of an upload; yields the client and the rest once ffmpeg runs."""
+    """Send that share of an upload; yield the client and the rest."""
     body = framed(wav, transport)
     end = int(len(body) * share)
     async with connect(fault.service) as client:
@@ -120,7 +119,7 @@ async def part_of_upload(
 
 
 async def answer_to(client: RawClient, rest: bytes) -> RawAnswer:
-    """Send the rest as a client does that looks for the answer only then, or when it cannot send any more."""
+    """Send the rest as a client does that reads the answer only afterwards, or once it cannot send any more."""
     with contextlib.suppress(ConnectionError):
         for start in range(0, len(rest), 20_000):
             await client.send(rest[start : start + 20_000])
@@ -133,7 +132,7 @@ def assert_refused(answer: RawAnswer, code: str) -> None:
 
 
 async def refused(fault: Fault, wav: bytes, transport: Transport = "raw") -> str:
-    """Upload and return the code of the 503 that comes back in time."""
+    """Upload and return the code of the 503, which must come in time."""
     async with asyncio.timeout(10):
         answer = await fault.service.upload(fault.account, wav, transport=transport)
     assert answer.status == 503, answer
@@ -195,7 +194,7 @@ async def test_stopped_ffmpeg_harms_no_other_upload(fault: Fault, caplog: pytest
     [(each, TALK) for each in ("exits-0", "exits-1", "dies", "silent", "short", "floods")]
     + [(each, TINY) for each in ("exits-0", "exits-1", "silent", "floods")],
 )
-async def test_ffmpeg_that_ends_on_its_own_terms_is_encoder_failed(
+async def test_ffmpeg_that_ends_by_itself_is_encoder_failed(
     fault: Fault, caplog: pytest.LogCaptureFixture, behaviour: str, transport: Transport, wav: bytes
 ) -> None:
     async with fault.over(caplog):
@@ -207,7 +206,7 @@ async def test_ffmpeg_that_ends_on_its_own_terms_is_encoder_failed(
 async def test_early_end_is_answered_while_the_client_still_sends(
     fault: Fault, caplog: pytest.LogCaptureFixture, behaviour: str
 ) -> None:
-    """The client, of whose body half is still to come, reads the answer without having to send that half."""
+    """The client reads the answer although half of its body has not been sent."""
     async with fault.over(caplog):
         fault.ffmpeg.misbehaves(behaviour)
         async with part_of_upload(fault, "raw", TALK, 0.5) as (client, _), asyncio.timeout(STALL_SECONDS / 2):
@@ -235,10 +234,10 @@ async def test_ffmpeg_out_of_memory_is_encoder_failed_and_not_the_uploads_fault(
         assert await refused(fault, wav) == "encoder_failed"
 
 
-async def test_out_of_memory_in_the_codec_is_told_from_samples_that_are_no_numbers(
+async def test_out_of_memory_in_the_codec_is_distinguished_from_samples_that_are_not_numbers(
     fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """ffmpeg ends with the same status for both; only its words tell them apart."""
+    """ffmpeg exits with the same status for both; only its message differs."""
     async with fault.over(caplog):
         fault.ffmpeg.runs("cat >/dev/null; echo 'Error opening output: Cannot allocate memory' >&2; exit 244")
         assert await refused(fault, FLOAT) == "encoder_failed"

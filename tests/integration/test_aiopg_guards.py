@@ -31,21 +31,21 @@ OpenPlainPool = Callable[..., Awaitable[aiopg.Pool]]
 
 @pytest.fixture
 def pool_url(database_url: str) -> str:
-    """The database under a name that tells this test's pool from all other connections."""
+    """The database's address with a name by which the server knows this test's pool."""
     url: str = make_dsn(database_url, application_name=f"pool {uuid4()}")
     return url
 
 
 @pytest.fixture
 def plain_aiopg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiopg as it was installed, without our guards."""
+    """aiopg as it is installed, without our guards."""
     monkeypatch.setattr("aiopg.connection.select", select)
     monkeypatch.setattr("aiopg.Connection._ready", staticmethod(aiopg_guards._unguarded_ready))  # noqa: SLF001
 
 
 @pytest.fixture
 async def open_plain_pool(pool_url: str) -> AsyncIterator[OpenPlainPool]:
-    """Return a function that opens aiopg's own pool, whose calls have half a second."""
+    """Return a function that opens aiopg's own pool, with a time limit of half a second for each call."""
     pools = list[aiopg.Pool]()
 
     async def open_pool(size: int = 1, url: str = pool_url, **options: Any) -> aiopg.Pool:
@@ -69,7 +69,7 @@ async def test_aiopg_still_hangs_on_descriptors_past_1023(open_plain_pool: OpenP
         pool = await open_plain_pool()
         async with pool.acquire() as connection, connection.cursor() as cursor:
             await cursor.execute(TWICE)
-            # By whether the answer is awaited or is there already.
+            # The two cases: the answer is awaited, or it is already there.
             with pytest.raises((TimeoutError, ValueError)):
                 await cursor.execute(TWICE)
 
@@ -113,7 +113,7 @@ def thief(monkeypatch: pytest.MonkeyPatch) -> Iterator[Thief]:
 
 
 async def hears_of_a_byte(thief: Thief) -> bool:
-    """Say whether the event loop tells the new owner of a broken connection's number when it can be read."""
+    """Return whether the event loop tells the new owner of a broken connection's descriptor that it can be read."""
     loop, heard = asyncio.get_running_loop(), asyncio.Event()
     [descriptor] = thief.stolen
     loop.add_reader(descriptor, heard.set)

@@ -15,7 +15,8 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from service.database.pool import ConstraintViolated, Database, InvalidValue, Query, open_database
 from service.errors import Unavailable
-from tests.support.pools import break_connections, connections, many_descriptors, query, seconds_within
+from tests.support.database import query
+from tests.support.pools import break_connections, connections, many_descriptors, seconds_within
 from tests.support.procfs import descriptors
 from tests.support.waiting import until
 
@@ -38,7 +39,7 @@ ONE = {"one": 1}
 
 
 def sleep(seconds: float) -> Query:
-    """A statement that the server answers after so many seconds."""
+    """Return a statement that the server answers after so many seconds."""
     return Query("sleep", f"SELECT pg_sleep({seconds}) AS slept")
 
 
@@ -53,7 +54,7 @@ def asleep(url: str) -> list[int]:
 
 @pytest.fixture
 def pool_url(database_url: str) -> str:
-    """The database under a name that tells this test's pool from all other connections."""
+    """The database's address with a name by which the server knows this test's pool."""
     url: str = make_dsn(database_url, application_name=f"pool {uuid4()}")
     return url
 
@@ -65,7 +66,7 @@ async def database(pool_url: str) -> AsyncIterator[Database]:
 
 
 async def assert_found_again(database: Database) -> None:
-    """It answers soon, how soon is up to a server that forks ten processes."""
+    """Wait until the database answers again; how soon depends on a server that forks ten processes."""
     async with asyncio.timeout(20):
         while True:
             with suppress(Unavailable):
@@ -75,7 +76,7 @@ async def assert_found_again(database: Database) -> None:
 
 
 async def assert_usable(database: Database) -> None:
-    """Every connection answers, well before a hanging one is given up."""
+    """Check that every connection answers, well before the time limit for one that hangs."""
     async with asyncio.timeout(4):
         add_one = Query("add_one", "SELECT 1 + %(number)s AS sum")
         sums = [database.fetch_one(add_one, {"number": number}) for number in range(2 * CONNECTIONS)]
@@ -83,7 +84,7 @@ async def assert_usable(database: Database) -> None:
 
 
 class Network:
-    """What lies between the pool and the server: it can be cut, fall silent, and be mended."""
+    """The network between the pool and the server: a test can cut it, silence it and mend it."""
 
     def __init__(self, url: str, directory: str) -> None:
         server = parse_dsn(url)
@@ -102,7 +103,7 @@ class Network:
             self._listener = await asyncio.start_unix_server(self._connect, self._near)
 
     async def cut(self) -> None:
-        """End every connection and refuse new ones, as the host of a server that is down does."""
+        """End every connection and refuse new ones, as a host does whose server is down."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -113,14 +114,14 @@ class Network:
         await until(lambda: not self._writers)
 
     def forget(self) -> None:
-        """Know none of today's connections from now on, as a server or a firewall that was started anew does.
+        """Forget all connections of now, as a server or a firewall does that has been restarted.
 
-        Nobody is told; whoever uses one is.
+        The pool only learns of it when it uses one of them.
         """
         self._forgotten |= self._writers
 
     def fall_silent(self) -> None:
-        """Lose every byte's way without a word, as a pulled cable or a stopped server does."""
+        """Lose every byte without any sign, as a pulled cable or a stopped server does."""
         self._audible.clear()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,7 +143,8 @@ class Network:
 
 @pytest.fixture
 async def network(pool_url: str) -> AsyncIterator[Network]:
-    with tempfile.TemporaryDirectory(prefix="wp-") as directory:  # short: a socket's path has 107 bytes at most
+    # A short path, because a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="wp-") as directory:
         network = Network(pool_url, directory)
         await network.mend()
         yield network
@@ -181,7 +183,7 @@ async def test_pool_is_full_from_the_start_and_empty_after_the_end(pool_url: str
     [(INSERT_USER, TOKEN), (INSERT_RECORD_OF_NOBODY, {"sha256": bytes(32)})],
     ids=["twice", "of nobody"],
 )
-async def test_violated_constraint_is_told_from_an_outage(
+async def test_violated_constraint_is_distinguished_from_an_outage(
     database: Database, statement: Query, parameters: dict[str, object]
 ) -> None:
     await database.execute(INSERT_USER, TOKEN)
@@ -275,13 +277,13 @@ async def test_statement_cancelled_by_an_operator_is_an_outage(database: Databas
 
 
 async def asking_task(database: Database, url: str) -> asyncio.Task[Any]:
-    """Return a task that waits for the server, which has its statement by now."""
+    """Return a task that waits for the server, which already has its statement."""
     asking = asyncio.create_task(database.fetch_all(sleep(60), {}))
     await until(lambda: asleep(url))
     return asking
 
 
-async def test_cancellation_of_the_task_stays_one(database: Database, pool_url: str) -> None:
+async def test_cancellation_of_the_task_stays_a_cancellation(database: Database, pool_url: str) -> None:
     asking = await asking_task(database, pool_url)
     asking.cancel()
     with seconds_within(0, 4), pytest.raises(asyncio.CancelledError):
@@ -290,7 +292,7 @@ async def test_cancellation_of_the_task_stays_one(database: Database, pool_url: 
     await assert_usable(database)
 
 
-async def test_callers_own_time_limit_stays_one(database: Database) -> None:
+async def test_callers_own_time_limit_stays_a_time_limit(database: Database) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await database.fetch_all(sleep(60), {})
@@ -318,7 +320,7 @@ async def test_cancelled_queries_give_their_connections_back(database: Database)
 
 async def test_waiting_queries_go_on_when_those_before_them_are_cancelled(database: Database) -> None:
     before = [asyncio.create_task(database.fetch_all(sleep(60), {})) for _ in range(CONNECTIONS)]
-    await asyncio.sleep(0.1)
+    await until(database._pool.permits.locked)  # noqa: SLF001 - nothing else tells that every connection is taken
     waiting = [asyncio.create_task(database.fetch_one(SELECT_ONE, {})) for _ in range(CONNECTIONS)]
     await asyncio.sleep(0.1)
     for task in before:
@@ -338,7 +340,7 @@ async def test_restarted_server_is_not_noticed(database: Database, pool_url: str
         await assert_usable(database)
 
 
-async def test_restarted_server_is_not_noticed_by_many_at_once(database: Database, pool_url: str) -> None:
+async def test_many_queries_at_once_do_not_notice_a_restarted_server(database: Database, pool_url: str) -> None:
     break_connections(pool_url, CONNECTIONS)
     await assert_usable(database)
     assert len(connections(pool_url)) == CONNECTIONS

@@ -1,3 +1,5 @@
+"""The embedded PostgreSQL: it starts, is shared and handed over, survives kills, and says why it cannot start."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -7,20 +9,23 @@ import signal
 import stat
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
 
 from service.database.cluster import EmbeddedError
 from service.database.embedded import leave_address, postgres, require_no_service
+from tests.support.database import query
 from tests.support.procfs import running
+from tests.support.programs import python
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 FAST = {"fsync": "off"}
 SERVER_UID = os.geteuid() or 65534
@@ -38,12 +43,6 @@ with postgres(Path(sys.argv[1]), share="share" in sys.argv, options={"fsync": "o
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path / "postgres"
-
-
-def query(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall()) if cursor.description else []
 
 
 def processes(dsn: str) -> set[int]:
@@ -66,20 +65,9 @@ def permissions(path: Path) -> list[tuple[Path, int, int, int]]:
     return [(place, status.st_mode, status.st_uid, status.st_gid) for place, status in statuses]
 
 
-@contextmanager
-def spawn(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a service in a process of its own, which holds its PostgreSQL until it is killed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVICE, str(directory), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def spawn(directory: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Run a separate process, which holds its PostgreSQL until it is killed."""
+    return python(SERVICE, str(directory), *arguments)
 
 
 def dsn_of(process: subprocess.Popen[str]) -> str:
@@ -128,7 +116,7 @@ def test_share_uses_the_running_server_and_leaves_it_running(directory: Path) ->
         assert query(dsn, "SELECT 1") == [(1,)]
 
 
-def test_share_alone_starts_and_stops(directory: Path) -> None:
+def test_share_without_a_running_server_starts_and_stops_one(directory: Path) -> None:
     with postgres(directory, share=True, options=FAST) as dsn:
         started = processes(dsn)
     assert not running(started)
@@ -173,7 +161,7 @@ def test_address_of_a_killed_service_is_not_believed(directory: Path) -> None:
         Path(f"{directory}.lock").write_text(f"{service.pid} http://127.0.0.1:8001\n")
         service.kill()
         wait_until(lambda: not running({service.pid}))
-        with postgres(directory, options=FAST) as dsn:  # its server may still be ending
+        with postgres(directory, options=FAST) as dsn:  # the server of the last one may still be ending
             assert query(dsn, "SELECT 1") == [(1,)]
             assert not Path(f"{directory}.lock").read_text()
 
@@ -216,13 +204,13 @@ def test_crash_of_everything_is_recovered_at_the_next_start(directory: Path) -> 
             assert query(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_terminal_interrupt_passes_the_server_by(directory: Path) -> None:
+def test_terminal_interrupt_does_not_reach_the_server(directory: Path) -> None:
     with postgres(directory, options=FAST) as dsn:
         assert os.getpgid(0) not in {os.getpgid(pid) for pid in processes(dsn)}
 
 
 @pytest.mark.parametrize("moment", ["PG_VERSION", "global/pg_control", "base/5", "base/?????"])
-def test_first_start_killed_halfway_is_begun_anew(directory: Path, moment: str) -> None:
+def test_first_start_that_was_killed_halfway_begins_anew(directory: Path, moment: str) -> None:
     draft = Path(f"{directory}.draft")
     with spawn(directory) as service:
         wait_until(lambda: any(draft.glob(moment)) or directory.exists())
@@ -244,7 +232,7 @@ def test_directory_with_other_files_is_refused_and_left_alone(directory: Path) -
 
 @contextmanager
 def bystander() -> Iterator[int]:
-    """Run a process of the server's user that is no PostgreSQL."""
+    """Run a process of the server's user that is not a PostgreSQL."""
     become = ["setpriv", f"--reuid={SERVER_UID}", "--clear-groups"] if os.geteuid() == 0 else []
     with subprocess.Popen([*become, "sleep", "60"]) as process:
         wait_until(lambda: Path(f"/proc/{process.pid}").stat().st_uid == SERVER_UID)
@@ -283,8 +271,8 @@ def test_deep_directory_gets_a_short_private_socket_directory(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["two words", "comma,comma", """it's "odd" \\ [a]*? é"""])
-def test_any_directory_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv("PGPORT", "1")  # libpq would believe it
+def test_any_directory_name_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PGPORT", "1")  # libpq would read it
     with postgres(tmp_path / name, options=FAST) as dsn, postgres(tmp_path / name, share=True) as shared:
         assert query(dsn, "SELECT 1") == query(shared, "SELECT 1") == [(1,)]
 
@@ -306,7 +294,7 @@ def test_private_home_stays_private_and_no_user_is_made(tmp_path: Path, monkeypa
     assert (permissions(home / "postgres"), Path("/etc/passwd").read_bytes()) == before
 
 
-def test_cluster_stays_its_owners_even_if_root_runs_it(directory: Path) -> None:
+def test_cluster_keeps_its_owner_even_if_root_runs_it(directory: Path) -> None:
     owner = os.geteuid() or 54321
     with postgres(directory, options=FAST):
         pass

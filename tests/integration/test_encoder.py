@@ -1,4 +1,4 @@
-"""The encoder with real ffmpeg, and with a fake one that misbehaves in every way we could think of."""
+"""The encoder with real ffmpeg, and with a fake one that misbehaves in every way that we know."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import tracemalloc
@@ -32,6 +31,7 @@ from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
 from tests.support.ffmpegs import lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
+from tests.support.programs import python
 from tests.support.waiting import until
 from tests.support.wavs import CHANNEL_MASKS, F32, F64, S16, SampleFormat, chirp, wav
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from service.audio.wav_header import WavHeader
 
 FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
-# The one that is used unless told otherwise, and Debian's, which is four years older.
+# The default one, and Debian's, which is four years older.
 FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
 every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
 
 PIECE_BYTES = 10_007
-# Far longer than anything takes here that does not hang, and far shorter than the test's own limit.
+# Far longer than anything here takes unless it hangs, and far shorter than the time limit of a test.
 SOON_SECONDS = 30.0
 
 SECOND = wav(chirp(44_100, 44_100, 2), sample_rate=44_100, channels=2)
@@ -55,16 +55,16 @@ MINUTE = wav(bytes(60 * 44_100 * 4), sample_rate=44_100, channels=2)
 
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
-    """No process, zombie, descriptor or task is left of any test here, and asyncio has nothing to complain of."""
+    """Check that each test leaves no process, zombie, descriptor or task, and no complaint of asyncio."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    gc.collect()  # what other tests of this process left is not to be counted here
+    gc.collect()  # what other tests of this process have left must not count here
     complaints.clear()
     descriptors_before, children_before = descriptors(), children()
     yield
-    gc.collect(1)  # what this test made is young; a full collection takes longer than the test
+    gc.collect(1)  # this test's objects are young, and a full collection takes longer than the test
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    # What was there before may be gone: an idle connection of another test's client ends when it likes.
+    # Fewer than before are allowed: an idle connection of another test may end at any time.
     assert descriptors() - descriptors_before == set()
     assert children() - children_before == set()
     assert complaints == []
@@ -98,7 +98,7 @@ def full_device(_directory: Path) -> Iterator[int]:
 
 
 def disk_of(size: str) -> Callable[[Path], AbstractContextManager[int]]:
-    """Return what opens a file on a disk with so much room."""
+    """Return a function that opens a file on a disk with so much room."""
 
     @contextmanager
     def file_on_disk(directory: Path) -> Iterator[int]:
@@ -132,7 +132,7 @@ def fake(directory: Path, behaviour: str) -> str:
 
 
 def split(wav: bytes) -> tuple[WavHeader, bytes]:
-    """Return a WAV's header and its samples."""
+    """Return the header and the samples of a WAV."""
     reader = WavReader()
     samples = reader.feed(wav)
     assert reader.header is not None
@@ -164,7 +164,7 @@ async def refusal_of(encoder: Encoder, wav: bytes, draft: int, *, sample_count: 
 
 
 async def started(executable: str, *, by: int | None = None) -> int:
-    """Return the child that has become that executable by now, whatever stood in front of it."""
+    """Wait for the child that runs that executable, and return its pid."""
 
     def found() -> list[int]:
         return [pid for pid in children(by) if executable_of(pid) == str(Path(executable).resolve())]
@@ -240,7 +240,7 @@ def threads(pid: int) -> list[int]:
 
 
 def limit(limits: str, name: str) -> list[str]:
-    """Return the soft and the hard limit of that name."""
+    """Return the soft and the hard limit of that name, from the text of /proc/PID/limits."""
     (line,) = [line for line in limits.splitlines() if line.startswith(name)]
     return line.removeprefix(name).split()[:2]
 
@@ -349,20 +349,10 @@ asyncio.run(main())
 """
 
 
-@contextmanager
-def service_process(ffmpeg: str, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", SERVICE, ffmpeg, str(directory)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as service:
-        try:
-            yield service
-        finally:
-            service.kill()
-
-
 async def test_ffmpeg_dies_with_a_killed_service(tmp_path: Path) -> None:
-    with service_process(bundled_ffmpeg(), tmp_path) as service:
+    with python(SERVICE, bundled_ffmpeg(), str(tmp_path)) as service:
         pid = await started(bundled_ffmpeg(), by=service.pid)
-        os.kill(pid, signal.SIGSTOP)  # else the end of its input would end it as well
+        os.kill(pid, signal.SIGSTOP)  # otherwise the end of its input would end it as well
         service.kill()
         await until(lambda: not running({pid}))
 
@@ -380,7 +370,7 @@ async def test_ffmpeg_dies_with_a_killed_service(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-async def test_sample_that_is_no_number_is_the_uploads_fault(
+async def test_sample_that_is_not_a_number_is_the_uploads_fault(
     draft: int, ffmpeg: str, sample: float, sample_format: SampleFormat, channels: int
 ) -> None:
     refusal = await refusal_of(encoder(ffmpeg), with_sample(sample, sample_format, channels), draft)
@@ -407,7 +397,7 @@ async def test_sample_a_little_out_of_range_is_encoded(draft: int, sample: float
 
 
 @pytest.mark.parametrize("sample_count", [1, 44_100 - 1152, 44_100 + 1152, 88_200])
-async def test_other_sample_count_than_was_encoded_is_no_success(draft: int, sample_count: int) -> None:
+async def test_wrong_sample_count_is_not_a_success(draft: int, sample_count: int) -> None:
     refusal = await refusal_of(encoder(), SECOND, draft, sample_count=sample_count)
     assert isinstance(refusal, Unavailable)
     assert refusal.code == "encoder_failed"
@@ -432,7 +422,7 @@ async def test_mp3_is_sealed_outside_the_event_loop(draft: int, monkeypatch: pyt
     [(full_device, 100), (full_device, 44_100), (disk_of("8k"), 44_100), (disk_of("16k"), 44_100)],
     ids=["no_room", "no_room_while_encoding", "room_for_half", "room_for_all_but_the_end"],
 )
-async def test_full_disk_is_told_from_a_failed_encoder(
+async def test_full_disk_is_distinguished_from_a_failed_encoder(
     tmp_path: Path, ffmpeg: str, disk: Callable[[Path], AbstractContextManager[int]], sample_count: int
 ) -> None:
     upload = wav(bytes(sample_count * 2), sample_rate=44_100, channels=1)
@@ -499,7 +489,7 @@ async def test_writing_waits_for_an_ffmpeg_that_takes_nothing(draft: int, tmp_pa
 
     with pytest.raises(Unavailable):
         await write()
-    assert written[-1] < 500_000  # of ten million
+    assert written[-1] < 500_000  # of ten million bytes
 
 
 async def test_flood_of_complaints_is_read_and_not_kept(draft: int, tmp_path: Path) -> None:
@@ -511,7 +501,7 @@ async def test_flood_of_complaints_is_read_and_not_kept(draft: int, tmp_path: Pa
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert logs[0]["status"] == 1  # it got all of its 10 MB out
+    assert logs[0]["status"] == 1  # it wrote all of its 10 MB
     assert len(logs[0]["last_words"]) <= 4096
     assert peak < 1_000_000
 
@@ -527,7 +517,7 @@ async def test_ffmpeg_that_cannot_be_started_is_not_blamed_on_the_upload(
     assert refusal.code == "encoder_unavailable"
 
 
-async def test_missing_sandbox_is_no_reason_to_do_without(
+async def test_ffmpeg_never_runs_without_its_sandbox(
     draft: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -537,7 +527,7 @@ async def test_missing_sandbox_is_no_reason_to_do_without(
     assert refusal.code == "encoder_unavailable"
 
 
-# The masks of each channel count that are mixed down for what they say; the first stands in for all others.
+# For each channel count, the masks that are mixed down as they say; any other is mixed down as the first one.
 MIXED_MASKS = {
     3: (0x7, 0xB, 0x103),
     4: (0x107, 0x33, 0x603, 0xF),

@@ -12,7 +12,7 @@ from service.database.leases import delete_expired_leases
 from service.database.pool import Database, open_database
 from service.models import UserLimits
 from service.uploads.leases import Leases
-from tests.support.pools import query
+from tests.support.database import query
 
 LIMITS = UserLimits(max_records=1, max_bytes=1, max_uploads=1)
 MAKE = """

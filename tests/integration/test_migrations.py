@@ -1,25 +1,25 @@
-"""Migrations: up and down, many processes at once, killed ones, and the statements that rely on them."""
+"""Migrations: up and down, by many processes at once, by killed ones, and the statements that rely on them."""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
-import sys
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 import service
 from service.database import migrations
 from service.database.migrations import MigrationFailed, roll_back
+from tests.support.database import query, transaction, waiting_for_a_lock
+from tests.support.programs import python
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ QUERIES = sorted((SQL / "queries").glob("*.sql"))
 SOME_TABLES = {"users", "records"}
 SOON_SECONDS = 30.0
 
-# Forked from one process that has imported everything, they start within a millisecond of each other.
+# The eight are forked from a process that has imported everything, so they start within a millisecond.
 EIGHT_PROCESSES = """
 import json, os, sys
 from service.database.migrations import migrate
@@ -55,49 +55,14 @@ from service.database.migrations import migrate
 
 migrate(sys.argv[1], lock_seconds=1)
 """
-# If a lock is stuck, a test fails: no signal reaches it while it waits for ten minutes.
+# Shorter than the default of ten minutes, during which no signal would reach a test whose lock is stuck.
 migrate = partial(migrations.migrate, lock_seconds=20)
 
 
-@contextmanager
-def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def connected(url: str) -> Iterator[Any]:
-    """Yield a cursor; what it does is undone at the end."""
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-def query(url: str, statement: str) -> list[tuple[Any, ...]]:
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall()) if cursor.description else []
-
-
 def tables(url: str) -> set[str]:
-    """Return the tables but for yoyo's own."""
+    """Return the names of the tables, without yoyo's own."""
     rows = query(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     return {name for (name,) in rows if "yoyo" not in name}
-
-
-def waiting(url: str) -> list[tuple[Any, ...]]:
-    """Return the server's processes in that database that wait for a lock of whatever kind."""
-    return query(
-        url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
 
 
 def advisory_locks(url: str) -> list[tuple[Any, ...]]:
@@ -110,11 +75,11 @@ def advisory_locks(url: str) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def killed_in_mid_migration(url: str) -> Iterator[None]:
-    """Kill a process whose migration waits for a table; it waits until the end of the block."""
-    with connected(url) as holder:
-        holder.execute("CREATE TABLE users (id bigint)")  # not committed: nobody else can make one or see this
+    """Kill a process whose migration waits for a table; its statement goes on waiting until the end of the block."""
+    with transaction(url) as holder:
+        holder.execute("CREATE TABLE users (id bigint)")  # not committed, so nobody else can see it or make another
         with python(ONE_PROCESS, url) as migrator:
-            wait_until(lambda: waiting(url))
+            wait_until(lambda: waiting_for_a_lock(url))
             migrator.kill()
             migrator.wait()
         yield
@@ -142,7 +107,7 @@ def test_rows_survive_a_migration_that_has_nothing_to_do(empty_database_url: str
 @pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_eight_processes_at_once_migrate_once(make_empty_database: Callable[[], str], rounds: int) -> None:
     urls = [make_empty_database() for _ in range(rounds)]
-    with python(EIGHT_PROCESSES, *urls) as processes:
+    with python(EIGHT_PROCESSES, *urls, stderr=subprocess.STDOUT) as processes:
         output, _ = processes.communicate(timeout=50 * rounds)
     assert processes.returncode == 0, output
     reports = [json.loads(line) for line in output.splitlines() if line.startswith('["')]
@@ -155,15 +120,13 @@ def test_eight_processes_at_once_migrate_once(make_empty_database: Callable[[], 
 
 @pytest.fixture
 def make_empty_database(postgres_url: str) -> Callable[[], str]:
-    """Return a function that makes one more database without a table in it."""
+    """Return a function that makes a new database without any table."""
     numbers = iter(range(100))
 
     def make() -> str:
         name = f"rounds{next(numbers)}"
-        with closing(psycopg2.connect(postgres_url)) as connection, connection.cursor() as cursor:
-            connection.autocommit = True
-            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-            cursor.execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY")
+        query(postgres_url, f"DROP DATABASE IF EXISTS {name}")
+        query(postgres_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
         url: str = make_dsn(postgres_url, dbname=name)
         return url
 
@@ -179,11 +142,11 @@ def test_process_killed_in_mid_migration_leaves_nothing_stuck(empty_database_url
     assert tables(empty_database_url) >= SOME_TABLES
 
 
-def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) -> None:
+def test_next_migration_waits_for_the_statement_of_a_killed_process(empty_database_url: str) -> None:
     with ExitStack() as stack:
         with killed_in_mid_migration(empty_database_url):
             next_one = stack.enter_context(python(ONE_PROCESS, empty_database_url))
-            wait_until(lambda: len(waiting(empty_database_url)) == 2)
+            wait_until(lambda: len(waiting_for_a_lock(empty_database_url)) == 2)
         assert next_one.wait(SOON_SECONDS) == 0
     assert tables(empty_database_url) >= SOME_TABLES
     assert migrate(empty_database_url) == []
@@ -191,12 +154,12 @@ def test_statement_of_a_killed_process_is_waited_for(empty_database_url: str) ->
 
 def test_lock_lasts_as_long_as_the_statement_of_a_killed_process(empty_database_url: str) -> None:
     with killed_in_mid_migration(empty_database_url):
-        time.sleep(0.2)  # an idle connection's end is noticed at once
-        assert waiting(empty_database_url)
+        time.sleep(0.2)  # the server notices the end of an idle connection at once
+        assert waiting_for_a_lock(empty_database_url)
         assert len(advisory_locks(empty_database_url)) == 1
 
 
-def test_lock_row_of_a_killed_process_is_no_obstacle(empty_database_url: str) -> None:
+def test_lock_row_of_a_killed_process_does_not_block(empty_database_url: str) -> None:
     migrate(empty_database_url)
     roll_back(empty_database_url)
     query(empty_database_url, "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
@@ -205,11 +168,11 @@ def test_lock_row_of_a_killed_process_is_no_obstacle(empty_database_url: str) ->
     assert time.monotonic() - begin < 5
 
 
-def test_migration_that_runs_elsewhere_is_not_waited_for_for_ever(empty_database_url: str) -> None:
-    with python(ONE_PROCESS, empty_database_url) as other, connected(empty_database_url) as holder:
+def test_wait_for_a_migration_elsewhere_is_limited(empty_database_url: str) -> None:
+    with python(ONE_PROCESS, empty_database_url) as other, transaction(empty_database_url) as holder:
         holder.execute("CREATE TABLE users (id bigint)")
-        wait_until(lambda: waiting(empty_database_url))
-        with python(IMPATIENT_PROCESS, empty_database_url) as impatient:
+        wait_until(lambda: waiting_for_a_lock(empty_database_url))
+        with python(IMPATIENT_PROCESS, empty_database_url, stderr=subprocess.STDOUT) as impatient:
             output, _ = impatient.communicate(timeout=SOON_SECONDS)
         assert impatient.returncode != 0
         assert "MigrationFailed: The database cannot be migrated: canceling statement due to lock timeout" in output
@@ -262,7 +225,7 @@ def test_statement_is_understood_by_the_migrated_schema(database_url: str, query
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
     numbered = statement % {name: f"${number}" for number, name in enumerate(names, start=1)}
     nulls = f"({', '.join(['NULL'] * len(names))})" if names else ""
-    with connected(database_url) as cursor:
+    with transaction(database_url) as cursor:
         cursor.execute(f"PREPARE statement AS {numbered}")  # the server finds a type for each parameter
         cursor.execute(f"EXPLAIN EXECUTE statement{nulls}")
         assert cursor.fetchall()

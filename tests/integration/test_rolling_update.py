@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 import threading
-from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import psycopg2
 import pytest
-from psycopg2.extensions import make_dsn
 from psycopg2.extras import register_uuid
 
 from service.database.leases import insert_upload_lease
@@ -21,16 +18,15 @@ from service.database.pool import open_database
 from service.database.records import find_record, insert_record
 from service.database.users import find_user
 from service.models import Record, RecordWarning, UserLimits
+from tests.support.database import query, role_with_rights_on_rows, transaction, waiting_for_a_lock
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 register_uuid()
 
 FIRST_VERSION = "0004_create_idempotency_keys"
-ROLE = "rows_alone_before"
 
 # The first version's own statements, word for word.
 INSERT_UPLOAD_SLOT = """
@@ -85,15 +81,9 @@ DELETE FROM idempotency_keys WHERE expires_at <= now()
 """
 
 
-def run(url: str, statement: str, parameters: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall()) if cursor.description else []
-
-
 def insert_user(url: str) -> int:
     statement = "INSERT INTO users (username, token_sha256) VALUES ('ann', sha256(gen_random_uuid()::text::bytea))"
-    [[user_id]] = run(url, f"{statement} RETURNING id")
+    [[user_id]] = query(url, f"{statement} RETURNING id")
     return int(user_id)
 
 
@@ -105,13 +95,13 @@ def take_slot(url: str, user_id: int, upload_id: UUID, *, seconds: float = 60, m
         "lease_seconds": seconds,
         "max_uploads": max_uploads,
     }
-    rows = run(url, INSERT_UPLOAD_SLOT, parameters)
+    rows = query(url, INSERT_UPLOAD_SLOT, parameters)
     return rows[0][0] if rows else None
 
 
 def leases(url: str) -> list[tuple[Any, ...]]:
-    """Return who holds which lease, and whether it is valid."""
-    return run(url, "SELECT user_id, number, upload_id, expires_at > now() FROM upload_leases ORDER BY number")
+    """Return who holds each lease, and whether it is valid."""
+    return query(url, "SELECT user_id, number, upload_id, expires_at > now() FROM upload_leases ORDER BY number")
 
 
 @pytest.fixture
@@ -148,16 +138,16 @@ def test_lease_that_has_run_out_is_taken_over_under_its_old_name(database_url: s
 
 
 def test_lease_is_not_taken_under_its_old_name_while_another_transaction_takes_it(database_url: str) -> None:
-    """The upload that waits for the other one's row finds it taken: ON CONFLICT ... WHERE, on the view."""
+    """The upload that waits for the other one's row must find it taken: ON CONFLICT ... WHERE, on the view."""
     user_id, first, second = insert_user(database_url), uuid4(), uuid4()
     answers = list[int | None]()
-    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+    with transaction(database_url) as cursor:
         parameters = {"user_id": user_id, "upload_id": first, "lease_seconds": 60, "max_uploads": 1}
         cursor.execute(INSERT_UPLOAD_SLOT, parameters)
         other = threading.Thread(target=lambda: answers.append(take_slot(database_url, user_id, second)))
         other.start()
-        wait_until(lambda: waiting(database_url))
-        connection.commit()
+        wait_until(lambda: waiting_for_a_lock(database_url))
+        cursor.connection.commit()
         other.join()
     assert answers == [None]
     assert leases(database_url) == [(user_id, 1, first, True)]
@@ -166,7 +156,7 @@ def test_lease_is_not_taken_under_its_old_name_while_another_transaction_takes_i
 def test_leases_are_renewed_under_their_old_name(database_url: str) -> None:
     user_id, upload_id = insert_user(database_url), uuid4()
     take_slot(database_url, user_id, upload_id, seconds=-1)
-    run(database_url, UPDATE_LEASES, {"upload_ids": [upload_id], "lease_seconds": 60})
+    query(database_url, UPDATE_LEASES, {"upload_ids": [upload_id], "lease_seconds": 60})
     assert leases(database_url) == [(user_id, 1, upload_id, True)]
 
 
@@ -174,7 +164,7 @@ def test_leases_are_given_back_under_their_old_name(database_url: str) -> None:
     user_id, first, second = insert_user(database_url), uuid4(), uuid4()
     for upload_id in (first, second):
         take_slot(database_url, user_id, upload_id, max_uploads=2)
-    run(database_url, DELETE_LEASES, {"upload_ids": [first]})
+    query(database_url, DELETE_LEASES, {"upload_ids": [first]})
     assert [upload_id for _, _, upload_id, _ in leases(database_url)] == [second]
 
 
@@ -182,7 +172,7 @@ def test_leases_that_have_run_out_are_removed_under_their_old_name(database_url:
     user_id, first, second = insert_user(database_url), uuid4(), uuid4()
     take_slot(database_url, user_id, first, seconds=-1, max_uploads=2)
     take_slot(database_url, user_id, second, max_uploads=2)
-    run(database_url, DELETE_EXPIRED_LEASES)
+    query(database_url, DELETE_EXPIRED_LEASES)
     assert [upload_id for _, _, upload_id, _ in leases(database_url)] == [second]
 
 
@@ -219,7 +209,7 @@ def record(user_id: int, *warnings: RecordWarning) -> Record:
 async def test_record_of_the_first_version_has_its_warnings_under_the_code_other(database_url: str) -> None:
     warnings = ("It is odd.", "It is long.")
     kept = record(insert_user(database_url), *(RecordWarning("other", detail) for detail in warnings))
-    run(database_url, INSERT_RECORD, asdict(kept) | {"warnings": list(warnings)})
+    query(database_url, INSERT_RECORD, asdict(kept) | {"warnings": list(warnings)})
     async with open_database(database_url, 1) as database:
         assert await find_record(database, kept.id) == kept
 
@@ -233,7 +223,7 @@ async def test_first_version_reads_a_new_records_warnings_as_sentences(database_
         limits = UserLimits(max_records=1, max_bytes=1, max_uploads=1)
         await insert_record(database, kept, user.token_sha256, None, limits)
         assert await find_record(database, kept.id) == kept
-    [row] = run(database_url, SELECT_RECORD, {"id": kept.id})
+    [row] = query(database_url, SELECT_RECORD, {"id": kept.id})
     assert row[9] == ["It ends early.", "It is long."]
 
 
@@ -244,56 +234,38 @@ def test_lease_of_the_first_version_outlives_the_migration_and_its_rollback(firs
     assert leases(first_version_url) == [(user_id, 1, upload_id, True)]
     assert take_slot(first_version_url, user_id, uuid4()) is None
     for _ in range(2):
-        run(first_version_url, (MIGRATIONS / "0005_rename_upload_slots.rollback.sql").read_text())
+        query(first_version_url, (MIGRATIONS / "0005_rename_upload_slots.rollback.sql").read_text())
         assert take_slot(first_version_url, user_id, uuid4()) is None
-        assert run(first_version_url, "SELECT upload_id FROM upload_slots") == [(upload_id,)]
-
-
-def waiting(url: str) -> list[tuple[Any, ...]]:
-    """Return the server's processes in that database that wait for a lock."""
-    return run(url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        assert query(first_version_url, "SELECT upload_id FROM upload_slots") == [(upload_id,)]
 
 
 def test_statement_that_waits_for_the_migration_finds_the_new_schema(first_version_url: str) -> None:
     user_id, upload_id = insert_user(first_version_url), uuid4()
     answers = list[int | None]()
-    with closing(psycopg2.connect(first_version_url)) as connection, connection.cursor() as cursor:
+    with transaction(first_version_url) as cursor:
         cursor.execute((MIGRATIONS / "0005_rename_upload_slots.sql").read_text())
         other = threading.Thread(target=lambda: answers.append(take_slot(first_version_url, user_id, upload_id)))
         other.start()
-        wait_until(lambda: waiting(first_version_url))
-        connection.commit()
+        wait_until(lambda: waiting_for_a_lock(first_version_url))
+        cursor.connection.commit()
         other.join()
     assert answers == [1]
     assert leases(first_version_url) == [(user_id, 1, upload_id, True)]
 
 
-@contextmanager
-def role_with_rights_on_rows(url: str) -> Iterator[str]:
-    """Yield the database's address for a role that may change rows of the tables of now, and nothing else."""
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute(f"CREATE ROLE {ROLE} LOGIN")
-        cursor.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {ROLE}")
-        try:
-            yield str(make_dsn(url, user=ROLE))
-        finally:
-            cursor.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
-
-
 def test_role_that_had_rights_on_the_table_has_them_under_both_names(first_version_url: str) -> None:
     user_id, upload_id = insert_user(first_version_url), uuid4()
-    with role_with_rights_on_rows(first_version_url) as url:
+    with role_with_rights_on_rows(first_version_url, "rows_alone_before") as url:
         migrate(first_version_url)
         assert take_slot(url, user_id, upload_id) == 1
-        run(url, UPDATE_LEASES, {"upload_ids": [upload_id], "lease_seconds": 60})
+        query(url, UPDATE_LEASES, {"upload_ids": [upload_id], "lease_seconds": 60})
         assert leases(url) == [(user_id, 1, upload_id, True)]
-        run(url, DELETE_LEASES, {"upload_ids": [upload_id]})
+        query(url, DELETE_LEASES, {"upload_ids": [upload_id]})
         assert leases(url) == []
 
 
 def schema(url: str) -> list[tuple[Any, ...]]:
-    return run(
+    return query(
         url,
         "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
         "WHERE table_schema = 'public' ORDER BY table_name, ordinal_position",
@@ -302,14 +274,14 @@ def schema(url: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("direction", ["", ".rollback"], ids=["up", "down"])
 def test_every_migration_may_run_twice(empty_database_url: str, direction: str) -> None:
-    """yoyo marks a migration in another transaction: a process that is killed between the two runs it again."""
+    """yoyo marks a migration in a second transaction: if the process dies before that, the next one repeats it."""
     ups = sorted(path for path in MIGRATIONS.glob("*.sql") if ".rollback" not in path.name)
     downs = [path.with_suffix(".rollback.sql") for path in reversed(ups)]
     if direction:
         for path in ups:
-            run(empty_database_url, path.read_text())
+            query(empty_database_url, path.read_text())
     for path in downs if direction else ups:
-        run(empty_database_url, path.read_text())
+        query(empty_database_url, path.read_text())
         once = schema(empty_database_url)
-        run(empty_database_url, path.read_text())
+        query(empty_database_url, path.read_text())
         assert schema(empty_database_url) == once, path.name

@@ -1,5 +1,7 @@
-"""What the storage in an S3-compatible store promises beyond the contract: it outlives the store's bad moments."""
+"""What the storage in an S3-compatible store promises beyond the contract: it survives brief faults of the store."""
 
+import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from service.errors import Unavailable
-from service.storage import StoredFile, file_name, s3_location
+from service.storage import StoredFile, file_name, s3_file, s3_location
 from service.storage import s3 as s3_module
 from service.storage.draft_files import Drafts
 from service.storage.s3 import S3Storage
@@ -23,7 +25,7 @@ LONG_CONTENT = os.urandom(11_000_000)  # three parts
 
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time-outs and pauses that a test can wait for."""
+    """Time limits and pauses that are short enough for a test."""
     monkeypatch.setattr(s3_location, "_REQUEST_SECONDS", 4)
     monkeypatch.setattr(s3_module, "_PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(s3_module, "_RETRY_PAUSES_SECONDS", (0.01, 0.01))
@@ -82,7 +84,50 @@ async def test_any_bytes_of_an_object_can_be_read(storage: S3Storage) -> None:
         assert await read(storage, record_id, *span) == LONG_CONTENT[slice(*span)], span
 
 
-async def test_object_that_is_not_there_is_told_from_a_store_that_is_not(storage: S3Storage, tmp_path: Path) -> None:
+async def test_reader_that_keeps_up_is_brought_more_and_more_at_a_time(storage: S3Storage, store: FaultyStore) -> None:
+    record_id, _ = await keep(storage, LONG_CONTENT)
+    store.seen.clear()
+    assert await read(storage, record_id, 0, 1_000_000) == LONG_CONTENT[:1_000_000]
+    assert len(store.seen) == 6  # of 64, 128 and then 256 KiB
+
+
+async def test_what_a_reader_that_pauses_has_not_taken_is_dropped_and_asked_for_again(
+    storage: S3Storage, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_file, "_PAUSE_SECONDS", 0)
+    record_id, _ = await keep(storage, CONTENT)
+    store.seen.clear()
+    content, requests = b"", []
+    async for piece in storage.locate(record_id).read(0, len(CONTENT)):
+        content += piece
+        requests.append(len(store.seen))
+        await asyncio.sleep(0.001)
+    assert content == CONTENT
+    assert requests == list(range(1, len(requests) + 1))
+
+
+async def test_readers_that_pause_do_not_keep_others_from_the_store(
+    storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_file, "_TURN_SECONDS", 0.5)
+    record_id, _ = await keep(storage, CONTENT)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3 * s3_module._READS_AT_A_TIME):  # noqa: SLF001
+            pieces = await stack.enter_async_context(contextlib.aclosing(storage.locate(record_id).read(0, 100_000)))
+            assert await anext(pieces)
+        assert await read(storage, record_id, 0, len(CONTENT)) == CONTENT
+
+
+async def test_read_that_waits_too_long_for_its_turn_is_an_outage(
+    storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_file, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(storage, "_turns", asyncio.Semaphore(0))  # a store that stalls has them all
+    with pytest.raises(Unavailable):
+        await read(storage, uuid4(), 0, 10)
+
+
+async def test_missing_object_is_distinguished_from_a_missing_store(storage: S3Storage, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await read(storage, uuid4(), 0, 10)
     for elsewhere in (make(tmp_path, "http://127.0.0.1:9"), make(tmp_path, storage_url(storage), bucket="no-bucket")):
@@ -126,7 +171,7 @@ async def test_store_that_is_down_is_an_outage_and_not_an_error_at_the_start(tmp
     [(CONTENT, puts), (LONG_CONTENT, puts_a_part), (LONG_CONTENT, completes)],
     ids=["put", "part", "complete"],
 )
-async def test_bad_moment_of_the_store_costs_nothing(
+async def test_brief_fault_of_the_store_costs_nothing(
     storage: S3Storage, store: FaultyStore, fault: s3.Fault, content: bytes, is_hit: object
 ) -> None:
     store.faults, store.is_hit = [fault], is_hit  # type: ignore[assignment] # parametrized
@@ -182,7 +227,7 @@ async def test_no_log_line_has_a_whole_id(storage: S3Storage, store: FaultyStore
     assert not any(str(record_id) in str(event) for event in events)
 
 
-async def test_objects_that_are_no_mp3s_of_ours_are_left_alone(storage: S3Storage) -> None:
+async def test_objects_that_are_not_our_mp3s_are_left_alone(storage: S3Storage) -> None:
     record_id, _ = await keep(storage, CONTENT)
     foreign = ["notes.txt", f"{uuid4()}.mp3", f"zz/{uuid4()}.mp3", file_name(uuid4()).upper()]
     for name in foreign:

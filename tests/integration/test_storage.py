@@ -1,4 +1,4 @@
-"""The contract that every storage fulfils, then what the one on a disk promises beyond it."""
+"""The contract of every storage, and what the storage on a disk promises beyond it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from service.storage.draft_files import Drafts
 from service.storage.s3 import S3Storage
 from tests.support import s3
 from tests.support.procfs import descriptors
+from tests.support.programs import python
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SOON_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Kept:
-    """A storage, and a look into it by another way than its own."""
+    """A storage, and a way to look into it that does not use it."""
 
     storage: Storage
     read: Callable[[UUID], bytes | None]
@@ -79,14 +79,14 @@ def s3_storage(directory: Path, endpoint_url: str) -> Kept:
 
 @pytest.fixture(params=["nameless_drafts", "named_drafts", "s3"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
-    """Every storage there is, empty: another one joins here."""
+    """Each kind of storage, empty; a new kind is added here."""
     if request.param == "s3":
         return s3_storage(tmp_path / "records", request.getfixturevalue("s3_endpoint_url"))
     return disk(tmp_path / "records", nameless=request.param == "nameless_drafts")
 
 
 def write(draft: Draft, content: bytes) -> None:
-    """Write as an encoder does: in pieces, with a header that is filled in at the end."""
+    """Write as an encoder does: in pieces, and the header is filled in at the end."""
     with os.fdopen(os.dup(draft.fileno()), "r+b", buffering=0) as file:
         file.write(bytes(min(len(content), 10)))
         for start in range(10, len(content), 70_000):
@@ -110,7 +110,7 @@ async def ids(storage: Storage) -> set[UUID]:
 
 
 def file_descriptors() -> set[int]:
-    """Return the descriptors of files: a client keeps connections open for the next request."""
+    """Return the descriptors of files only, because a client keeps connections open for the next request."""
     return {number for number, target in descriptors() if target.startswith("/")}
 
 
@@ -247,7 +247,7 @@ async def test_deleted_file_is_gone_and_can_be_deleted_again(kept: Kept) -> None
     assert kept.read(other) == b"other"
 
 
-# From here on: the disk alone.
+# The rest is about the disk only.
 
 both_drafts = pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
 
@@ -311,13 +311,13 @@ async def test_file_system_without_nameless_files_gets_named_drafts(
 
 @dataclass
 class Calls:
-    """The calls that make a file durable, in order: what was done, and to which inode."""
+    """The calls that make a file durable, in order: the name of each call and its inode."""
 
     made: list[tuple[str, int]]
 
     @classmethod
     def watch(cls, monkeypatch: pytest.MonkeyPatch, failures: dict[int, int] | None = None) -> Calls:
-        """Record the calls; let the n-th of them fail with the given error."""
+        """Record the calls, and let the n-th one fail with the given error."""
         calls, fsync, link = cls([]), os.fsync, os.link
 
         def watched_fsync(descriptor: int) -> None:
@@ -359,7 +359,7 @@ def inode(path: Path) -> int:
 async def test_name_of_a_folder_that_another_has_made_is_on_the_disk_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
 ) -> None:
-    """The other may have been killed, or be just about to sync it."""
+    """The other process may have been killed, or may be about to sync it."""
     storage, record_id = prepared(tmp_path, nameless=nameless), uuid4()
     storage.locate(record_id).parent.mkdir()
     calls = Calls.watch(monkeypatch)
@@ -413,7 +413,7 @@ async def test_directory_that_vanished_is_an_outage(tmp_path: Path, *, nameless:
 
 
 @pytest.mark.parametrize("min_free_bytes", [0, 1, 2**62])
-async def test_room_is_required_as_it_was_set(tmp_path: Path, min_free_bytes: int) -> None:
+async def test_disk_must_have_as_much_room_as_was_set(tmp_path: Path, min_free_bytes: int) -> None:
     storage = DiskStorage(tmp_path, min_free_bytes=min_free_bytes)
     storage.prepare()
     if min_free_bytes < 2**62:
@@ -425,7 +425,7 @@ async def test_room_is_required_as_it_was_set(tmp_path: Path, min_free_bytes: in
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for few files, which only root may make."""
+    """A file system with room for a few files, which only root can make."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=300", "none", str(tmp_path)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("only root may mount a small disk")
@@ -435,7 +435,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @both_drafts
-async def test_full_disk_is_told_from_an_outage(small_disk: Path, *, nameless: bool) -> None:
+async def test_full_disk_is_distinguished_from_an_outage(small_disk: Path, *, nameless: bool) -> None:
     kept = disk(small_disk, nameless=nameless)
     with pytest.raises(OSError, match="No space left"):  # as the encoder sees it
         await keep(kept.storage, uuid4(), bytes(5_000_000))
@@ -449,7 +449,7 @@ async def test_full_disk_is_told_from_an_outage(small_disk: Path, *, nameless: b
 
 
 @both_drafts
-async def test_full_disk_has_no_place_for_a_draft(small_disk: Path, *, nameless: bool) -> None:
+async def test_full_disk_has_no_room_for_a_draft(small_disk: Path, *, nameless: bool) -> None:
     kept = disk(small_disk, nameless=nameless)
     fill_up(small_disk)
     with pytest.raises(StorageFull):
@@ -477,7 +477,7 @@ async def test_read_only_disk_is_an_outage(small_disk: Path, *, nameless: bool) 
 
 
 class Pause:
-    """A call that waits in its thread until it may go on."""
+    """A call that waits in its thread until the test lets it go on."""
 
     def __init__(self, call: Callable[..., Any], condition: Callable[..., bool]) -> None:
         self.has_begun, self.may_go_on = threading.Event(), threading.Event()
@@ -512,7 +512,7 @@ async def test_cancellation_never_takes_effect_in_the_middle_of_a_commit(
         write(draft, b"other")
         sync.may_go_on.set()
         (result,) = await asyncio.gather(keeping, return_exceptions=True)
-        await asyncio.sleep(0.1)  # whatever goes on behind our back has happened by then
+        await asyncio.sleep(0.1)  # by then, anything that goes on in the background has happened
         await draft.commit()
     assert kept.read(one) == (None if isinstance(result, asyncio.CancelledError) else b"one")
     assert not isinstance(result, Exception)
@@ -642,17 +642,12 @@ asyncio.run(main(*sys.argv[1:]))
 
 @contextmanager
 def writer(directory: Path, record_id: UUID, *, nameless: bool, child: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that holds a draft open, and commits it when it is sent a line."""
+    """Run a process that holds a draft open and commits it once it reads a line."""
     kind = "nameless" if nameless else "named"
-    command = [sys.executable, "-c", WRITER, str(directory), str(record_id), kind, "child" if child else ""]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "open\n"
-            yield process
-        finally:
-            process.kill()
+    with python(WRITER, str(directory), str(record_id), kind, "child" if child else "") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
 
 
 def files(directory: Path) -> list[Path]:
@@ -702,7 +697,7 @@ def holders(file: Path) -> list[int]:
     return [int(output.parts[2]) for output in outputs if os.path.realpath(output) == str(file)]
 
 
-def test_many_may_clear_away_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_processes_may_clear_drafts_away_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = prepared(tmp_path)
     for number in range(3):
         (tmp_path / "drafts" / f"{number}.mp3").touch()
@@ -743,7 +738,7 @@ def test_abandoned_draft_is_opened_for_writing(tmp_path: Path, monkeypatch: pyte
         "../{other_folder}/{id}.mp3",
     ],
 )
-async def test_file_that_is_no_records_is_no_entry(tmp_path: Path, name: str) -> None:
+async def test_file_that_no_record_can_have_is_not_an_entry(tmp_path: Path, name: str) -> None:
     storage, record_id = prepared(tmp_path), uuid4()
     folder = storage.locate(record_id).parent
     other_folder = f"{(int(folder.name, 16) + 1) % 256:02x}"
@@ -755,7 +750,7 @@ async def test_file_that_is_no_records_is_no_entry(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["notes.txt", ".mp3", "thesis.mp3", "8ce9b845-4a4e-4e95-ac96-507f2e5840d0.mp3.bak"])
-async def test_file_with_another_name_is_no_entry(tmp_path: Path, name: str) -> None:
+async def test_file_with_another_name_is_not_an_entry(tmp_path: Path, name: str) -> None:
     storage = prepared(tmp_path)
     (tmp_path / "00").mkdir()
     (tmp_path / "00" / name).touch()

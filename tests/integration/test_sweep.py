@@ -1,4 +1,4 @@
-"""The sweep removes what no row names, and nothing else, not even when the database is the wrong one."""
+"""The sweep removes files without a row and nothing else, even if it is given the wrong database."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def insert_record(database: Database, user_id: int, record_id: UUID) -> No
 
 
 def keep_file(storage: DiskStorage, *, age_seconds: float = DAY_SECONDS) -> UUID:
-    """Keep a file without a row, as a crash between the two leaves it."""
+    """Keep a file without a row, as a crash before the row leaves it."""
     record_id, moment = uuid4(), time.time() - age_seconds
     path = storage.locate(record_id)
     path.parent.mkdir(exist_ok=True)
@@ -93,7 +93,7 @@ async def kept(storage: DiskStorage) -> set[UUID]:
     return {entry.id async for entry in storage.entries()}
 
 
-async def test_orphans_alone_are_removed(storage: DiskStorage, database: Database, user_id: int) -> None:
+async def test_only_orphans_are_removed(storage: DiskStorage, database: Database, user_id: int) -> None:
     records = await keep_records(storage, database, user_id, 20)
     orphans = keep_files(storage, 2)
     assert await sweep(storage, database, policy()) == SweepReport(files=22, orphans=2, removed=2)
@@ -129,7 +129,7 @@ async def test_dry_run_counts_and_removes_nothing(storage: DiskStorage, database
 
 @pytest.mark.parametrize("dry_run", [True, False])
 async def test_whole_id_is_never_logged(storage: DiskStorage, database: Database, dry_run: bool) -> None:
-    """The id is the permission to download."""
+    """Whoever knows the id may download the record."""
     orphans = keep_files(storage, 3)
     with capture_logs() as logs:
         await sweep(storage, database, policy(dry_run=dry_run, force=True))
@@ -184,7 +184,7 @@ async def test_share_can_be_chosen(
         assert (await sweep(storage, database, policy(max_share=max_share))).removed == 2
 
 
-async def test_force_removes_however_many_there_are(storage: DiskStorage, database: Database, user_id: int) -> None:
+async def test_force_removes_any_number_of_orphans(storage: DiskStorage, database: Database, user_id: int) -> None:
     records = await keep_records(storage, database, user_id, 1)
     keep_files(storage, 5)
     assert await sweep(storage, database, policy(force=True)) == SweepReport(files=6, orphans=5, removed=5)
@@ -197,12 +197,12 @@ async def test_forced_dry_run_is_a_dry_run(storage: DiskStorage, database: Datab
     assert await kept(storage) == files
 
 
-async def test_empty_storage_is_no_trouble(storage: DiskStorage, database: Database) -> None:
+async def test_empty_storage_can_be_swept(storage: DiskStorage, database: Database) -> None:
     assert await sweep(storage, database, policy()) == SweepReport(files=0, orphans=0, removed=0)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 1000])
-async def test_batches_leave_nobody_out(
+async def test_batches_leave_no_file_out(
     storage: DiskStorage, database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr("service.uploads.sweep._BATCH", batch)
@@ -218,7 +218,7 @@ async def test_uploads_that_run_meanwhile_lose_nothing(storage: DiskStorage, dat
 
     async def upload() -> UUID:
         record_id = keep_file(storage, age_seconds=0)
-        await asyncio.sleep(0.01)  # the sweep may look just now
+        await asyncio.sleep(0.01)  # the sweep may look at this moment
         await insert_record(database, user_id, record_id)
         return record_id
 
@@ -240,7 +240,7 @@ async def test_uploads_that_run_meanwhile_lose_nothing(storage: DiskStorage, dat
 
 
 def foreign_files(storage: DiskStorage, orphan: UUID) -> Iterable[Path]:
-    """Name files that are not ours and that stand where ours do, an orphan's neighbours among them."""
+    """Return files that are not ours but lie where ours do, some of them beside an orphan."""
     folder = storage.locate(orphan).parent
     root = folder.parent
     yield from (folder / "notes.txt", folder / "thesis.mp3", folder / f"{orphan}.mp3.bak", root / "README")
@@ -268,7 +268,7 @@ async def test_foreign_files_are_not_counted_either(storage: DiskStorage, databa
     assert report == SweepReport(files=0, orphans=0, removed=0)
 
 
-async def test_folder_with_the_name_of_a_file_is_no_obstacle(storage: DiskStorage, database: Database) -> None:
+async def test_folder_with_the_name_of_a_file_does_not_stop_the_sweep(storage: DiskStorage, database: Database) -> None:
     folder = storage.locate(uuid4())
     folder.mkdir(parents=True)
     os.utime(folder, (0, 0))
@@ -278,7 +278,7 @@ async def test_folder_with_the_name_of_a_file_is_no_obstacle(storage: DiskStorag
     assert not storage.locate(orphan).exists()
 
 
-async def test_nothing_is_removed_when_the_database_cannot_be_asked(storage: DiskStorage, database_url: str) -> None:
+async def test_nothing_is_removed_if_the_database_cannot_be_asked(storage: DiskStorage, database_url: str) -> None:
     files = keep_files(storage, 3)
     async with open_database(f"{database_url} options='-c search_path=nowhere'", max_connections=1) as database:
         with pytest.raises(Unavailable):

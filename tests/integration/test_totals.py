@@ -10,7 +10,7 @@ from service import metrics
 from service.accounts.totals import TotalLimits
 from service.database.pool import Database, open_database
 from service.errors import StorageFull
-from tests.support.pools import query
+from tests.support.database import query
 
 INSERT = "INSERT INTO users (username, token_sha256, byte_count) VALUES ('ann', sha256('x'), 10) RETURNING id"
 
@@ -40,7 +40,7 @@ async def is_refused(totals: TotalLimits) -> bool:
 
 
 @pytest.mark.parametrize("limits", [{"max_users": 1, "max_bytes": None}, {"max_users": None, "max_bytes": 10}])
-async def test_what_other_processes_do_counts_soon(
+async def test_changes_by_other_processes_count_soon(
     database: Database, database_url: str, limits: dict[str, int | None]
 ) -> None:
     totals = TotalLimits(database, **limits)
@@ -53,7 +53,7 @@ async def test_what_other_processes_do_counts_soon(
     counting.cancel()
 
 
-async def test_what_this_process_adds_counts_at_once_and_once(database: Database) -> None:
+async def test_additions_by_this_process_count_at_once_and_only_once(database: Database) -> None:
     totals = TotalLimits(database, max_users=2, max_bytes=None)
     with totals.counting_user():
         assert not await is_refused(totals)

@@ -1,1 +1,1 @@
-"""What several tests use: inputs, clients, and looks at what the service keeps."""
+"""What several tests share: inputs, clients, and ways to look at what the service keeps."""

@@ -1,6 +1,6 @@
-"""A client for the service under test, and a look at what it keeps."""
+"""A client of the service under test."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +25,10 @@ class Account:
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
+
+
+# An account that no service has.
+NOBODY = Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Service:
         return self.client.make_url("/")
 
     async def request(self, method: str, path: str | URL, **options: Any) -> Answer:
-        """Send one request; an absolute URL of this service is taken too."""
+        """Send one request, to a path or to an absolute URL of this service."""
         path = URL(path, encoded=True)
         if path.absolute:
             path = path.relative()
@@ -87,7 +91,7 @@ class Service:
         filename: str = "talk.wav",
         params: dict[str, str] | None = None,
     ) -> Answer:
-        """Send a WAV by one of the three ways that HTTP has."""
+        """Send a WAV over one of the three transports."""
         if transport == "multipart":
             form = FormData()
             form.add_field("file", BytesIO(wav), filename=filename, content_type="audio/wav")
@@ -98,6 +102,10 @@ class Service:
     def files(self) -> list[Path]:
         """Return every file below the storage's directory."""
         return [path for path in (self.data_dir / "records").rglob("*") if path.is_file()]
+
+
+# The fixture `start_service`: a function that takes settings and budgets.
+StartService = Callable[..., Awaitable[Service]]
 
 
 async def in_pieces(content: bytes, size: int = 50_000) -> AsyncIterator[bytes]:

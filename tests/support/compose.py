@@ -1,8 +1,9 @@
-"""Compose projects of the tests' own: names and ports that no project of a person's has."""
+"""Compose projects for the tests, with names and ports that a person's projects do not use."""
 
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -17,24 +18,31 @@ import requests
 from tests.support import wavs
 
 ROOT = Path(__file__).parents[2]
-# The same in each run in this folder, so that the next run clears up after one that was killed.
+# The same in each run in this folder, so that the next run removes what a killed one left.
 PREFIX = f"wavepress-test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 IMAGE = PREFIX
 PLAIN = ["docker-compose.yml"]
 SCALED = ["docker-compose.yml", "deploy/compose.scale.yml"]
 SHORT_WAV = wavs.wav(wavs.chirp(44100, 44100, 2), sample_rate=44100, channels=2)
-# What a person may have set for a project of theirs.
+_CONNECT = """
+import sys, psycopg2
+url = sys.argv[1] if len(sys.argv) > 1 else open("/run/secrets/database_url").read().strip()
+connection = psycopg2.connect(url)
+connection.autocommit = True
+cursor = connection.cursor()
+"""
+# The prefixes of what a person may have set for their own project.
 _VARIABLES = ("COMPOSE_", "WAVEPRESS_", "PUBLISHED_PORT", "PROMETHEUS_PORT", "REPLICAS", "DOMAIN")
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment without what would choose another project or other settings."""
+    """Return the environment without the variables that would choose another project or other settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_VARIABLES)}
     return kept | {"WAVEPRESS_IMAGE": IMAGE} | variables
 
 
 def run(*command: str, check: bool = True, variables: Mapping[str, str] | None = None) -> str:
-    """Run a command in the project's folder and return what it printed; with errors, too, if they are not checked."""
+    """Run a command in the project's folder and return its output; if its status is not checked, its errors too."""
     found = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment(**(variables or {}))
     )
@@ -49,7 +57,7 @@ def free_port() -> int:
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until the condition holds; a connection that fails means that it does not."""
+    """Wait until the condition holds; it does not hold while a connection fails."""
     deadline = time.monotonic() + seconds
     while True:
         with suppress(requests.RequestException):
@@ -67,6 +75,21 @@ def in_container(image: str, script: str, *options: str) -> str:
     return run("docker", "run", "--rm", "--entrypoint", "sh", *options, image, "-c", script)
 
 
+def assert_restricted(container: Any, capabilities: list[str] | None = None) -> None:
+    """Assert that a container can do no more than it must, and has limits and no anonymous volume."""
+    found = container["HostConfig"]
+    assert found["ReadonlyRootfs"]
+    assert found["CapDrop"] == ["ALL"]
+    assert found["CapAdd"] == capabilities
+    assert "no-new-privileges:true" in found["SecurityOpt"]
+    assert not [mount for mount in container["Mounts"] if re.fullmatch("[0-9a-f]{64}", mount.get("Name", ""))], (
+        "an anonymous volume would be left behind"
+    )
+    if found["RestartPolicy"]["Name"] == "unless-stopped":
+        assert found["Memory"] > 0
+        assert found["PidsLimit"] > 0
+
+
 class Project:
     """A compose project of the tests, and a client of its service."""
 
@@ -82,7 +105,7 @@ class Project:
         return run("docker", "compose", *options, *arguments, check=check, variables=self.variables)
 
     def up(self, *arguments: str) -> None:
-        """Bring it up and wait until it serves."""
+        """Bring the project up and wait until it serves."""
         self("up", "--detach", "--wait", *arguments)
         self.until_ready()
 
@@ -93,7 +116,7 @@ class Project:
         return self("ps", "--quiet", *options, service).split()
 
     def all_containers(self) -> dict[str, Any]:
-        """Return the state of each service's containers, also of those that have ended."""
+        """Return the container of each service with its state, even if it has ended."""
         found = map(state, self("ps", "--all", "--quiet").split())
         return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
 
@@ -119,7 +142,7 @@ class Project:
 
 @contextmanager
 def brought_up(name: str, files: list[str], service: str) -> Iterator[Project]:
-    """Bring a project up for the length of the block; whatever a killed run left of it is removed first."""
+    """Bring a project up for the length of the block, after removing what a killed run may have left."""
     project = Project(name, files)
     project.down()
     try:
@@ -127,6 +150,11 @@ def brought_up(name: str, files: list[str], service: str) -> Iterator[Project]:
         yield project
     finally:
         project.down()
+
+
+def run_with_database(project: Project, program: str, *arguments: str) -> str:
+    """Run a program that has a `cursor` in the service's container, and return what it prints, with its errors."""
+    return project("exec", "wavepress", "python", "-c", _CONNECT + program, *arguments, check=False)
 
 
 def mp3(record: Any) -> bytes:
@@ -145,7 +173,7 @@ def slow_pieces(seconds: float, count: int = 20) -> Iterator[bytes]:
 
 
 class Clients:
-    """Clients that ask again and again until the block ends, and what they were answered."""
+    """Clients that send requests until the block ends, with the statuses that they got."""
 
     def __init__(self, ask: Callable[[], int], count: int = 2) -> None:
         self.statuses: list[int] = []

@@ -1,7 +1,7 @@
-"""The corpus: WAVs that somebody made wrong, by accident or on purpose, each with the word it must get.
+"""The corpus: WAVs that are wrong, by accident or on purpose, each with the code that it must get.
 
-`REFUSED` names what is no WAV or none that we take; `TAKEN` what looks odd and is a WAV all the same, with the
-number of samples that must come out of it. `outcomes` throws any number of bodies at a service.
+`REFUSED` has bodies that are not a WAV, or not one that the service takes; `TAKEN` has odd but valid WAVs, with the
+number of samples that must come out of each. `outcomes` sends any number of bodies to a service.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Taken:
-    """A body that must be taken, to its last sample: `sample_count` of them, at `sample_rate`, in `channels`."""
+    """A body that must be taken to its last sample."""
 
     wav: bytes
     sample_count: int = COUNT
@@ -52,14 +52,14 @@ class Taken:
 
     @property
     def expected(self) -> tuple[int, int]:
-        """What a player plays: samples and channels. Frames below 32 kHz cannot hold fewer than 47 samples."""
+        """The samples and channels that a player plays; below 32 kHz a frame cannot hold fewer than 47 samples."""
         count = mp3s.expected_sample_count(self.sample_count, self.sample_rate)
         fewest = 47 if mp3s.output_rate(self.sample_rate) < 32000 else 1
         return max(count, fewest), min(self.channels, 2)
 
 
 async def outcomes(bodies: Mapping[str, T], throw: Callable[[T], Awaitable[Outcome]]) -> dict[str, Outcome]:
-    """Throw all bodies, a few at a time; what each comes to, by its name. No answer in time fails the test."""
+    """Send all bodies, a few at a time, and return the outcome of each by its name; a missing answer fails the test."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def outcome(name: str, body: T) -> tuple[str, Outcome]:
@@ -77,7 +77,7 @@ async def outcomes(bodies: Mapping[str, T], throw: Callable[[T], Awaitable[Outco
 
 
 async def played(service: Service, answer: Answer, *, may_warn: bool = False) -> tuple[int, int]:
-    """Return the samples and channels that a player makes of an upload's MP3."""
+    """Return the samples and channels that a player plays of an upload's MP3."""
     assert answer.status == 201, answer.body
     mp3 = (await service.get(answer.json["url"])).body
     samples, channels = (await asyncio.to_thread(mp3s.decode, mp3, may_warn=may_warn)).shape
@@ -89,25 +89,25 @@ _PATIENCE_SECONDS = 45
 
 
 def mono(sound: bytes = SOUND, **lies: Any) -> bytes:
-    """Return a short WAV, 8 kHz mono of 16 bits but for what `lies` say."""
+    """Return a short WAV of 8 kHz, mono and 16 bits, except for what `lies` says."""
     return wavs.wav(sound, **{"sample_rate": RATE, "channels": 1} | lies)
 
 
 def floats(value: float, sample_format: wavs.SampleFormat = F32, *, at: int | slice = COUNT // 2, **lies: Any) -> bytes:
-    """Return a WAV of floats with that value at one place, or at a slice of them."""
+    """Return a WAV of floats that has that value at a place or a slice."""
     samples = wavs.chirp(COUNT, RATE, 1)
     samples[at] = value
     return mono(sample_format.encode(samples), sample_format=sample_format, **lies)
 
 
 def fmt(length: int = 16, **lies: Any) -> bytes:
-    """Return the first `length` bytes of a fmt chunk that is otherwise right."""
+    """Return the first `length` bytes of a correct fmt chunk."""
     whole = wavs.fmt_chunk(**{"sample_rate": RATE, "channels": 1} | lies)[8:]
     return chunk(b"fmt ", whole[:length])
 
 
 def riff(*chunks: bytes, container: bytes = b"RIFF", form: bytes = b"WAVE") -> bytes:
-    """Return a container of just these chunks."""
+    """Return a RIFF container of exactly these chunks."""
     content = form + b"".join(chunks)
     return container + struct.pack("<I", len(content)) + content
 
@@ -122,7 +122,7 @@ def ds64(data_size: int, length: int = 28) -> bytes:
 
 
 def rf64(*chunks: bytes) -> bytes:
-    """Return an RF64 of just these chunks, then the sound in a data chunk that leaves its size to ds64."""
+    """Return an RF64 of these chunks, followed by the sound in a data chunk that leaves its size to ds64."""
     return riff(*chunks, chunk(b"data", SOUND, declared=UNKNOWN_SIZE), container=b"RF64")
 
 
@@ -228,7 +228,7 @@ _MALFORMED = {
     "RF64 with ds64 twice": rf64(ds64(800), ds64(800), fmt()),
 }
 
-# Sums of an offset and one of these come back to the start, or to the chunk itself, where 32 bits are all there is.
+# In 32 bits, the sum of an offset and one of these wraps around to the start, or to the chunk itself.
 _WRAPPING_SIZES = (0x80000000, 2**32 - 20, 2**32 - 8, 2**32 - 2, 2**32 - 1)
 _HUGE_HEADERS = {
     f"{name} that declares {size:#x} bytes": riff(chunk(name.encode(), bytes(60), declared=size), data())
@@ -264,13 +264,13 @@ _TRUNCATED = {
 
 _EMPTY = {
     "nothing": b"",
-    "header alone": mono(b""),
-    "header of an unknown size alone": mono(b"", data_size=UNKNOWN_SIZE, riff_size=UNKNOWN_SIZE),
+    "only a header": mono(b""),
+    "only a header of an unknown size": mono(b"", data_size=UNKNOWN_SIZE, riff_size=UNKNOWN_SIZE),
     "no samples but LIST behind": mono(b"", after=[chunk(b"LIST", bytes(100))]),
     "less than one sample": mono(b"\1"),
     "less than one sample declared": mono(data_size=1),
     "less than one sample of eight channels": mono(bytes(15), channels=8),
-    "header of an RF64 of an unknown size alone": riff(
+    "only a header of an RF64 of an unknown size": riff(
         ds64(0), fmt(), chunk(b"data", b"", declared=UNKNOWN_SIZE), container=b"RF64"
     ),
 }
@@ -322,7 +322,7 @@ REFUSED = {
     ),
 }
 
-# What writers into a pipe leave behind: zeros, sox, ffmpeg, arecord and their kin.
+# What programs that write to a pipe leave in the header: zeros, or the placeholders of sox, ffmpeg and arecord.
 _PLACEHOLDERS = {
     f"sizes {riff_size:#x} and {data_size:#x}": Taken(mono(riff_size=riff_size, data_size=data_size))
     for riff_size, data_size in [

@@ -1,18 +1,17 @@
-"""What must hold after every fault: nothing lost, nothing left behind, nobody blamed for what a client did."""
+"""What must hold after every fault: nothing is lost or left behind, and a client's fault logs no error."""
 
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from uuid import UUID
 
-import psycopg2
 import pytest
 import structlog
 
 from service.web.app_keys import ADMISSION, DATABASE, LEASES
 from tests.support import wavs
 from tests.support.client import Service
+from tests.support.database import query
 from tests.support.procfs import children, descriptors
 from tests.support.waiting import until
 
@@ -26,8 +25,8 @@ async def invariants_hold(
 ) -> AsyncIterator[None]:
     """Check, after the block, that the service is as it was before it and still works.
 
-    `errors_logged`: the fault was the service's own surroundings', so lines at ERROR are right; else none may be
-    logged, and no traceback in any case.
+    Set `errors_logged` if the fault is not the client's: only then may there be lines at ERROR. A traceback is never
+    allowed.
     """
     await _settled(lambda: not service.app[ADMISSION].running)
     children_before, descriptors_before = children(), descriptors()
@@ -44,8 +43,14 @@ async def invariants_hold(
     assert (await service.upload(account, GOOD_WAV)).status == 201
 
 
+def logged_requests() -> list[structlog.typing.EventDict]:
+    """Return the request lines that were logged since `invariants_hold` began."""
+    (capture,) = structlog.get_config()["processors"]
+    return [event for event in capture.entries if event["event"] == "request"]
+
+
 async def _settled(condition: Callable[[], bool]) -> None:
-    """Wait for what the service does in the background."""
+    """Wait until the service has finished its work in the background."""
     await until(condition, _PATIENCE_SECONDS, explain=lambda: (children(), descriptors()))
 
 
@@ -58,28 +63,22 @@ def _drafts(service: Service) -> list[str]:
 def _check_rows_and_files(service: Service) -> None:
     files = {(UUID(path.stem), path.stat().st_size) for path in service.files()}
     assert files == {
-        (UUID(str(record_id)), size) for record_id, size in _query(service, "SELECT id, size FROM records")
+        (UUID(str(record_id)), size) for record_id, size in query(service.database_url, "SELECT id, size FROM records")
     }
     sums = "SELECT id, record_count, byte_count FROM users"
     counted = """
         SELECT users.id, count(records.id), coalesce(sum(records.size), 0)::bigint
         FROM users LEFT JOIN records ON records.user_id = users.id GROUP BY users.id
     """
-    assert sorted(_query(service, sums)) == sorted(_query(service, counted))
+    assert sorted(query(service.database_url, sums)) == sorted(query(service.database_url, counted))
 
 
 def _check_permits(service: Service) -> None:
     assert not service.app[ADMISSION].running
     assert not service.app[ADMISSION].waiting
-    assert not service.app[LEASES]._held  # noqa: SLF001 - what leaks there no answer would show for a minute
-    assert _query(service, "SELECT * FROM upload_leases WHERE expires_at > now()") == []
-    assert not service.app[DATABASE]._pool.permits.locked()  # noqa: SLF001 - likewise
-
-
-def _query(service: Service, statement: str) -> list[tuple[object, ...]]:
-    with closing(psycopg2.connect(service.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
+    assert not service.app[LEASES]._held  # noqa: SLF001 - no answer would show a leak there for a minute
+    assert query(service.database_url, "SELECT * FROM upload_leases WHERE expires_at > now()") == []
+    assert not service.app[DATABASE]._pool.permits.locked()  # noqa: SLF001 - the same
 
 
 def _check_logs(

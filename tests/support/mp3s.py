@@ -21,7 +21,7 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 BIT_RATES_OF_MPEG_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 BIT_RATES_OF_MPEG_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
-# What ffmpeg gives the left and the right for each speaker, in the order of the bits of a channel mask:
+# How much of each speaker ffmpeg mixes to the left and to the right, in the order of the channel mask's bits:
 # FL FR FC LFE BL BR FLC FRC BC SL SR.
 LEFT = (1, 0, 0.5**0.5, 0, 0.5**0.5, 0, 1, 0, 0.5, 0.5**0.5, 0)
 RIGHT = (0, 1, 0.5**0.5, 0, 0, 0.5**0.5, 0, 1, 0.5, 0, 0.5**0.5)
@@ -64,7 +64,7 @@ def output_rate(in_rate: int) -> int:
 def expected_sample_count(sample_count: int, in_rate: int) -> int:
     """Return how many samples of the MP3's rate that many of the WAV's rate last.
 
-    The MP3 need not hold exactly so many: see `accepted_sample_counts`.
+    The MP3 may hold slightly more or fewer: see `accepted_sample_counts`.
     """
     return -(-sample_count * output_rate(in_rate) // in_rate)
 
@@ -73,9 +73,9 @@ def accepted_sample_counts(sample_count: int, in_rate: int) -> set[int]:
     """Return the counts that a faultless MP3 of that many samples of the WAV's rate may decode to.
 
     The expected count, and two departures of ffmpeg 5.1 and 9.0, both measured. Its Info header declares
-    at most a frame and 529 samples as padding; where there is more, up to 46 samples of silence follow the
+    at most a frame and 529 samples as padding; if there is more, up to 46 samples of silence follow the
     sound. And when it resamples, the last sample is missing at certain lengths. (It makes no audio at
-    all of less than its resampler's reach, 66 samples at 192 kHz; that is no faultless MP3.)
+    all of less than its resampler's reach, 66 samples at 192 kHz; such an MP3 is not faultless.)
     """
     rate = output_rate(in_rate)
     expected = expected_sample_count(sample_count, in_rate)
@@ -95,7 +95,7 @@ def resample(samples: Floats, in_rate: int, out_rate: int) -> npt.NDArray[np.flo
     if in_rate == out_rate:
         return samples.astype(np.float64)
     divisor = gcd(in_rate, out_rate)
-    # Zeros up to a whole number of periods, else the FFT would stretch the sound by up to a sample.
+    # Zeros up to a whole number of periods; otherwise the FFT would stretch the sound by up to a sample.
     period_count = ceil(len(samples) * divisor / in_rate)
     padded, wanted = period_count * (in_rate // divisor), period_count * (out_rate // divisor)
     spectrum = np.fft.rfft(samples, padded, axis=0)
@@ -123,7 +123,7 @@ class Comparison:
     """How alike two sounds of the same rate are, channel by channel, over the length of the shorter.
 
     `correlations` are 1 for the same shape at any level, 0 for strangers and -1 for inverted polarity;
-    `level_differences` are in dB, above 0 where the decoded one is louder. Two silent channels are alike.
+    `level_differences` are in dB, above 0 if the decoded one is louder. Two silent channels are alike.
     """
 
     correlations: tuple[float, ...]
@@ -182,7 +182,7 @@ class Frame:
 
     @classmethod
     def at(cls, mp3: bytes, offset: int) -> Self:
-        """Read the header at that offset; fails the test where there is none."""
+        """Read the header at that offset; fails the test if there is none."""
         (word,) = struct.unpack_from(">I", mp3, offset)
         assert word >> 21 == 0x7FF, "no frame here"
         assert word >> 17 & 3 == 1, "not layer III"
@@ -206,7 +206,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class InfoHeader:
-    """What the Xing or Info header of an MP3 states, and where it and the audio behind it stand.
+    """What the Xing or Info header of an MP3 states, and the offsets of the header and of the audio after it.
 
     `frame_count` leaves out the header's own frame, `byte_count` includes it. Rates and channels are those
     of the first frame of audio, whose bit rate the header's own frame need not share.
@@ -231,7 +231,7 @@ class InfoHeader:
 
 
 def info_header(mp3: bytes) -> InfoHeader:
-    """Parse the header that ffmpeg and LAME put in front; fails the test where there is none, or no audio."""
+    """Parse the header that ffmpeg and LAME write first; fails the test if there is no header or no audio."""
     offset = _id3_byte_count(mp3)
     own = Frame.at(mp3, offset)
     tag = offset + 4 + own.side_info_byte_count

@@ -1,42 +1,32 @@
-"""A look at a pool's connections from outside, and faults for them."""
+"""A pool's connections as the server sees them, and faults for them."""
 
 import os
 import random
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import contextmanager
 
-import psycopg2
 import pytest
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import parse_dsn
 
+from tests.support.database import query
 from tests.support.waiting import wait_until
 
 
-def query(url: str, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    """Ask the server by another connection, and let nothing else of this process run meanwhile."""
-    with closing(psycopg2.connect(make_dsn(url, application_name="test"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall())
-
-
 def connections(url: str) -> set[int]:
-    """Return the process of each of the pool's connections."""
+    """Return the server's process for each of the pool's connections."""
     name = parse_dsn(url)["application_name"]
     return {pid for (pid,) in query(url, "SELECT pid FROM pg_stat_activity WHERE application_name = %s", (name,))}
 
 
 def break_connections(url: str, count: int) -> None:
-    """Have the server end so many of the pool's connections, while nothing else of this process runs."""
+    """Let the server end so many of the pool's connections; nothing else of this process runs meanwhile."""
     end_connections(url, set(random.Random(count).sample(sorted(connections(url)), count)))
 
 
 def end_connections(url: str, processes: set[int]) -> None:
-    """Have the server end those processes, while nothing else of this process runs."""
+    """Let the server end those processes; nothing else of this process runs meanwhile."""
     query(url, "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (list(processes),))
     wait_until(lambda: not connections(url) & processes)
 
@@ -50,7 +40,7 @@ def seconds_within(least: float, most: float) -> Iterator[None]:
 
 @contextmanager
 def many_descriptors(count: int = 1100) -> Iterator[None]:
-    """Let the next descriptor be past 1023, as in a service with many clients."""
+    """Make the next descriptor larger than 1023, as in a service with many clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2 * count:
         pytest.skip(f"only {hard} descriptors are allowed here")

@@ -7,17 +7,17 @@ from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
-Process = tuple[int, str]  # its pid, and the time of its birth, for a pid may be used again
+Process = tuple[int, str]  # its pid and its start time, because a pid may be used again
 
 
 def children(pid: int | None = None) -> set[int]:
-    """Return the pids of a process's children, or of this one's; those that are dead and not reaped are among them."""
+    """Return the pids of a process's children, by default this process's, including dead ones that are not reaped."""
     own = os.getpid() if pid is None else pid
     return {child for child, parent in _parents().items() if parent == own}
 
 
 def descendants(pid: int) -> set[int]:
-    """Return the pids of all that live and descend from a process, itself not among them."""
+    """Return the pids of all living descendants of a process."""
     parents = _parents()
     found, newest = set[int](), {pid}
     while newest:
@@ -27,13 +27,13 @@ def descendants(pid: int) -> set[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process, its living descendants and all of theirs that are reaped."""
+    """Return the CPU time of a process, of its living descendants, and of all reaped children of these."""
     ticks = sum(int(field) for member in {pid} | descendants(pid) for field in stat(member)[11:15])
     return ticks / _TICKS_PER_SECOND
 
 
 def encoders(pid: int) -> set[int]:
-    """Return the pids of the ffmpegs below a process."""
+    """Return the pids of the ffmpegs that descend from a process."""
     return {child for child in descendants(pid) if "libmp3lame" in read(child, "cmdline")}
 
 
@@ -48,7 +48,7 @@ def peak_resident_bytes(pid: int) -> int:
 
 
 def forget_peak(pid: int) -> None:
-    """Have the peak start anew from what is resident now."""
+    """Reset the peak to the memory that is resident now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
@@ -79,35 +79,35 @@ def stat(pid: int) -> list[str]:
 
 
 def read(pid: int, name: str) -> str:
-    """Return a file of those that tell of a process; nothing once it is gone."""
+    """Return the text of a file in /proc/PID; "" once the process is gone."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/{name}").read_text()
     return ""
 
 
 def family(pid: int) -> set[Process]:
-    """Return a process and all that descend from it."""
+    """Return a process and all of its descendants."""
     return running({pid} | descendants(pid))
 
 
 def running(pids: set[int]) -> set[Process]:
-    """Return those that run, of which a zombie is none: whoever adopts a dead child may not reap it."""
+    """Return the processes that run; a zombie does not, because the process that adopts it may never reap it."""
     stats = {pid: stat(pid) for pid in pids}
     return {(pid, fields[19]) for pid, fields in stats.items() if fields and fields[0] not in "ZX"}
 
 
 def still_running(processes: set[Process]) -> set[Process]:
-    """Return those that run as of yet, and are not others under the same pids."""
+    """Return those that still run, and not other processes with the same pids."""
     return processes & running({pid for pid, _ in processes})
 
 
 def executable_of(pid: int) -> str:
-    """Return the path of a process's program, until its exec that of its predecessor; "" once it is gone."""
+    """Return the path of a process's program, which is its parent's until it calls exec; "" once it is gone."""
     return _target(Path(f"/proc/{pid}/exe"))
 
 
 def descriptors() -> set[tuple[int, str]]:
-    """Return the descriptors that this process has open, each with what it is of, for a number may be used again."""
+    """Return this process's open descriptors, each with its target, because a number may be used again."""
     links = Path("/proc/self/fd").iterdir()
     return {(int(link.name), target) for link in links if (target := _target(link))}
 
@@ -124,7 +124,7 @@ def _kibibytes(field: str, text: str) -> int:
 
 
 def _target(link: Path) -> str:
-    """Return where a link leads, which may be gone by now."""
+    """Return the target of a link; "" if the link is gone."""
     with contextlib.suppress(OSError):
         return str(link.readlink())
     return ""

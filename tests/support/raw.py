@@ -1,4 +1,4 @@
-"""A client that speaks HTTP byte by byte, and so can do what no library would."""
+"""A client that speaks HTTP byte by byte, and so can do what no library does."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ class RawClient:
         await self.writer.drain()
 
     async def answer(self) -> RawAnswer:
-        """Read one response, of any status, 100 too; ConnectionError where there is none."""
+        """Read one response of any status, also 100; raises ConnectionError if there is none."""
         status_line = (await self.reader.readline()).decode()
         if not status_line:
             raise ConnectionResetError("the service closed the connection without an answer")
@@ -64,13 +64,13 @@ class RawClient:
             return True
 
     async def close(self) -> None:
-        """Say goodbye properly (FIN)."""
+        """Close the connection in order (FIN)."""
         self.writer.close()
         with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
 
     def reset(self) -> None:
-        """Be gone (RST)."""
+        """Abort the connection (RST)."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.writer.transport.abort()
 
@@ -85,10 +85,26 @@ async def connect(service: Service) -> AsyncIterator[RawClient]:
         await client.close()
 
 
+@contextlib.asynccontextmanager
+async def connect_with_small_buffer(service: Service) -> AsyncIterator[RawClient]:
+    """Connect a client for which the kernel and this process keep only some kilobytes that it has not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
+    await asyncio.get_running_loop().sock_connect(sock, (service.url.host, service.url.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
+    client = RawClient(reader, writer)
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(OSError):  # the service may have closed it long ago
+            client.reset()
+
+
 def request_head(
     account: Account | None, transport: Transport, body_length: int, *headers: str, path: str | None = None
 ) -> bytes:
-    """Return the head of an upload whose body, framed by `framed`, comes from `body_length` bytes of WAV."""
+    """Return the head of an upload whose WAV has `body_length` bytes and is sent as `framed` returns it."""
     lines = ["POST /records HTTP/1.1" if transport == "multipart" else f"PUT {path or '/records/'} HTTP/1.1", "Host: x"]
     if account is not None:
         lines.append(f"Authorization: Bearer {account.token}")
@@ -107,7 +123,7 @@ MULTIPART_TAIL = b"\r\n--b--\r\n"
 
 
 def framed(wav: bytes, transport: Transport) -> bytes:
-    """Return the whole body as it stands on the wire."""
+    """Return the whole body as it is sent over that transport."""
     if transport == "multipart":
         return MULTIPART_HEAD + wav + MULTIPART_TAIL
     if transport == "raw":

@@ -1,4 +1,4 @@
-"""A real S3-compatible store for the tests, SeaweedFS out of a wheel, and a proxy before it that makes faults."""
+"""A real S3-compatible store for the tests, SeaweedFS from a wheel, and a proxy in front of it that makes faults."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ Fault = Literal["slow_down", "reset", "stall", "done_but_no_answer", "cut_answer
 
 
 def location(endpoint_url: str, prefix: str = "", **others: str) -> S3Location:
-    """Return where MP3s go in the tests' bucket."""
+    """Return a location in the tests' bucket."""
     return S3Location(
         **{
             "bucket": BUCKET,
@@ -45,7 +45,7 @@ def location(endpoint_url: str, prefix: str = "", **others: str) -> S3Location:
 
 
 def settings(endpoint_url: str, prefix: str) -> dict[str, object]:
-    """Return the settings of a service that keeps its MP3s there."""
+    """Return the settings of a service that keeps its MP3s in that store."""
     return {
         "storage_url": f"s3://{BUCKET}/{prefix}",
         "s3_endpoint_url": endpoint_url,
@@ -57,7 +57,7 @@ def settings(endpoint_url: str, prefix: str) -> dict[str, object]:
 
 @contextlib.contextmanager
 def seaweedfs(directory: Path) -> Iterator[str]:
-    """Run a store with the bucket in it for the length of the block; yields its address."""
+    """Run a store that has the tests' bucket for the length of the block; yield its address."""
     config = directory / "s3.json"
     credentials = [{"accessKey": _KEY, "secretKey": _SECRET}]
     config.write_text(json.dumps({"identities": [{"name": "tests", "credentials": credentials, "actions": ["Admin"]}]}))
@@ -100,7 +100,7 @@ def _make_bucket(endpoint_url: str) -> None:
 
 @dataclass
 class FaultyStore:
-    """A proxy before a store. `faults` are taken one by one, by the requests that `is_hit` picks."""
+    """A proxy in front of a store. Each request that `is_hit` picks gets the next one of `faults`."""
 
     endpoint_url: str
     url: str = ""

@@ -1,4 +1,4 @@
-"""The service as a person or a supervisor has it: a real process, started, stopped and killed."""
+"""The service as a person or a supervisor runs it: a real process that is started, stopped and killed."""
 
 import hashlib
 import http.client
@@ -15,16 +15,16 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import numpy as np
-import psycopg2
 
 from service.database.embedded import postgres
+from tests.support.database import query
 from tests.support.procfs import Process, encoders, family
 from tests.support.waiting import wait_until
 from tests.support.wavs import wav
 
 ROOT = Path(__file__).parents[2]
-# A shell's background jobs ignore SIGINT, and so do their children unless they are told otherwise. If the tests
-# are killed, what they started ends too.
+# A shell's background jobs ignore SIGINT, and their children inherit that unless `env` resets it. `setpriv` ends
+# the service if the tests are killed.
 AS_IN_A_TERMINAL = ["setpriv", "--pdeathsig=TERM", "env", "--default-signal=INT"]
 WAVEPRESS = [*AS_IN_A_TERMINAL, sys.executable, "-m", "service"]
 RATE = 44_100
@@ -32,10 +32,10 @@ Headers = dict[str, str]
 
 
 @cache
-def noise(seconds: float = 12) -> bytes:
-    """Return a WAV; half of its default length is enough for ffmpeg to have written some of the MP3."""
-    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), 2))
-    return wav(samples, sample_rate=RATE, channels=2)
+def noise(seconds: float = 12, channels: int = 2) -> bytes:
+    """Return a WAV of noise; after half of the default length, ffmpeg has written some of the MP3."""
+    samples = np.random.default_rng(5).uniform(-0.5, 0.5, (int(seconds * RATE), channels))
+    return wav(samples, sample_rate=RATE, channels=channels)
 
 
 def environment(data_dir: Path, **settings: object) -> dict[str, str]:
@@ -71,7 +71,7 @@ class Kept:
 
 
 class Serving:
-    """A running `serve`, the leader of a process group of its own as in a terminal."""
+    """A running `serve` that leads its own process group, as on a terminal."""
 
     def __init__(self, process: subprocess.Popen[str], data_dir: Path, log: Path) -> None:
         self.process = process
@@ -83,7 +83,7 @@ class Serving:
         self.port = int(found[1])
 
     def log(self) -> str:
-        """Return what it has said until now."""
+        """Return everything that it has logged so far."""
         return self._log.read_text()
 
     def _address(self) -> re.Match[str] | None:
@@ -93,7 +93,7 @@ class Serving:
         return family(self.process.pid)
 
     def encoders(self) -> list[int]:
-        """Return the ffmpegs that run and have written sound."""
+        """Return the ffmpegs that run and have written some sound."""
         return [pid for pid in encoders(self.process.pid) if self._draft_size(pid) > 0]
 
     def _draft_size(self, pid: int) -> int:
@@ -126,18 +126,13 @@ class Serving:
         return status == 200 and hashlib.sha256(body).hexdigest() == kept.sha256
 
     def files(self) -> set[UUID]:
-        """Return the ids of all recordings on the disk; fails at any other file among them."""
+        """Return the ids of all recordings on the disk; fails if there is any other file."""
         found = [path for path in (self.data_dir / "records").rglob("*") if path.is_file()]
         return {UUID(path.stem) for path in found}
 
     def rows(self) -> set[UUID]:
-        with (
-            postgres(self.data_dir / "postgres", share=True) as url,
-            closing(psycopg2.connect(url)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("SELECT id::text FROM records")
-            return {UUID(row[0]) for row in cursor.fetchall()}
+        with postgres(self.data_dir / "postgres", share=True) as url:
+            return {UUID(row[0]) for row in query(url, "SELECT id::text FROM records")}
 
 
 class HalfUpload:
@@ -168,14 +163,14 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Headers, bytes]
 
 @contextmanager
 def serve(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Serving]:
-    """Serve for the length of the block; whatever is left of the service at its end is killed."""
+    """Serve for the length of the block; at its end the service is stopped, and killed if need be."""
     with started([*WAVEPRESS, "serve", *arguments], ROOT, data_dir, **settings) as serving:
         yield serving
 
 
 @contextmanager
 def started(command: list[str], directory: Path, data_dir: Path, **settings: object) -> Iterator[Serving]:
-    """Do as `serve` does with another command, in another directory."""
+    """Do the same as `serve` with another command, in another directory."""
     data_dir.mkdir(exist_ok=True)
     output = data_dir.parent / f"{uuid4()}.log"
     with (

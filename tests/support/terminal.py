@@ -1,4 +1,4 @@
-"""The command line on a terminal, as a person sees it."""
+"""The command line as a person sees it on a terminal."""
 
 import os
 import pty
@@ -19,8 +19,8 @@ class Terminal:
         self._shown = b""
 
     def text(self) -> str:
-        """Return what the terminal has shown until now, without colors."""
-        with suppress(BlockingIOError, OSError):  # nothing new; EIO once nobody has it open any more
+        """Return what the terminal has shown so far."""
+        with suppress(BlockingIOError, OSError):  # nothing new, or EIO once the command has ended
             while piece := os.read(self._descriptor, 65_536):
                 self._shown += piece
         return self._shown.decode().replace("\r\n", "\n")

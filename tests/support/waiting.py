@@ -1,4 +1,4 @@
-"""Waiting for what tells nobody when it happens: other processes, descriptors, log lines."""
+"""Waiting for things that send no notice when they happen: other processes, descriptors, log lines."""
 
 import asyncio
 import time
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 
 async def until(condition: Callable[[], object], seconds: float = 30, explain: Callable[[], object] = str) -> None:
-    """Wait until the condition holds; fails with the explanation if that takes longer."""
+    """Wait until the condition holds; fails with the explanation if it takes longer than that."""
     for _ in _tries(condition, seconds, explain):
         await asyncio.sleep(0.005)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30, explain: Callable[[], object] = str) -> None:
-    """Do as `until` does, and let nothing else of this process's loop run meanwhile."""
+    """Do the same as `until`, but block this process's event loop meanwhile."""
     for _ in _tries(condition, seconds, explain):
         time.sleep(0.005)
 

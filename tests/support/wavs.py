@@ -15,10 +15,10 @@ Container = Literal["RIFF", "RIFX", "RF64", "BW64"]
 
 UNKNOWN_SIZE = 0xFFFF_FFFF
 EXTENSIBLE_TAG = 0xFFFE
-# The tail of every KSDATAFORMAT_SUBTYPE GUID; the format tag stands in front of it.
+# The tail of every KSDATAFORMAT_SUBTYPE GUID; the format tag comes before it.
 GUID_TAIL = b"\x80\x00\x00\xaa\x00\x38\x9b\x71"
 
-# What ffmpeg takes a plain header to mean, so that a plain and an extensible WAV mix down alike:
+# The layouts that ffmpeg assumes for a plain header, so that a plain and an extensible WAV are mixed down the same:
 # 1.0, 2.0, 2.1, 4.0 (with a back centre), 5.0, 5.1, 6.1, 7.1.
 CHANNEL_MASKS = {1: 0x4, 2: 0x3, 3: 0xB, 4: 0x107, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
 
@@ -26,9 +26,9 @@ CHANNEL_MASKS = {1: 0x4, 2: 0x3, 3: 0xB, 4: 0x107, 5: 0x37, 6: 0x3F, 7: 0x70F, 8
 def chirp(sample_count: int, sample_rate: int, channels: int, amplitude: float = 0.5, seed: int = 1) -> Samples:
     """Return one sweep per channel, in the shape (sample_count, channels), peaks at `amplitude`.
 
-    Neighbouring channels sweep in opposite directions, further pairs over other ranges, so swapped
+    Neighbouring channels sweep in opposite directions, and each pair over its own range, so swapped
     channels do not correlate. All stay between 3 kHz and 200 Hz (at low rates between 0.35 and 0.02
-    of the rate), where an MP3 of 128 kbit/s, or 64 kbit/s at 8 kHz, keeps a correlation of 0.99.
+    of the rate); there an MP3 of 128 kbit/s, or 64 kbit/s at 8 kHz, keeps a correlation of 0.99.
     """
     top = min(3000.0, 0.35 * sample_rate)
     phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, channels)
@@ -55,7 +55,7 @@ class SampleFormat:
     def encode(self, samples: Samples, byte_order: ByteOrder = "<") -> bytes:
         """Return the samples, -1 to 1, as the payload of a data chunk.
 
-        What is out of range is clipped, except in the float formats, where it is kept as it is (NaN too).
+        Samples out of range are clipped, except in the float formats, which keep them as they are (NaN too).
         """
         codes = self.quantise(np.asarray(samples, dtype=np.float64))
         encoded = codes.astype(codes.dtype.newbyteorder(byte_order)).tobytes()
@@ -124,9 +124,9 @@ SAMPLE_FORMATS = (U8, S16, S24, S32, F32, F64, ALAW, MULAW)
 
 
 class Layout(TypedDict, total=False):
-    """What a header says; all but `sample_rate` and `channels` may be left out.
+    """What a header says; only `sample_rate` and `channels` are required.
 
-    Fields of the fmt chunk that are not given follow from the others, so a test names only the lie.
+    Fields of the fmt chunk that are not given follow from the others, so a test names only the wrong ones.
     """
 
     sample_rate: Required[int]
@@ -135,10 +135,10 @@ class Layout(TypedDict, total=False):
     container: Container  # "RIFF"
     before: Sequence[bytes]  # chunks between fmt and data, made by `chunk`
     after: Sequence[bytes]  # chunks after the data
-    riff_size: int  # the true one; that of RF64 and BW64 is UNKNOWN_SIZE, the truth is in their ds64
-    data_size: int  # likewise
-    ds64: bytes  # a right `ds64_chunk` in RF64 and BW64, none elsewhere
-    fmt: bytes  # a right `fmt_chunk`
+    riff_size: int  # the true size; in RF64 and BW64 it is UNKNOWN_SIZE, because their ds64 has the true one
+    data_size: int  # the same
+    ds64: bytes  # the right `ds64_chunk` in RF64 and BW64, otherwise none
+    fmt: bytes  # the right `fmt_chunk`
     extensible: bool  # False
     channel_mask: int  # extensible: that of CHANNEL_MASKS
     valid_bits: int  # extensible: all bits
@@ -174,7 +174,7 @@ def ds64_chunk(riff_size: int, data_size: int, sample_count: int) -> bytes:
 
 
 def fmt_chunk(**layout: Unpack[Layout]) -> bytes:
-    """Return the fmt chunk of that layout, every field of which can be a lie.
+    """Return the fmt chunk of that layout, in which every field can be wrong.
 
     16 bytes for plain PCM, 18 for the other plain formats, 40 if extensible; then `fmt_extra`.
     Fields that do not concern the fmt chunk are ignored.
@@ -219,9 +219,9 @@ def _extension(layout: Layout) -> bytes:
 
 
 def header(byte_count: int, **layout: Unpack[Layout]) -> bytes:
-    """Return everything in front of `byte_count` bytes of audio, the data chunk's own 8 bytes included.
+    """Return everything before `byte_count` bytes of audio, including the data chunk's own 8 bytes.
 
-    A plain RIFF whose true sizes pass 32 bits declares them unknown.
+    A plain RIFF declares sizes that exceed 32 bits as unknown.
     """
     container = layout.get("container", "RIFF")
     largest = 0 if container in {"RF64", "BW64"} else UNKNOWN_SIZE - 1
@@ -240,7 +240,7 @@ def header(byte_count: int, **layout: Unpack[Layout]) -> bytes:
 
 
 def _leading_chunks(byte_count: int, layout: Layout) -> bytes:
-    """Return what stands between WAVE and data: ds64 if any, fmt and the layout's own chunks."""
+    """Return the chunks between WAVE and data: ds64 if any, fmt, and the layout's own chunks."""
     chunks = b"".join([layout.get("fmt", fmt_chunk(**layout)), *layout.get("before", ())])
     if layout.get("container") not in {"RF64", "BW64"}:
         return layout.get("ds64", b"") + chunks
@@ -250,7 +250,7 @@ def _leading_chunks(byte_count: int, layout: Layout) -> bytes:
 
 
 def wav(samples: Samples | bytes, **layout: Unpack[Layout]) -> bytes:
-    """Return a whole WAV file; bytes are taken as the payload of the data chunk, as they are."""
+    """Return a whole WAV file; if `samples` are bytes, they are the payload of the data chunk."""
     if not isinstance(samples, bytes):
         samples = layout.get("sample_format", S16).encode(samples, byte_order_of(layout))
     return header(len(samples), **layout) + samples + _trailer(len(samples), layout)

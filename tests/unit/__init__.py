@@ -1,1 +1,1 @@
-"""unit of wavepress."""
+"""One module at a time, without a running service and without a database."""

@@ -1,4 +1,4 @@
-"""Who may encode, who waits, who is refused at once, and how it ends at a shutdown."""
+"""Which uploads may encode, wait or are refused at once, and what happens to them at a shutdown."""
 
 import asyncio
 import random
@@ -14,12 +14,12 @@ ANN, BOB = 1, 2
 
 
 def is_here() -> bool:
-    """Say of a client that it has not gone away."""
+    """Return that the client has not gone away."""
     return False
 
 
 class Upload:
-    """Holds a slot in a task of its own until it is told to end."""
+    """An upload that holds a slot, in its own task, until the test ends it."""
 
     def __init__(self, admission: Admission, log: list[str] | None = None, name: str = "", user_id: int = ANN) -> None:
         self.user_id = user_id
@@ -36,7 +36,7 @@ class Upload:
 
 
 async def settle() -> None:
-    """Let every task go as far as it gets."""
+    """Let every task run as far as it can."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -60,7 +60,7 @@ async def end(*uploads: Upload) -> None:
 
 
 async def assert_all_free(admission: Admission, max_running: int) -> None:
-    """Fail unless as many uploads as at the beginning can run at once, and nobody is counted twice."""
+    """Fail unless as many uploads as at the beginning can run at once, and none is counted twice."""
     assert (admission.running, admission.waiting) == (set(), set())
     uploads = await start(admission, max_running)
     assert all(upload.is_inside for upload in uploads)
@@ -80,11 +80,11 @@ async def test_as_many_run_as_there_are_slots_and_the_next_ones_wait() -> None:
 
 
 @pytest.mark.parametrize("max_waiting", [0, 1, 3])
-async def test_past_the_queue_the_answer_comes_at_once(max_waiting: int) -> None:
+async def test_an_upload_past_the_queue_is_refused_at_once(max_waiting: int) -> None:
     admission = Admission(Places(max_running=1, max_waiting=max_waiting))
     uploads = await start(admission, 1 + max_waiting)
     with pytest.raises(Unavailable) as error:
-        # Anything that waits, however short, is a TimeoutError.
+        # If anything waits, however briefly, TimeoutError is raised.
         async with asyncio.timeout(0), admission.slot(ANN, is_here):
             pytest.fail("there was no slot to be had")
     assert error.value.code == "queue_full"
@@ -92,14 +92,14 @@ async def test_past_the_queue_the_answer_comes_at_once(max_waiting: int) -> None
     await assert_all_free(admission, 1)
 
 
-async def test_a_free_slot_is_had_without_waiting_where_nobody_may_wait() -> None:
+async def test_a_free_slot_is_given_even_if_nobody_may_wait() -> None:
     admission = Admission(Places(max_running=1, max_waiting=0))
     async with asyncio.timeout(0), admission.slot(ANN, is_here):
         pass
     await assert_all_free(admission, 1)
 
 
-async def test_those_who_wait_are_served_in_their_order() -> None:
+async def test_waiting_uploads_are_served_in_order() -> None:
     admission = Admission(Places(max_running=1, max_waiting=5))
     order: list[str] = []
     uploads = [Upload(admission, order, name) for name in "abcde"]
@@ -109,7 +109,7 @@ async def test_those_who_wait_are_served_in_their_order() -> None:
     assert order == list("abcde")
 
 
-async def test_nobody_overtakes_one_who_has_been_given_a_slot_and_not_begun() -> None:
+async def test_nobody_overtakes_an_upload_that_has_a_slot_and_has_not_begun() -> None:
     admission = Admission(Places(max_running=1, max_waiting=5))
     async with admission.slot(ANN, is_here):
         (waiting,) = await start(admission)
@@ -157,7 +157,7 @@ async def test_a_wait_that_is_cancelled_just_as_it_ends_loses_no_slot() -> None:
     admission = Admission(Places(max_running=1, max_waiting=2))
     async with admission.slot(ANN, is_here):
         waiting, last = await start(admission, 2)
-    waiting.task.cancel()  # the slot is this one's now, who has not run since
+    waiting.task.cancel()  # the slot now belongs to this one, which has not run since
     await settle()
     assert waiting.task.cancelled()
     assert last.is_inside
@@ -188,7 +188,7 @@ async def test_no_slot_is_lost_however_uploads_come_and_go(seed: int) -> None:
     await assert_all_free(admission, 3)
 
 
-async def test_closing_refuses_those_who_come_and_those_who_wait_and_lets_the_running_go_on() -> None:
+async def test_closing_refuses_new_and_waiting_uploads_and_lets_running_ones_go_on() -> None:
     admission = Admission(Places(max_running=1, max_waiting=2))
     running, *waiting = await start(admission, 3)
     admission.close()
@@ -202,7 +202,7 @@ async def test_closing_refuses_those_who_come_and_those_who_wait_and_lets_the_ru
     await end(running)
 
 
-async def test_closing_refuses_one_who_has_been_given_a_slot_and_not_begun() -> None:
+async def test_closing_refuses_an_upload_that_has_a_slot_and_has_not_begun() -> None:
     admission = Admission(Places(max_running=1, max_waiting=1))
     async with admission.slot(ANN, is_here):
         (waiting,) = await start(admission)
@@ -212,7 +212,7 @@ async def test_closing_refuses_one_who_has_been_given_a_slot_and_not_begun() -> 
     assert (admission.running, admission.waiting) == (set(), set())
 
 
-async def test_closing_refuses_at_once_even_where_slots_are_free() -> None:
+async def test_closing_refuses_at_once_even_if_slots_are_free() -> None:
     admission = Admission(Places(max_running=5, max_waiting=5))
     admission.close()
     with pytest.raises(Unavailable) as error:
@@ -268,7 +268,7 @@ async def test_draining_cancels_what_still_runs_after_the_grace() -> None:
     assert admission.running == set()
 
 
-async def test_one_who_was_drained_can_answer_the_client() -> None:
+async def test_a_drained_upload_can_answer_the_client() -> None:
     admission = Admission(Places(max_running=1, max_waiting=0))
 
     async def handler() -> str:
@@ -276,7 +276,7 @@ async def test_one_who_was_drained_can_answer_the_client() -> None:
             async with admission.slot(ANN, is_here):
                 await asyncio.Event().wait()
         except Unavailable as error:
-            await asyncio.sleep(0)  # a cancellation that is still due would end this
+            await asyncio.sleep(0)  # a cancellation that is still pending would be raised here
             task = asyncio.current_task()
             assert task is not None
             assert not task.cancelling()
@@ -290,7 +290,7 @@ async def test_one_who_was_drained_can_answer_the_client() -> None:
     assert await task == "shutting_down"
 
 
-async def test_a_block_that_ends_well_in_spite_of_the_cancellation_is_no_refusal() -> None:
+async def test_a_block_that_succeeds_despite_the_cancellation_is_not_refused() -> None:
     admission = Admission(Places(max_running=1, max_waiting=0))
 
     async def upload() -> str:
@@ -308,7 +308,7 @@ async def test_a_block_that_ends_well_in_spite_of_the_cancellation_is_no_refusal
     assert await task == "kept"
 
 
-async def test_one_who_is_drained_twice_may_clean_up() -> None:
+async def test_an_upload_that_is_drained_twice_may_clean_up() -> None:
     admission = Admission(Places(max_running=1, max_waiting=0))
     clean = []
 
@@ -317,7 +317,7 @@ async def test_one_who_is_drained_twice_may_clean_up() -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                await asyncio.sleep(0.01)  # a process to reap, a file to remove
+                await asyncio.sleep(0.01)  # for example, it reaps a process or removes a file
                 clean.append("clean")
         return "done"
 
@@ -330,7 +330,7 @@ async def test_one_who_is_drained_twice_may_clean_up() -> None:
     assert clean == ["clean"]
 
 
-async def test_who_has_arrived_keeps_a_place_until_it_takes_its_slot_or_ends() -> None:
+async def test_an_upload_keeps_its_place_until_it_takes_a_slot_or_ends() -> None:
     admission = Admission(Places(max_running=1, max_waiting=0))
     is_known = asyncio.Event()
 
@@ -369,7 +369,7 @@ async def test_user_with_half_of_the_slots_gets_no_further_one_while_others_wait
     await assert_all_free(admission, 4)
 
 
-async def test_user_alone_may_have_every_slot() -> None:
+async def test_single_user_may_have_every_slot() -> None:
     admission = Admission(Places(max_running=4, max_waiting=4))
     uploads = [Upload(admission, user_id=ANN) for _ in range(6)]
     await settle()
@@ -423,7 +423,7 @@ async def test_slot_that_another_process_gives_back_is_found() -> None:
     await end(waiting)
 
 
-async def test_queue_says_since_when_it_is_full() -> None:
+async def test_queue_knows_since_when_it_is_full() -> None:
     admission = Admission(Places(max_running=1, max_waiting=1))
     assert admission.full_seconds == 0
     running, waiting = await start(admission, 2)

@@ -1,4 +1,4 @@
-"""The last step of a use case is done wholly or not at all, whoever is cancelled."""
+"""The last step of a use case is done completely or not at all, even if its caller is cancelled."""
 
 import asyncio
 
@@ -71,7 +71,7 @@ async def test_a_cancellation_that_was_due_before_comes_too_late() -> None:
 
 @pytest.mark.parametrize(("before", "meanwhile"), [(1, 0), (0, 1), (0, 2)])
 async def test_a_dropped_cancellation_is_taken_back(before: int, meanwhile: int) -> None:
-    """If one is left, a timeout of Python 3.11.2 raises CancelledError instead of TimeoutError."""
+    """If a cancellation is left, a timeout of Python 3.11.2 raises CancelledError instead of TimeoutError."""
 
     async def caller() -> int:
         task = asyncio.current_task()
@@ -94,7 +94,7 @@ async def cancelling_its_caller(caller: "asyncio.Task[int]", times: int) -> None
 
 
 async def test_a_cancellation_that_was_delivered_before_stays() -> None:
-    """Cleanup commits while its task is being cancelled; the task must go on being cancelled."""
+    """Cleanup may commit while its task is being cancelled; the task must stay cancelled."""
 
     async def caller() -> None:
         task = asyncio.current_task()
@@ -141,7 +141,7 @@ async def test_work_that_cancels_itself_is_cancelled() -> None:
         await to_the_end(work())
 
 
-async def test_nothing_goes_on_behind_the_callers_back() -> None:
+async def test_no_task_is_left_when_the_caller_goes_on() -> None:
     work = Work()
     before = asyncio.all_tasks()
     caller = asyncio.create_task(to_the_end(work.run()))

@@ -1,4 +1,4 @@
-"""The rooms of the house: each module imports only from those above it, and knows only its own libraries."""
+"""The rooms of the package: each module imports only from those before it, and uses only its own libraries."""
 
 import ast
 import re
@@ -63,6 +63,8 @@ ORDER = [
     "service.storage.reading",
     "service.storage.disk",
     "service.storage.s3_location",
+    "service.storage.s3_errors",
+    "service.storage.s3_file",
     "service.storage.s3",
     "service.uploads",
     "service.uploads.places",
@@ -88,8 +90,8 @@ ORDER = [
     "service.web.security_headers",
     "service.web.errors",
     "service.web.aiohttp_guards",
+    "service.web.connection_limit",
     "service.web.runner",
-    "service.web.listening",
     "service.web.openapi",
     "service.web.multipart",
     "service.web.upload_body",
@@ -125,7 +127,7 @@ DATABASE = {
 }
 PROCESSES = {"service.audio.ffmpeg_process", "service.audio.spawner", "service.database.cluster"}
 
-# Who may name what: a library, or one of its names.
+# Which modules may use a library, or one of its names.
 ROOMS: dict[str, set[str]] = {
     "aiohttp": WEB | {"service.app", "service.server", "service.workers"},
     "aiopg": DATABASE,
@@ -141,7 +143,7 @@ ROOMS: dict[str, set[str]] = {
     "os.popen": set(),
     "os.fork": set(),
     "os.posix_spawn": set(),
-    # prometheus-client's own variable, which decides at import how it counts, is no setting of ours.
+    # prometheus-client's own variable decides at import how it counts; it is not a setting of ours.
     "os.environ": {"service.settings", "service.environment", "service.metrics", "service.workers", "service.__main__"},
     "os.getenv": set(),
     "pydantic_settings": {"service.settings"},
@@ -179,7 +181,7 @@ def knows(module: str, name: str) -> bool:
 
 
 def imported_from_service(module: str) -> set[str]:
-    """Return the service's modules that a module imports, by whatever form of import."""
+    """Return the service's modules that a module imports, in any form of import."""
     names = {name for name in names_in(module) if name.split(".")[0] == "service"}
     return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {module}
 

@@ -27,7 +27,7 @@ SAMPLE_COUNT = 5_000
 
 
 def encode(path: Path, mp3_format: Mp3Format, sample_count: int, *options: str) -> bytes:
-    """Write the MP3 that ffmpeg makes of so many samples, before any seal, and return its bytes."""
+    """Write the unsealed MP3 that ffmpeg makes of so many samples, and return its bytes."""
     rate, channels = mp3_format.sample_rate, mp3_format.channels
     source = ["-f", "s16le", "-ar", str(rate), "-ac", str(channels), "-i", "pipe:0"]
     target = ["-b:a", str(mp3_format.bit_rate), "-map_metadata", "-1", *options, "-f", "mp3", f"file:{path}"]
@@ -182,7 +182,7 @@ def test_ffmpeg_writes_what_was_predicted(tmp_path: Path, mp3_format: Mp3Format,
 
 
 def test_a_length_that_ffmpeg_states_wrongly_is_set_right(tmp_path: Path) -> None:
-    # The padding would be 1 198 samples here; ffmpeg says a frame at most, and 46 samples of silence follow.
+    # The padding would be 1,198 samples here; ffmpeg states at most a frame, so 46 samples of silence follow.
     made = encode(tmp_path / "made.mp3", STEREO, 1_153)
     assert len(decode(made)) > 1_153
     sealed = seal_file(tmp_path / "made.mp3", STEREO, 1_153)
@@ -206,7 +206,7 @@ def test_the_seal_changes_nothing_but_padding_and_checksum(path: Path, stereo_mp
     assert info_header(sealed).has_valid_crc
 
 
-def test_any_of_the_right_frame_counts_will_do(path: Path) -> None:
+def test_any_right_frame_count_is_accepted(path: Path) -> None:
     frames = frame_count(SAMPLE_COUNT, 44_100)
     sealed = seal_file(path, STEREO, SAMPLE_COUNT - 3, [frames - 1, frames, frames + 1])
     assert len(decode(sealed)) == SAMPLE_COUNT - 3
@@ -254,7 +254,7 @@ def test_an_info_header_outside_a_frame_is_refused(path: Path) -> None:
 
 
 def with_frame_byte(mp3: bytes, value: int) -> bytes:
-    """Return the MP3 with another byte of rates in the header of its Info frame."""
+    """Return the MP3 with another value of the byte that has the rates in the header of its Info frame."""
     offset = info_header(mp3).offset + 2
     return mp3[:offset] + bytes([value]) + mp3[offset + 1 :]
 
@@ -278,7 +278,7 @@ def test_an_mp3_of_another_number_of_frames_is_refused(path: Path, difference: i
 
 
 def test_an_mp3_whose_frame_count_was_never_written_is_refused(path: Path, stereo_mp3: bytes) -> None:
-    # What a killed ffmpeg leaves: the header is a placeholder until the end.
+    # A killed ffmpeg leaves this, because the header is a placeholder until the end.
     tag = stereo_mp3.index(b"Info")
     path.write_bytes(stereo_mp3[: tag + 8] + struct.pack(">I", 0) + stereo_mp3[tag + 12 :])
     with refused_untouched(path, "0 frames instead of"):
@@ -316,6 +316,6 @@ def test_a_padding_that_cannot_be_stated_is_refused(path: Path, sample_count: in
         seal_file(path, STEREO, sample_count, [6])
 
 
-def test_a_descriptor_that_cannot_be_written_to_is_the_callers_trouble(path: Path) -> None:
+def test_an_error_of_the_descriptor_reaches_the_caller(path: Path) -> None:
     with path.open("rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
         seal(file.fileno(), STEREO, SAMPLE_COUNT, [6])

@@ -1,119 +1,28 @@
-"""A form is read the same however the network cuts it up, and what is no form is refused: nothing else, ever."""
+"""A form is read the same however the network splits it, and anything that is not a form is refused."""
 
-import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TypeVar
 
 import pytest
-from aiohttp import StreamReader, web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.errors import ServiceError
-from service.web.app_keys import BODY_LIMITS
-from service.web.body import PIECE_BYTES, BodyLimits
-from service.web.multipart import read_fields
-from service.web.upload_body import form_wav
+from service.web.body import PIECE_BYTES
+from tests.support.forms import BOUNDARY, Form, fields_outcome, form, outcome, part
+from tests.support.pieces import split
 
-# Of parts' headers that are no good aiohttp warns; that the service is deaf to it is tested at the end.
+# aiohttp warns about bad headers of parts; the last test shows that the service ignores these warnings.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader"),
     pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionParam"),
 ]
 
-T = TypeVar("T")
-
-BOUNDARY = b"b0undary"
-LIMITS = BodyLimits(max_upload_bytes=2**20, stall_seconds=5, min_bytes_per_second=0)
-REFUSALS = {
-    *("malformed_multipart", "nested_multipart", "transfer_encoded", "too_many_fields", "field_too_long"),
-    *("second_file", "no_file", "invalid_filename"),
-}
-
 fuzz = settings(derandomize=True, deadline=None, max_examples=200)
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a body was read as."""
-
-    filename: str
-    fields: dict[str, str]
-    content: bytes
-
-
-def part(name: str, content: bytes, *headers: bytes, filename: str | None = None) -> bytes:
-    disposition = f'Content-Disposition: form-data; name="{name}"'
-    if filename is not None:
-        disposition += f'; filename="{filename}"'
-    return b"\r\n".join([disposition.encode(), *headers, b"", content])
-
-
-def form(*parts: bytes) -> bytes:
-    return b"".join(b"--%s\r\n%s\r\n" % (BOUNDARY, part) for part in parts) + b"--%s--\r\n" % BOUNDARY
-
-
-def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    return [body[start:stop] for start, stop in pairwise(places)]
-
-
-def outcome(pieces: Iterable[bytes]) -> Form | str:
-    """Return what an upload was read as, or the code of its refusal; a hang or any other error fails the test."""
-
-    async def read(request: web.Request) -> Form:
-        upload = await form_wav(request)
-        content = b"".join([piece async for piece in upload.pieces])
-        return Form(upload.filename, dict(upload.fields), content)
-
-    return asyncio.run(_outcome(read, list(pieces)))
-
-
-def fields_outcome(pieces: Iterable[bytes]) -> dict[str, str] | str:
-    """Do the same with a form that has no file."""
-    return asyncio.run(_outcome(read_fields, list(pieces)))
-
-
-async def _outcome(read: Callable[[web.Request], Awaitable[T]], pieces: list[bytes]) -> T | str:
-    loop = asyncio.get_running_loop()
-    connection = BaseProtocol(loop)
-    connection.connection_made(asyncio.Transport())
-    body = StreamReader(connection, PIECE_BYTES, loop=loop)
-    app = web.Application()
-    app[BODY_LIMITS] = LIMITS
-    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}
-    request = make_mocked_request("POST", "/records", headers, app=app, payload=body)
-
-    async def arrive() -> None:
-        for piece in pieces:
-            body.feed_data(piece)
-            await asyncio.sleep(0)
-        body.feed_eof()
-
-    arriving = asyncio.create_task(arrive())
-    try:
-        async with asyncio.timeout(10):
-            return await read(request)
-    except ServiceError as refusal:
-        return _checked(refusal.code)
-    finally:
-        await arriving
-
-
-def _checked(code: str) -> str:
-    assert code in REFUSALS
-    return code
 
 
 CUTS = st.lists(st.integers(0, 100_000), max_size=8)
 NAMES = st.text("abcdefgh_0123", min_size=1, max_size=8)
-# Nothing in it starts a line with the boundary, but much looks like it.
+# No line in it starts with the boundary, but much of it looks like the boundary.
 CONTENTS = (
     st.lists(
         st.sampled_from([b"\r\n", b"\r", b"\n", b"--", b"-", BOUNDARY[:-1], b"\r\n--" + BOUNDARY[:-1], b"\0", b"\xff"])
@@ -175,7 +84,7 @@ def test_boundary_on_the_edge_of_what_is_read_at_once_is_seen(ending: bytes) -> 
 
 def test_form_that_ends_too_early_is_refused_wherever_it_ends() -> None:
     body = form(part("a", b"1"), part("file", b"RIFF" * 9, filename="talk.wav"), part("b", b"2"))
-    whole = len(body) - len(b"--\r\n")  # the boundary is there; whether dashes follow is read leniently
+    whole = len(body) - len(b"--\r\n")  # from here on the last boundary is complete; its final dashes may be missing
     taken = [length for length in range(whole) if not isinstance(outcome([body[:length]]), str)]
     assert taken == []
 
@@ -198,7 +107,7 @@ GRAMMAR = st.sampled_from(
 
 @fuzz
 @given(st.lists(GRAMMAR | st.binary(max_size=10), max_size=20), CUTS)
-def test_any_bytes_are_a_form_or_a_refusal(fragments: list[bytes], cuts: list[int]) -> None:
+def test_any_bytes_are_a_form_or_are_refused(fragments: list[bytes], cuts: list[int]) -> None:
     body = b"".join(fragments)
     for pieces in ([body], split(body, cuts)):
         outcome(pieces)
@@ -208,14 +117,14 @@ def test_any_bytes_are_a_form_or_a_refusal(fragments: list[bytes], cuts: list[in
 @fuzz
 @given(st.lists(GRAMMAR | st.binary(max_size=10), max_size=6), CONTENTS, CUTS)
 @example([b"x" * 9000], b"", [])
-def test_any_header_of_a_part_is_a_form_or_a_refusal(headers: list[bytes], content: bytes, cuts: list[int]) -> None:
+def test_any_header_of_a_part_is_read_or_refused(headers: list[bytes], content: bytes, cuts: list[int]) -> None:
     body = form(b"".join(headers) + b"\r\n\r\n" + content, part("file", content, *headers, filename="talk.wav"))
     assert outcome([body]) == outcome(split(body, cuts))
 
 
 @fuzz
 @given(st.lists(st.tuples(st.integers(0, 1000), st.binary(max_size=3)), min_size=1, max_size=4), CUTS)
-def test_any_damaged_form_is_a_form_or_a_refusal(damage: list[tuple[int, bytes]], cuts: list[int]) -> None:
+def test_any_damaged_form_is_read_or_refused(damage: list[tuple[int, bytes]], cuts: list[int]) -> None:
     body = form(part("a", b"1"), part("file", b"RIFF" * 9, b"Content-Type: audio/wav", filename="talk.wav"))
     for place, splinter in damage:
         start = place % len(body)
@@ -224,10 +133,10 @@ def test_any_damaged_form_is_a_form_or_a_refusal(damage: list[tuple[int, bytes]]
 
 
 def test_bad_headers_of_parts_are_neither_printed_nor_kept() -> None:
-    """Python keeps every warning's text that it has shown, for ever: a client could fill the memory with them."""
+    """Python keeps the text of every warning that it has shown, so a client could fill the memory."""
     code = """
 import aiohttp.multipart
-from tests.unit.test_multipart import form, outcome, part
+from tests.support.forms import form, outcome, part
 for number in range(20):
     outcome([form(part("file", b"RIFF", filename="talk.wav").replace(b"form-data", b"form-data; %d" % number))])
 kept = getattr(aiohttp.multipart, "__warningregistry__", {})

@@ -29,7 +29,7 @@ def test_control_characters_are_found_anywhere(character: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXT)
-def test_text_in_any_script_has_none(text: str) -> None:
+def test_text_in_any_script_has_no_control_characters(text: str) -> None:
     assert not has_control_characters(text)
 
 
@@ -55,7 +55,7 @@ def test_a_name_is_kept_without_its_folders(name: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", ".", "..", "...", "/", "folder/", "folder\\", "a/..", "folder/ . "])
-def test_where_no_name_is_left_there_is_a_name(name: str) -> None:
+def test_a_name_of_which_nothing_is_left_is_replaced(name: str) -> None:
     assert clean_filename(name) == "recording.wav"
 
 
@@ -66,7 +66,7 @@ def test_control_characters_are_refused(character: str) -> None:
     assert error.value.code == "invalid_filename"
 
 
-def test_a_name_may_be_long_and_no_longer() -> None:
+def test_a_name_may_have_the_longest_length_and_no_more() -> None:
     assert clean_filename("x" * LONGEST_FILENAME) == "x" * LONGEST_FILENAME
     with pytest.raises(Unprocessable, match="at most 1024 characters") as error:
         clean_filename("x" * (LONGEST_FILENAME + 1))
@@ -75,7 +75,7 @@ def test_a_name_may_be_long_and_no_longer() -> None:
 
 @settings(derandomize=True, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("/\\. "), max_size=50))
-def test_any_text_becomes_a_name_and_stays_it(name: str) -> None:
+def test_any_text_becomes_a_name_that_is_kept_as_it_is(name: str) -> None:
     cleaned = clean_filename(name)
     assert not set(cleaned) & {"/", "\\"}
     assert cleaned.strip(". ")

@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, and says of the service what is so: its routes, its refusals, its limits."""
+"""The OpenAPI document is valid, and its routes, refusals and limits are those of the service."""
 
 import ast
 import functools
@@ -42,7 +42,7 @@ Refusal = tuple[str, str]
 
 
 def walk(node: Any, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every object of the document with its address; what examples hold is left out."""
+    """Yield every object of the document with its address, except those inside examples."""
     if isinstance(node, dict):
         yield path, node
         node = {name: value for name, value in node.items() if name not in {"example", "examples", "enum"}}
@@ -54,7 +54,7 @@ def walk(node: Any, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """Return what a reference points at; anything else as it is."""
+    """Return the object that a reference points at, or the object itself if it is not a reference."""
     while "$ref" in node and node["$ref"].startswith("#/components/"):
         section, name = node["$ref"].split("/")[2:]
         node = COMPONENTS[section][name]
@@ -68,7 +68,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def anonymous(path: str) -> str:
-    """Return a path without its parameters' names: one document may have but one name in one place."""
+    """Return a path without the names of its parameters, because aiohttp's and the document's may differ."""
     return re.sub(r"\{\w+\}", "{}", path)
 
 
@@ -97,7 +97,7 @@ def test_every_route_that_takes_get_takes_head(routes: set[tuple[str, str]]) -> 
     assert {anonymous(path) for path, method, _ in operations() if method == "HEAD"} <= heads
 
 
-def test_every_operation_has_its_name_its_words_and_its_place() -> None:
+def test_every_operation_has_a_name_a_summary_and_a_tag() -> None:
     tags = [tag["name"] for tag in DOCUMENT["tags"]]
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(set(names)) == len(names)
@@ -135,7 +135,7 @@ def test_every_example_fits_its_schema() -> None:
 
 
 def problems() -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield every problem of every operation with the status that it is documented under."""
+    """Yield every problem of every operation, with the status under which it is documented."""
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
             if PROBLEM in (content := resolved(response).get("content", {})):
@@ -157,12 +157,12 @@ def test_every_refusal_is_a_problem() -> None:
 
 
 def called(node: ast.AST) -> str:
-    """Return the last name of what a call calls; nothing for other code."""
+    """Return the last part of the name that a call calls; "" if the node is not a call."""
     return ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
 
 
 def refusals_in(tree: ast.AST) -> Iterator[Refusal]:
-    """Yield the title and the code of every refusal that a module makes: each is a call of a row of the table."""
+    """Yield the title and the code of every refusal that a module makes by calling a row of the table."""
     nodes = list(ast.walk(tree))
     kinds = {
         node.func.value: node
@@ -180,8 +180,8 @@ def refusals_in(tree: ast.AST) -> Iterator[Refusal]:
             # A kind that is not in service.errors is a subclass of the row's own.
             yield ERRORS.get(other, row.kind).title, row.code
         else:
-            assert called(node) not in ERRORS, "an error is made by a row of the table alone"
-    assert not named, "a row is called where it is named"
+            assert called(node) not in ERRORS, "only a row of the table may make an error"
+    assert not named, "a row is named without being called"
 
 
 @functools.cache
@@ -192,9 +192,9 @@ def raised() -> set[Refusal]:
     return {found for source in sources for found in refusals_in(ast.parse(source.read_text(encoding="utf-8")))}
 
 
-# The client is gone, and nobody reads it.
+# The client is gone, so nobody reads this answer.
 UNSEEN = {"client_gone"}
-# A request that is not HTTP gets to no route: the document says it at its top.
+# A request that is not HTTP reaches no route, so the document describes this at its top.
 NOWHERE = {"bad_request"}
 
 
@@ -224,7 +224,7 @@ def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None
         for _, media in problems()
         for example in (resolved(named)["value"] for named in named_examples(media))
     }
-    # System A calls a file that others refuse with 415 or 422 a malformed request.
+    # The first older API answers "malformed request" for a file that the others refuse with 415 or 422.
     corrupt = {
         (errors.MalformedRequest.title, code)
         for title, code in raised()

@@ -11,7 +11,7 @@ PLAYING_RATE = 100_000
 
 
 class Line:
-    """A client's line and a clock: a piece of `byte_count` bytes every `seconds`, and as long in our own hands."""
+    """A connection with a clock: a piece comes every `seconds`, and we take `own_seconds` for it."""
 
     def __init__(self, byte_count: int, seconds: float, own_seconds: float = 0) -> None:
         self._byte_count, self._seconds, self._own_seconds = byte_count, seconds, own_seconds

@@ -6,7 +6,7 @@ from service.uploads.places import Places
 
 
 def in_child(places: Places, row: int, slots: int) -> list[bool]:
-    """Fork a process with a row of its own that takes slots and ends without giving them back."""
+    """Fork a process with its own row, which takes slots and ends without giving them back."""
     reading, writing = os.pipe()
     if not (child := os.fork()):
         places.row = row

@@ -1,4 +1,4 @@
-"""A download is named after its upload, whatever that was called, and addressed as clients know the service."""
+"""A download has the name of its upload and an address that clients can reach."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -35,7 +35,7 @@ RECORD = Record(
 
 
 def saved_name(filename: str) -> str:
-    """Return what a client of today saves the download as; fails the test if the header is malformed."""
+    """Return the name under which a modern client saves the download; fails the test if the header is malformed."""
     kind, parameters = parse_content_disposition(content_disposition(filename))
     name = content_disposition_filename(parameters)
     assert kind == "inline"
@@ -44,7 +44,7 @@ def saved_name(filename: str) -> str:
 
 
 def plainly_saved_name(filename: str) -> str:
-    """Return what a client that knows nothing but ASCII saves the download as."""
+    """Return the name under which a client that knows only ASCII saves the download."""
     message = Message()
     message["Content-Disposition"] = content_disposition(filename)
     name = message.get_param("filename", header="Content-Disposition")
@@ -88,13 +88,13 @@ def test_a_plain_name_is_given_plainly(filename: str, expected: str) -> None:
         ("a'b''ü.wav", "a'b''ü.mp3", "a'b''_.mp3"),
     ],
 )
-def test_another_name_is_given_twice_plainly_and_whole(filename: str, expected: str, plain: str) -> None:
+def test_any_other_name_is_given_twice_in_ascii_and_in_full(filename: str, expected: str, plain: str) -> None:
     assert saved_name(filename) == expected
     assert plainly_saved_name(filename) == plain
 
 
 @pytest.mark.parametrize("filename", ["Dr. Smith", "Interview 3.5", "2026-01-02 12.30"])
-def test_a_name_without_a_suffix_keeps_what_follows_its_dots(filename: str) -> None:
+def test_a_name_without_a_suffix_keeps_everything_after_its_dots(filename: str) -> None:
     assert saved_name(filename) == f"{filename}.mp3"
 
 
@@ -134,11 +134,11 @@ def request(public_url: str = "", *, host: str | None = "wav.example:8001", sock
     return make_mocked_request("GET", "/records", {"Host": host} if host else {}, app=app, transport=transport)
 
 
-def test_the_public_address_counts_where_there_is_one() -> None:
+def test_the_public_address_is_used_if_there_is_one() -> None:
     assert base_url(request("https://wav.example/api")) == "https://wav.example/api"
 
 
-def test_elsewhere_the_service_is_called_what_the_client_called_it() -> None:
+def test_without_a_public_address_the_clients_own_is_used() -> None:
     assert base_url(request()) == "http://wav.example:8001"
 
 
@@ -168,6 +168,6 @@ def test_a_record_is_shown_with_its_address_and_in_universal_time() -> None:
     }
 
 
-def test_a_record_of_any_zone_is_shown_alike() -> None:
+def test_a_record_from_any_time_zone_is_shown_the_same() -> None:
     universal = replace(RECORD, created_at=RECORD.created_at.astimezone(UTC))
     assert record_json(request(), universal) == record_json(request(), RECORD)

@@ -12,7 +12,7 @@ QUERIES = PACKAGE / "sql" / "queries"
 
 
 def read_names() -> Iterator[str]:
-    """Yield what each call of read_query in the service asks for."""
+    """Yield the name that each call of read_query in the service passes."""
     for source in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("read_query"):
@@ -21,7 +21,7 @@ def read_names() -> Iterator[str]:
                 yield ast.literal_eval(name)
 
 
-def test_every_statement_is_read_exactly_once_and_every_one_that_is_read_exists() -> None:
+def test_every_statement_has_one_reader_and_every_reader_has_a_statement() -> None:
     files = [path.relative_to(QUERIES) for path in QUERIES.rglob("*") if path.is_file()]
     assert files
     assert {path.suffix for path in files} == {".sql"}

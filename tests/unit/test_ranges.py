@@ -1,4 +1,4 @@
-"""The Range header's reader: any text is one range of bytes, or is ignored; nothing makes it stumble."""
+"""The parser of the Range header: any text is one range of bytes or is ignored, and none is an error."""
 
 import re
 
@@ -17,7 +17,7 @@ fuzz = settings(derandomize=True, deadline=None, max_examples=500)
 
 
 def served(wanted: str) -> bytes | None:
-    """Return what of the file is sent."""
+    """Return the part of the file that is sent."""
     try:
         single = byte_range(wanted, SIZE)
     except RangeNotSatisfiable:
@@ -29,7 +29,7 @@ def served(wanted: str) -> bytes | None:
 
 
 def by_the_rfc(wanted: str) -> bytes | None:
-    """Read one range as RFC 9110 14.1.2 has it; what is malformed, of another unit, or many, is ignored."""
+    """Read one range as RFC 9110, 14.1.2 says; a malformed range, another unit and several ranges are ignored."""
     unit, equals, spec = wanted.partition("=")
     if unit.lower() != "bytes" or not equals or not re.fullmatch("[0-9]*-[0-9]*", spec) or spec == "-":
         return IGNORED
@@ -57,7 +57,7 @@ FRAGMENTS = st.sampled_from(
 @example("bytes=1000-")
 @example("bytes=-1000")
 @example("bytes=-1001")
-def test_any_range_is_read_as_the_rfc_has_it(wanted: str) -> None:
+def test_any_range_is_read_as_the_rfc_says(wanted: str) -> None:
     assert served(wanted) == by_the_rfc(wanted)
 
 
@@ -71,7 +71,7 @@ def test_any_text_is_a_range_or_is_ignored(wanted: str) -> None:
 @given(RANGES | OPEN_RANGES, st.integers(1, 60), st.sampled_from([" ", "\t", "  "]))
 @example("bytes=12-34", 7, " ")
 @example("bytes=12-34", 2, " ")
-def test_space_makes_no_other_range_of_what_it_stands_in(wanted: str, place: int, space: str) -> None:
+def test_space_does_not_change_a_range(wanted: str, place: int, space: str) -> None:
     before, after = wanted[:place], wanted[place:]
     is_inside_a_word = before[-1:].isalnum() and after[:1].isalnum()
     right = {IGNORED} if is_inside_a_word else {IGNORED, by_the_rfc(wanted)}
@@ -81,6 +81,6 @@ def test_space_makes_no_other_range_of_what_it_stands_in(wanted: str, place: int
 @pytest.mark.parametrize("digit_count", [18, 19, 20, 4300, 4301, 8000])
 @pytest.mark.parametrize("form", ["bytes={}-", "bytes=0-{}", "bytes=-{}", "bytes={0}-{0}"])
 def test_position_of_any_length_is_no_error(form: str, digit_count: int) -> None:
-    """Whether such a range is ignored or heeded is free; the bytes must be right in both cases."""
+    """Such a range may be ignored or used; the bytes must be right in both cases."""
     number = 10 ** min(digit_count, 100) - 1
     assert served(form.format("9" * digit_count)) in {IGNORED, by_the_rfc(form.format(number))}

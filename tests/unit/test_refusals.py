@@ -1,4 +1,4 @@
-"""The table of refusals: each code once, and each sentence complete."""
+"""The table of refusals has each code once, and each of its sentences is complete."""
 
 import string
 

@@ -1,4 +1,4 @@
-"""Settings: the table in docs is true, and a wrong value is named."""
+"""Settings: the table in docs is right, and a wrong value is named."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def documented_rows() -> list[str]:
 
 
 def settings_rows() -> list[str]:
-    """What docs/settings.md must say: the fields' names, defaults and descriptions, those about users at the end."""
+    """Return what docs/settings.md must say: the fields' names, defaults and descriptions, those about users last."""
     about_users = AccountSettings.model_fields
     fields = [(name, field) for name, field in Settings.model_fields.items() if name not in about_users]
     fields += about_users.items()
@@ -76,7 +76,7 @@ def test_settings_are_frozen() -> None:
         Settings().port = 1
 
 
-def test_variable_with_file_behind_its_name_names_a_file_that_holds_the_value(
+def test_variable_that_ends_in_file_names_a_file_that_holds_the_value(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     secret = tmp_path / "url"
@@ -148,7 +148,7 @@ def test_database_password_goes_into_the_url_as_it_is(monkeypatch: pytest.Monkey
         "postgresql://ann:100%@host/db",
     ],
 )
-def test_special_character_in_a_url_is_to_be_percent_encoded(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_special_character_in_a_url_must_be_percent_encoded(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("WAVEPRESS_DATABASE_URL", url)
     with pytest.raises(InvalidSettingsError, match=r"WAVEPRESS_DATABASE_URL: .*Percent-encode.*DATABASE_PASSWORD") as e:
         read_settings()
@@ -164,7 +164,9 @@ def test_special_character_in_a_url_is_to_be_percent_encoded(monkeypatch: pytest
         ("secret", "this is not a URL"),
     ],
 )
-def test_other_database_is_told_what_is_taken(monkeypatch: pytest.MonkeyPatch, url: str, reason: str) -> None:
+def test_url_of_another_database_is_refused_with_what_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
     monkeypatch.setenv("WAVEPRESS_DATABASE_URL", url)
     with pytest.raises(InvalidSettingsError) as error:
         read_settings()

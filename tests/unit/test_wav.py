@@ -1,4 +1,4 @@
-"""A WAV comes apart into header and samples, however it is cut up, and what is none is refused at once."""
+"""The parser splits a WAV into header and samples, in whatever pieces it comes, and refuses anything else at once."""
 
 import random
 import re
@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from service.audio.wav import WavReader
 from service.audio.wav_header import MAX_HEADER_BYTES, WavHeader
 from service.errors import ServiceError, Unprocessable, UnsupportedMedia
 from service.models import RecordWarning
+from tests.support.pieces import split
 from tests.support.wavs import (
     ALAW,
     CHANNEL_MASKS,
@@ -56,7 +57,7 @@ CODECS = {
     ALAW: "alaw",
     MULAW: "mulaw",
 }
-FOUR_GIGABYTES = 2**32 + 8  # the RIFF size leaves out its own 8 bytes
+FOUR_GIGABYTES = 2**32 + 8  # the RIFF size does not include its own 8 bytes
 BIG_PIECE = bytes(16 * 2**20)
 PLAIN_HEADER = WavHeader(
     codec="s16le",
@@ -85,7 +86,7 @@ class Refusal:
 
 @dataclass
 class Sound:
-    """What a WAV came apart into."""
+    """What the parser made of a WAV."""
 
     header: WavHeader | None
     samples: bytes
@@ -122,7 +123,7 @@ def refusal(body: bytes) -> Refusal:
 
 
 def assert_refused_in_fmt(wav_file: bytes, code: str, field: int) -> None:
-    """Fail unless the refusal names the field of the fmt chunk and comes with the chunk's end."""
+    """Fail unless the refusal names the field of the fmt chunk and comes at the end of that chunk."""
     refused = refusal(wav_file)
     fmt_byte_count = min(struct.unpack_from("<I", wav_file, FMT_OFFSET - 4)[0], 40)
     assert (refused.code, refused.offset) == (code, FMT_OFFSET + field)
@@ -136,7 +137,7 @@ def opened(wav_file_header: bytes) -> WavReader:
 
 
 def feed_zeros(reader: WavReader, byte_count: int) -> None:
-    """Feed more than fits into memory: the same bytes again and again."""
+    """Feed more than fits into memory, by feeding the same bytes again and again."""
     while byte_count:
         piece = BIG_PIECE if byte_count >= len(BIG_PIECE) else bytes(byte_count)
         reader.feed(piece)
@@ -253,7 +254,7 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(lies: dict[str, Any], advic
         WavReader().feed(stereo(**lies))
 
 
-def test_a_wrong_byte_rate_is_nobodys_concern() -> None:
+def test_a_wrong_byte_rate_is_ignored() -> None:
     assert read(stereo(byte_rate=0)) == read(stereo())
 
 
@@ -270,7 +271,7 @@ def test_a_short_extensible_fmt_chunk_is_refused(length: int) -> None:
 
 
 @pytest.mark.parametrize("extra", [b"\0\0", b"x" * 23, b"x" * 24, b"x" * 1001])
-def test_a_long_fmt_chunk_is_taken_for_what_it_starts_with(extra: bytes) -> None:
+def test_a_long_fmt_chunk_is_read_by_its_beginning(extra: bytes) -> None:
     sound = read(stereo(fmt_extra=extra))
     padded = len(extra) + len(extra) % 2
     assert sound.header == replace(PLAIN_HEADER, data_offset=HEADER_BYTES + padded)
@@ -327,7 +328,7 @@ def test_many_small_chunks_count_as_one_large_header() -> None:
 
 @contextmanager
 def traced_memory(*, kept: int, at_most: int) -> Iterator[None]:
-    """Fail if the block keeps more bytes than that, or has more than that at any time."""
+    """Fail if the block allocates more bytes than that at any time, or keeps more than that."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -488,14 +489,14 @@ def test_garbage_after_the_samples_is_ignored_with_a_warning(garbage: bytes) -> 
 @pytest.mark.parametrize("lies", [{}, {"data_size": UNKNOWN_SIZE}], ids=["known size", "unknown size"])
 @pytest.mark.parametrize("rest", [1, 2, 3])
 def test_a_partial_last_sample_is_left_out_with_a_warning(lies: dict[str, Any], rest: int) -> None:
-    # Without the pad byte, which nobody can tell from sound where the size is unknown.
+    # Without the pad byte, which cannot be distinguished from sound if the size is unknown.
     sound = read(stereo(SOUND + b"???"[:rest], **lies)[: HEADER_BYTES + len(SOUND) + rest])
     assert (sound.samples, sound.sample_count) == (SOUND, len(SOUND) // 4)
     detail = f"The last {rest} bytes are less than one sample and were left out."
     assert sound.warnings == (RecordWarning("partial_sample", detail),)
 
 
-def test_a_size_that_wrapped_at_four_gigabytes_is_refused_and_never_cut() -> None:
+def test_a_size_that_wrapped_at_four_gigabytes_is_refused() -> None:
     reader = opened(header(0, data_size=1_000, **STEREO))
     feed_zeros(reader, FOUR_GIGABYTES - HEADER_BYTES)
     with pytest.raises(ServiceError, match="over 4 GiB") as error:
@@ -506,7 +507,7 @@ def test_a_size_that_wrapped_at_four_gigabytes_is_refused_and_never_cut() -> Non
 @pytest.mark.parametrize(
     "lies", [{"data_size": UNKNOWN_SIZE}, {"container": "RF64", "ds64": ds64_chunk(0, 5 * 2**30, 0)}], ids=repr
 )
-def test_more_than_four_gigabytes_are_taken_where_the_header_allows_for_them(lies: dict[str, Any]) -> None:
+def test_more_than_four_gigabytes_are_taken_if_the_header_allows_it(lies: dict[str, Any]) -> None:
     reader = opened(header(0, **STEREO | lies))
     feed_zeros(reader, 5 * 2**30)
     assert reader.finish() == 5 * 2**30 // 4
@@ -540,16 +541,10 @@ def test_a_riff_of_another_kind_is_refused_at_its_twelfth_byte() -> None:
     assert refusal(stereo().replace(b"WAVE", b"AVI ")) == Refusal(UnsupportedMedia, "not_wav", 8, 12)
 
 
-def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """Return the body in pieces, some of them empty."""
-    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    return [body[start:stop] for start, stop in pairwise(places)]
-
-
 def assert_the_same_in_any_pieces(body: bytes, cuts: Iterable[int]) -> Sound | Refusal:
-    """Fail unless one piece, any pieces and single bytes come to the same; only ServiceErrors may be raised."""
+    """Fail unless one piece, any pieces and single bytes have the same outcome; only ServiceErrors may be raised."""
     whole = take_apart([body])
-    # Of what follows the refusal, more or less has been read.
+    # How much was read beyond the refusal depends on the pieces.
     for pieces in (split(body, cuts), split(body, range(len(body)))):
         found = take_apart(pieces)
         if isinstance(found, Refusal) and isinstance(whole, Refusal):
@@ -588,7 +583,7 @@ def test_any_valid_file_comes_apart_the_same_in_any_pieces(
     assert whole.samples == sound[: whole.sample_count * block_align]
 
 
-# Any four bytes where a word of the format might stand, and numbers at the edges.
+# Any four bytes in place of a word of the format, and numbers at the edges.
 WORDS = st.sampled_from([b"RIFF", b"RF64", b"WAVE", b"fmt ", b"ds64", b"data", b"LIST"]) | st.builds(
     struct.pack, st.just("<I"), st.sampled_from([0, 1, 16, 40, 41, 2**31, 2**32 - 1]) | st.integers(0, 60)
 )
@@ -598,7 +593,7 @@ OPENINGS = st.sampled_from([b"", b"RIFF\0\0\0\0WAVE", b"RF64\xff\xff\xff\xffWAVE
 
 @fuzz
 @given(OPENINGS, st.lists(FRAGMENTS, max_size=12), CUTS)
-def test_any_bytes_are_a_wav_or_a_refusal(opening: bytes, fragments: list[bytes], cuts: list[int]) -> None:
+def test_any_bytes_are_a_wav_or_are_refused(opening: bytes, fragments: list[bytes], cuts: list[int]) -> None:
     assert_the_same_in_any_pieces(b"".join([opening, *fragments]), cuts)
 
 
@@ -608,7 +603,7 @@ def test_any_bytes_are_a_wav_or_a_refusal(opening: bytes, fragments: list[bytes]
     st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=6),
     CUTS,
 )
-def test_any_damaged_header_is_a_wav_or_a_refusal(
+def test_any_damaged_header_is_read_or_refused(
     layout: dict[str, Any], damage: list[tuple[int, int]], cuts: list[int]
 ) -> None:
     wav_file = bytearray(wav(bytes(256), **layout))

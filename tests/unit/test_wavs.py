@@ -1,4 +1,4 @@
-"""The WAV builders are believed by real ffmpeg, and the MP3 oracle believes only what it should."""
+"""Real ffmpeg reads what the WAV builders write, and the MP3 oracle accepts only what it should."""
 
 import struct
 import subprocess
@@ -56,7 +56,7 @@ EXTENSIBLE = pytest.mark.parametrize("extensible", [False, True], ids=["plain", 
 
 
 def decoded(wav_file: bytes, channels: int = 1) -> Samples:
-    """Return what real ffmpeg reads out of a WAV; fails the test if it has anything to say."""
+    """Return the samples that real ffmpeg reads from a WAV; fails the test if ffmpeg prints anything."""
     arguments = [*FFMPEG, "-f", "f64le", "pipe:1"]
     ffmpeg = subprocess.run(arguments, input=wav_file, capture_output=True, check=False)
     assert (ffmpeg.returncode, ffmpeg.stderr.decode()) == (0, "")
@@ -65,7 +65,7 @@ def decoded(wav_file: bytes, channels: int = 1) -> Samples:
 
 @cache
 def mp3_of(wav_file: bytes, in_rate: int, *options: str) -> bytes:
-    """Return the MP3 that ffmpeg makes of it in a file, where it can go back and fill in the header."""
+    """Return the MP3 that ffmpeg makes of a WAV, in a file, in which it can go back and fill in the header."""
     rate = output_rate(in_rate)
     bit_rate = "64k" if rate <= 12_000 else "128k"
     arguments = (*FFMPEG, "-ar", str(rate), "-b:a", bit_rate, *options)
@@ -82,7 +82,7 @@ def mp3_of_samples(samples: Samples, rate: int = RATE) -> bytes:
 
 
 def tolerance(sample_format: SampleFormat, samples: Samples) -> Samples:
-    """Return half a step of the format; of G.711, whose steps grow with the sample, roughly."""
+    """Return half a step of the format; for G.711, whose steps grow with the sample, an approximation."""
     if sample_format in {ALAW, MULAW}:
         return np.abs(samples) / 32 + 8.5 / 32768
     return np.full_like(samples, HALF_STEPS[sample_format])
@@ -119,7 +119,7 @@ def test_integer_formats_clip(sample_format: SampleFormat) -> None:
     np.testing.assert_allclose(linear[:, 0], [-1, 1], atol=2 * HALF_STEPS[sample_format])
 
 
-def test_float_formats_keep_what_no_encoder_wants() -> None:
+def test_float_formats_keep_values_out_of_range() -> None:
     encoded = F32.encode(np.array([[np.nan], [np.inf], [3e38]]))
     np.testing.assert_array_equal(np.frombuffer(encoded, "<f4"), np.array([np.nan, np.inf, 3e38], np.float32))
 
@@ -150,7 +150,7 @@ def test_sizes_span_the_file_and_the_data(container: Container, order: str) -> N
 
 
 def test_rifx_samples_are_big_endian() -> None:
-    # ffmpeg reads the header of RIFX but takes its samples for little-endian: no oracle here.
+    # ffmpeg reads the header of RIFX but takes its samples as little-endian, so it cannot check them.
     wav_file = wav(np.array([[0.5]]), sample_rate=RATE, channels=1, sample_format=S24, container="RIFX")
     assert wav_file.endswith(b"\0\0\0\x03\x40\0\0\0")
 
@@ -167,7 +167,7 @@ def test_a_given_ds64_is_kept() -> None:
 
 
 @pytest.mark.parametrize("size", [0, UNKNOWN_SIZE, 0x7FFF_FFFF, 0x7FFF_F000])
-def test_streaming_sizes_are_declared_as_told(size: int) -> None:
+def test_streaming_sizes_are_declared_as_given(size: int) -> None:
     source = chirp(999, RATE, 2)
     wav_file = wav(source, sample_rate=RATE, channels=2, riff_size=size, data_size=size)
     assert (wav_file[4:8], wav_file[40:44]) == (struct.pack("<I", size),) * 2
@@ -231,7 +231,7 @@ def test_stream_of_five_gigabytes_holds_one_chunk() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 48_000])
-def test_chirp_channels_are_strangers(rate: int) -> None:
+def test_chirp_channels_do_not_correlate(rate: int) -> None:
     correlations = np.corrcoef(chirp(rate, rate, 8), rowvar=False)
     assert np.all(np.abs(correlations - np.eye(8)) < 0.25)
 
@@ -352,12 +352,12 @@ WRONGS = {
 }
 
 
-def test_oracle_believes_the_source_of_the_wrongs() -> None:
+def test_oracle_believes_the_source_of_the_wrong_mp3s() -> None:
     assert_sounds_like(mp3_of_samples(SOURCE), SOURCE, RATE)
 
 
 @pytest.mark.parametrize("wrong", WRONGS)
-def test_oracle_refuses(wrong: str) -> None:
+def test_oracle_refuses_a_wrong_mp3(wrong: str) -> None:
     mp3 = mp3_of_samples(WRONGS[wrong])
     with pytest.raises(AssertionError):
         assert_sounds_like(mp3, SOURCE, RATE)
@@ -409,7 +409,7 @@ def test_comparison_measures_level_and_shape_apart() -> None:
     np.testing.assert_allclose(comparison.level_differences, [-6, 0], atol=1e-9)
 
 
-def test_silence_compares_as_like_with_silence_only() -> None:
+def test_silence_is_similar_only_to_silence() -> None:
     silence = 0 * SOURCE
     assert Comparison.of(silence, silence) == Comparison((1, 1), (0, 0))
     assert max(Comparison.of(silence, SOURCE).correlations) < 0.01

@@ -1,0 +1,101 @@
+"""Clients that take an answer slowly, or keep their connection after it, hold next to nothing of ours."""
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.support import s3, wavs
+from tests.support.client import Service, StartService
+from tests.support.invariants import GOOD_WAV, invariants_hold
+from tests.support.procfs import forget_peak, peak_resident_bytes, resident_bytes
+from tests.support.raw import RawClient, connect, connect_with_small_buffer
+
+KIBIBYTE = 1024
+READERS = 200
+# For each reader: Python's objects for both ends of its connection, and up to 64 KiB of its answer.
+MOST_BYTES = 200 * KIBIBYTE
+MOST_KERNEL_BYTES = 1024 * KIBIBYTE
+ASSET = "/docs/swagger-ui-bundle.js"
+
+
+@pytest.fixture(params=["disk", "s3"])
+async def service(request: pytest.FixtureRequest, start_service: StartService) -> Service:
+    if request.param == "disk":
+        return await start_service()
+    return await start_service(**s3.settings(request.getfixturevalue("s3_endpoint_url"), uuid4().hex))
+
+
+async def keep_large_mp3(service: Service) -> str:
+    """Keep an MP3 of 8 MB, and return its path."""
+    account = await service.create_user()
+    silence = wavs.wav(bytes(200 * 48_000), sample_rate=48_000, channels=1, sample_format=wavs.U8)
+    answer = await service.upload(account, silence, params={"bit_rate": "320000"})
+    assert (answer.status, answer.json["size"] > 7_900_000) == (201, True)
+    return f"/records/{answer.json['id']}.mp3"
+
+
+@contextlib.asynccontextmanager
+async def readers_of(service: Service, path: str, taken_bytes: int) -> AsyncIterator[None]:
+    """Have many clients ask for a file, take so much of it, and then nothing more."""
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect_with_small_buffer(service)) for _ in range(READERS)]
+        await asyncio.gather(*(take(client, path, taken_bytes) for client in clients))
+        yield
+
+
+async def take(client: RawClient, path: str, byte_count: int) -> None:
+    """Ask for a file, read so much of the answer and forget it."""
+    await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    while byte_count > 0:
+        byte_count -= len(await client.reader.readexactly(min(byte_count, 4096)))
+
+
+def kernel_bytes() -> int:
+    """Return what the kernel keeps for all TCP connections of this machine."""
+    found = re.search(r"^TCP: .* mem (\d+)$", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("taken_bytes", [1000, 256 * KIBIBYTE], ids=["at once", "after a while"])
+async def test_readers_that_stop_hold_next_to_nothing(service: Service, taken_bytes: int) -> None:
+    path = await keep_large_mp3(service)
+    account = await service.create_user("another")
+    before, kernel_before = resident_bytes(os.getpid()), kernel_bytes()
+    forget_peak(os.getpid())
+    async with readers_of(service, path, taken_bytes):
+        for _ in range(5):  # others are served meanwhile
+            assert (await service.get(path, headers={"Range": "bytes=0-99999"})).status == 206
+            assert (await service.upload(account, GOOD_WAV)).status == 201
+        assert peak_resident_bytes(os.getpid()) - before < READERS * MOST_BYTES
+        assert kernel_bytes() - kernel_before < READERS * MOST_KERNEL_BYTES
+
+
+async def test_connections_that_are_kept_after_an_answer_hold_nothing_of_it(
+    start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    async with invariants_hold(service, caplog), contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect(service)) for _ in range(READERS)]
+        before = resident_bytes(os.getpid())
+        for client in clients:
+            assert await length_of(client, ASSET) > 1_000_000
+        assert resident_bytes(os.getpid()) - before < READERS * MOST_BYTES
+
+
+async def length_of(client: RawClient, path: str) -> int:
+    """Ask for a file, read all of it, forget it and return its length."""
+    await take(client, path, 0)
+    head = (await client.reader.readuntil(b"\r\n\r\n")).decode().lower()
+    found = re.search(r"content-length: (\d+)", head)
+    assert found is not None
+    left = int(found[1])
+    while left > 0:
+        left -= len(await client.reader.read(min(left, 64 * KIBIBYTE)))
+    return int(found[1])

@@ -1,0 +1,66 @@
+"""Statements that a test sends to PostgreSQL itself, past the service."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import make_dsn
+
+from tests.support.waiting import until
+
+
+def query(
+    url: str, statement: str, parameters: Sequence[object] | Mapping[str, object] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run a statement on a connection of its own, commit it, and return its rows.
+
+    The call blocks, so nothing else of this process runs meanwhile.
+    """
+    with closing(psycopg2.connect(make_dsn(url, application_name="test"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[Any]:
+    """Yield a cursor; at the end of the block, what it has not committed is rolled back."""
+    with closing(psycopg2.connect(make_dsn(url, application_name="test"))) as connection:
+        with connection.cursor() as cursor:
+            yield cursor
+        connection.rollback()
+
+
+@contextmanager
+def late_commit(url: str, *statements: str) -> Iterator[None]:
+    """Run the statements, and commit them only at the end of the block."""
+    with transaction(url) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        yield
+        cursor.connection.commit()
+
+
+def waiting_for_a_lock(url: str) -> list[tuple[Any, ...]]:
+    """Return the server's processes that wait for a lock of any kind in that database."""
+    return query(
+        url, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+
+async def until_a_statement_waits(url: str) -> None:
+    """Wait until a statement in that database waits for a lock."""
+    await until(lambda: waiting_for_a_lock(url))
+
+
+@contextmanager
+def role_with_rights_on_rows(url: str, role: str) -> Iterator[str]:
+    """Yield the database's address for a new role that may only change rows of the tables that are there now."""
+    query(url, f"CREATE ROLE {role} LOGIN")
+    query(url, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+    try:
+        yield str(make_dsn(url, user=role))
+    finally:
+        query(url, f"DROP OWNED BY {role}; DROP ROLE {role}")
