@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,6 +16,7 @@ from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
 from service.audio.spawner import Spawner
+from service.cancellation import in_background
 from service.database.pool import Database, open_database
 from service.errors import StorageFull
 from service.health import Health, database_check, encoder_check
@@ -43,8 +44,7 @@ from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
-# Threads wait for disks: to sync drafts, to open downloads.
-_THREADS = 32
+_DOWNLOAD_THREADS = 32
 
 
 def create_app(
@@ -77,12 +77,15 @@ def create_app(
     encoder = make_encoder(settings, storage.draft_directory)
 
     async def open_parts(app: web.Application) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(_THREADS) as threads:
+        with ThreadPoolExecutor(_DOWNLOAD_THREADS, thread_name_prefix="downloads") as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             await asyncio.to_thread(storage.prepare)
             with contextlib.suppress(StorageFull):  # it is logged; when there is room again, no restart is needed
                 await storage.require_room()
-            async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
+            # Away or not: gunicorn would take a worker that does not start for a reason to end all others.
+            async with open_database(
+                database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds, may_be_away=True
+            ) as database:
                 app[app_keys.DATABASE] = database
                 app[app_keys.HEALTH] = _make_health(encoder, storage, database)
                 app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
@@ -103,10 +106,10 @@ def create_app(
                     max_upload_seconds=settings.max_upload_seconds,
                 )
                 async with (
-                    _in_background(leases.renew_for_ever()),
-                    _in_background(removal.remove_for_ever()),
-                    _in_background(revocations.look_for_ever()),
-                    _in_background(totals.refresh_for_ever()),
+                    in_background(leases.renew_for_ever()),
+                    in_background(removal.remove_for_ever()),
+                    in_background(revocations.look_for_ever()),
+                    in_background(totals.refresh_for_ever()),
                 ):
                     yield
                 await leases.give_back_owed()
@@ -138,6 +141,7 @@ def _make_ingest(
         user_limits=_user_limits(settings),
         totals=totals,
         retention_seconds=settings.retention_seconds,
+        outage_seconds=settings.outage_seconds,
         default_bit_rate=settings.bit_rate,
         max_upload_bytes=settings.max_upload_bytes,
         max_duration_seconds=settings.max_duration_seconds,
@@ -189,14 +193,3 @@ def _user_limits(settings: Settings) -> UserLimits:
         max_bytes=settings.max_bytes_per_user,
         max_uploads=settings.max_uploads_per_user,
     )
-
-
-@contextlib.asynccontextmanager
-async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
-            task.cancel()
-            await asyncio.wait({task}, timeout=1)

@@ -21,6 +21,7 @@ ORDER = [
     "service.names",
     "service.metrics",
     "service.cancellation",
+    "service.threads",
     "service.ownership",
     "service.database_url",
     "service.setting_values",
@@ -39,6 +40,7 @@ ORDER = [
     "service.audio.encoder",
     "service.database",
     "service.database.aiopg_guards",
+    "service.database.host_addresses",
     "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
@@ -118,6 +120,7 @@ ORDER = [
 WEB = {module for module in ORDER if module.startswith("service.web")}
 DATABASE = {
     "service.database.aiopg_guards",
+    "service.database.host_addresses",
     "service.database.guarded_pool",
     "service.database.pool",
     "service.database.migrations",
