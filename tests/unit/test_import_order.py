@@ -107,7 +107,7 @@ ORDER = [
     "service.web.routes.users",
     "service.web.routes.older_apis",
     "service.web.routes.table",
-    "service.account_parts",
+    "service.parts",
     "service.app",
     "service.server",
     "service.workers",
