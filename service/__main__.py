@@ -15,8 +15,6 @@ from pathlib import Path
 import structlog
 
 from service import metrics
-from service.account_parts import make_registration_policy
-from service.app import make_storage
 from service.audio.confinement import hide_this_process
 from service.command_line import parse_arguments
 from service.database.cluster import EmbeddedError
@@ -30,6 +28,7 @@ from service.ids import shortened
 from service.logs import configure_logs
 from service.operators import Parts, operate
 from service.ownership import explain
+from service.parts import make_registration_policy, make_storage
 from service.server import allow_many_descriptors, require_free_ports, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.uploads.removal import Removal

@@ -21,6 +21,7 @@ from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
+from service.web.connection_limit import ConnectionLimit
 from service.web.request_log import RequestLog
 from service.web.runner import Connection, Runner
 
@@ -32,14 +33,18 @@ _KEEPALIVE_SECONDS = 75
 # After an early refusal the client may still be sending. This is long enough for it to see the answer.
 _LINGERING_SECONDS = 2
 _CLEANUP_SECONDS = 5
+# asyncio takes one number for two things: how many connections the kernel keeps until we take them, and how many we
+# take in one turn of the loop, failing for each of them if no descriptor is left.
+_BACKLOG = 1024
+_ACCEPTED_AT_A_TIME = 64
 
 
 async def serve(settings: Settings, database_url: str, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, and call `announce` with the URL when connections are accepted.
 
     After the signal, new uploads are refused. Those that run may end within `shutdown_seconds`; a second signal
-    ends them at once. Raises OSError if it cannot listen at the address, and Unavailable if the database does not
-    answer.
+    ends them at once. If the database does not answer, the service is not ready until it does. Raises OSError if it
+    cannot listen at the address.
     """
     stop = _StopSignals()
     app = create_app(settings, database_url)
@@ -48,7 +53,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     try:
         if settings.metrics_port is not None:
             start_metrics(settings.host, settings.metrics_port)
-        await _listen(runner, settings.host, settings.port)
+        await listen(runner, settings.host, settings.port)
         host, port = runner.addresses[0][:2]
         announce(f"http://{host_and_port(host, port)}")
         await stop.wait()
@@ -75,9 +80,25 @@ def _require_free_port(host: str, port: int) -> None:
                 raise
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def listen(runner: web.AppRunner, host: str, port: int) -> None:
+    """Take connections at every address that the host has on this machine. Raises OSError."""
     with _translated_errors(host, port, "PORT"):
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        places = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        absent: OSError | None = None
+        for family, *_, place in dict.fromkeys(places):
+            try:
+                listener = socket.create_server(place, family=family)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                absent = error  # a name may have an IPv6 address although the machine has none
+            else:
+                await web.SockSite(runner, listener, backlog=_ACCEPTED_AT_A_TIME).start()
+                listener.listen(_BACKLOG)
+        if absent is not None and not runner.addresses:
+            raise absent
 
 
 @contextlib.contextmanager
@@ -94,11 +115,18 @@ def _translated_errors(host: str, port: int, name: str) -> Iterator[None]:
         ) from error
 
 
+def _most_connections(wanted: int) -> int:
+    """Return how many there may be: an upload needs four descriptors, and a download two."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(wanted, descriptors // 3))
+
+
 def make_runner(app: web.Application) -> web.AppRunner:
     """Return a runner with the limits that the application relies on."""
     make_connection = functools.partial(
         Connection,
         reader_stall_seconds=app[app_keys.DOWNLOAD_STALL_SECONDS],
+        limit=ConnectionLimit(_most_connections(app[app_keys.MAX_CONNECTIONS])),
         access_log_class=RequestLog,
         auto_decompress=False,  # an encoded body is refused, not inflated
         keepalive_timeout=_KEEPALIVE_SECONDS,

@@ -1,10 +1,11 @@
 """Runs aiohttp's server with connections of our own, which have limits and answer what is not HTTP."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -13,13 +14,15 @@ from aiohttp.web_protocol import RequestHandler
 from service.refusals import BAD_REQUEST
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up
 from service.web.app_keys import NO_ROUTE
-from service.web.errors import problem
+from service.web.connection_limit import ConnectionLimit
+from service.web.errors import Handler, problem
 from service.web.request_log import REQUEST_ID_HEADER, request_id
 
 log = structlog.stdlib.get_logger()
 
 # What the kernel keeps for a client, beyond what is on its way; by itself it goes up to 4 MB for each.
 _UNSENT_BYTES = 128 * 1024
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Runner(web.AppRunner):
@@ -31,11 +34,55 @@ class Runner(web.AppRunner):
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._make_connection = make_connection
 
+    async def setup(self) -> None:
+        """Prepare to serve; from now on, a connection that cannot be taken is a line in the log, and no traceback."""
+        asyncio.get_running_loop().set_exception_handler(_LoopErrors())
+        await super().setup()
+
     @property
     def server(self) -> web.Server | None:
         """The server for a site; it makes our connections."""
         server = super().server
         return None if server is None else cast("web.Server", _Listening(server, self._make_connection))
+
+
+class _LoopErrors:
+    """Logs what nobody else has caught.
+
+    asyncio tells of each connection that it cannot take, many times a second while no descriptor is left. Once a
+    second is enough.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _OUT_OF_RESOURCES or "socket" not in context:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + 1
+            log.error("connections_wait", reason=error.strerror)
+
+
+@web.middleware
+async def keep_in_our_hands(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the limit on connections that the client of a request can only wait, until its answer is on its way."""
+    _mark(request, is_in_our_hands=True)
+    try:
+        return await handler(request)
+    finally:
+        _mark(request, is_in_our_hands=False)
+
+
+async def leave_our_hands(request: web.Request, _response: web.StreamResponse) -> None:
+    """Signal on_response_prepare: from now on the answer is for the client to read."""
+    _mark(request, is_in_our_hands=False)
+
+
+def _mark(request: web.Request, *, is_in_our_hands: bool) -> None:
+    if isinstance(request.protocol, Connection):
+        request.protocol.is_in_our_hands = is_in_our_hands
 
 
 class _Listening:
@@ -60,10 +107,19 @@ class Connection(RequestHandler):
     """
 
     def __init__(
-        self, server: web.Server, *, loop: asyncio.AbstractEventLoop, reader_stall_seconds: float, **options: object
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        reader_stall_seconds: float,
+        limit: ConnectionLimit,
+        **options: object,
     ) -> None:
         super().__init__(server, loop=loop, **options)  # type: ignore[arg-type] # the options are aiohttp's own
         self._reader_stall_seconds = reader_stall_seconds
+        self._limit = limit
+        # Set by the application: a request is being worked on, and no byte of its answer has been sent.
+        self.is_in_our_hands = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bound what a client that reads slowly, or not at all, holds of ours, and for how long."""
@@ -75,6 +131,12 @@ class Connection(RequestHandler):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         super().connection_made(transport)
+        self._limit.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room for others."""
+        self._limit.remove(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, and tell a running request if the rest of its body cannot be read."""

@@ -43,6 +43,9 @@ async def test_deleted_user_is_gone_at_once_however_long_the_removal_takes(servi
         assert (await service.get(f"/records/{record['id']}.mp3")).status == 404
         assert (await service.get(f"/audiotrack?id={record['id']}&user={account.id}")).status == 404
         assert rows(service) == (1, 1)
+        # Replicas of the version before do not know that a user may be marked as deleted.
+        digest = "SELECT FROM users WHERE token_sha256 = sha256(%s)"
+        assert not query(service.database_url, digest, (account.token.encode(),))
     await until_nothing_is_left(service)
 
 

@@ -1,16 +1,12 @@
 """A download that the machine cannot serve now is a 503 that no cache keeps; it is 404 only if the file is lost."""
 
-import contextlib
-import os
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.client import Answer, Service, StartService
+from tests.support.descriptors import descriptors_left
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.procfs import descriptors
 from tests.support.raw import RawAnswer, connect
 
 ASSET = "/docs/swagger-ui-bundle.js"
@@ -29,25 +25,6 @@ def assert_outage(answer: Answer | RawAnswer) -> None:
     assert int(headers["retry-after"]) > 0
     assert not {"etag", "last-modified", "content-disposition", "accept-ranges", "repr-digest"} & headers.keys()
     assert "max-age" not in headers.get("cache-control", "")
-
-
-@contextlib.contextmanager
-def descriptors_left(count: int) -> Iterator[None]:
-    """Let this process open exactly so many more descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(number for number, _ in descriptors()) + 50, hard))
-    taken: list[int] = []
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.open("/dev/null", os.O_RDONLY))
-        for _ in range(count):
-            os.close(taken.pop())
-        yield
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("what", ["an MP3", "an asset"])
