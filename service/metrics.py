@@ -59,6 +59,10 @@ QUERY_SECONDS = Histogram(
 QUERY_FAILURES = Counter("wavepress_database_failures", "Statements that the database did not answer", ["query"])
 CONNECTIONS_USED = Gauge("wavepress_database_connections_used", "Statements that run", multiprocess_mode="livesum")
 CONNECTIONS_LIMIT = Gauge("wavepress_database_connections_limit", "Size of the pool", multiprocess_mode="livesum")
+CONNECTIONS = Gauge("wavepress_connections", "Connections of clients", multiprocess_mode="livesum")
+CONNECTIONS_CLOSED = Counter(
+    "wavepress_connections_closed", "Connections that were closed because there were too many, those in no use first"
+)
 BUILD_INFO = Gauge("wavepress_build_info", "1, labelled with what runs", ["version"], multiprocess_mode="max")
 
 

@@ -21,6 +21,7 @@ from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
+from service.web.connection_limit import ConnectionLimit
 from service.web.request_log import RequestLog
 from service.web.runner import Connection, Runner
 
@@ -42,8 +43,8 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     """Serve until SIGTERM or SIGINT, and call `announce` with the URL when connections are accepted.
 
     After the signal, new uploads are refused. Those that run may end within `shutdown_seconds`; a second signal
-    ends them at once. Raises OSError if it cannot listen at the address, and Unavailable if the database does not
-    answer.
+    ends them at once. If the database does not answer, the service is not ready until it does. Raises OSError if it
+    cannot listen at the address.
     """
     stop = _StopSignals()
     app = create_app(settings, database_url)
@@ -114,11 +115,18 @@ def _translated_errors(host: str, port: int, name: str) -> Iterator[None]:
         ) from error
 
 
+def _most_connections(wanted: int) -> int:
+    """Return how many there may be: an upload needs four descriptors, and a download two."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(wanted, descriptors // 3))
+
+
 def make_runner(app: web.Application) -> web.AppRunner:
     """Return a runner with the limits that the application relies on."""
     make_connection = functools.partial(
         Connection,
         reader_stall_seconds=app[app_keys.DOWNLOAD_STALL_SECONDS],
+        limit=ConnectionLimit(_most_connections(app[app_keys.MAX_CONNECTIONS])),
         access_log_class=RequestLog,
         auto_decompress=False,  # an encoded body is refused, not inflated
         keepalive_timeout=_KEEPALIVE_SECONDS,

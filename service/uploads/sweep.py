@@ -9,6 +9,7 @@ import structlog
 
 from service.database.pool import Database
 from service.database.records import select_known_ids
+from service.ids import shortened
 from service.storage import Entry, Storage
 
 log = structlog.stdlib.get_logger()
@@ -56,13 +57,15 @@ async def sweep(storage: Storage, database: Database, policy: SweepPolicy) -> Sw
         old = [entry.id for entry in batch if entry.modified_at < before]
         known = await select_known_ids(database, old)
         orphans += [record_id for record_id in old if record_id not in known]
-    if len(orphans) > max(1, policy.max_share * files) and not (policy.force or policy.dry_run):
+    # A storage of which nothing is known belongs to another database, even if it has one file only.
+    most = max(1, policy.max_share * files) if len(orphans) < files else 0
+    if len(orphans) > most and not (policy.force or policy.dry_run):
         raise TooManyOrphansError(
             f"{len(orphans)} of {files} files have no record: this database is probably not theirs. "
             "Nothing was removed. List them with --dry-run; remove them with --force."
         )
     for record_id in orphans:
-        log.info("orphan_found" if policy.dry_run else "orphan_removed", record=_shortened(record_id))
+        log.info("orphan_found" if policy.dry_run else "orphan_removed", record=shortened(str(record_id)))
         if not policy.dry_run:
             await storage.delete(record_id)
     return SweepReport(files=files, orphans=len(orphans), removed=0 if policy.dry_run else len(orphans))
@@ -76,8 +79,3 @@ async def _batches(storage: Storage) -> AsyncIterator[list[Entry]]:
             yield batch
             batch = []
     yield batch
-
-
-def _shortened(record_id: UUID) -> str:
-    """Shorten an id for the log, because a whole id is the permission to download."""
-    return f"{record_id.hex[:8]}..."

@@ -15,7 +15,8 @@ from aiohttp.web_protocol import RequestHandler
 from service.refusals import BAD_REQUEST
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up, queued_requests
 from service.web.app_keys import NO_ROUTE
-from service.web.errors import problem
+from service.web.connection_limit import ConnectionLimit
+from service.web.errors import Handler, problem
 from service.web.request_log import REQUEST_ID_HEADER, request_id
 from service.web.sending import PIECE_BYTES, InPieces
 
@@ -68,6 +69,26 @@ class _LoopErrors:
             log.error("connections_wait", reason=error.strerror)
 
 
+@web.middleware
+async def keep_in_our_hands(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the limit on connections that the client of a request can only wait, until its answer is on its way."""
+    _mark(request, is_in_our_hands=True)
+    try:
+        return await handler(request)
+    finally:
+        _mark(request, is_in_our_hands=False)
+
+
+async def leave_our_hands(request: web.Request, _response: web.StreamResponse) -> None:
+    """Signal on_response_prepare: from now on the answer is for the client to read."""
+    _mark(request, is_in_our_hands=False)
+
+
+def _mark(request: web.Request, *, is_in_our_hands: bool) -> None:
+    if isinstance(request.protocol, Connection):
+        request.protocol.is_in_our_hands = is_in_our_hands
+
+
 class _Listening:
     """A server, except that calling it makes a connection of ours."""
 
@@ -90,12 +111,21 @@ class Connection(RequestHandler):
     """
 
     def __init__(
-        self, server: web.Server, *, loop: asyncio.AbstractEventLoop, reader_stall_seconds: float, **options: object
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        reader_stall_seconds: float,
+        limit: ConnectionLimit,
+        **options: object,
     ) -> None:
         super().__init__(server, loop=loop, **options)  # type: ignore[arg-type] # the options are aiohttp's own
         self._reader_stall_seconds = reader_stall_seconds
         self._newest_body: StreamReader | None = None
         self._unfinished_head_bytes = 0
+        self._limit = limit
+        # Set by the application: a request is being worked on, and no byte of its answer has been sent.
+        self.is_in_our_hands = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bound what a client that reads slowly, or not at all, holds of ours, and for how long."""
@@ -107,6 +137,12 @@ class Connection(RequestHandler):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         super().connection_made(transport)
+        self._limit.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room for others."""
+        self._limit.remove(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, and tell a running request if the rest of its body cannot be read."""

@@ -3,9 +3,11 @@
 import base64
 import hashlib
 from io import BytesIO
+from urllib.parse import quote
 
 import pytest
 from aiohttp import FormData
+from yarl import URL
 
 from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
@@ -79,8 +81,11 @@ async def test_empty_list_is_a_list(service: Service, account: Account) -> None:
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        *(("limit=0", "invalid_limit"), ("limit=1001", "invalid_limit"), ("limit=x", "invalid_limit")),
+        *(("limit=0", "invalid_limit"), ("limit=501", "invalid_limit"), ("limit=x", "invalid_limit")),
         *(("limit=", "invalid_limit"), ("limit=99999999999", "invalid_limit"), ("after=x", "invalid_after")),
+        *(("limit=0001", "invalid_limit"), ("limit=00001999999", "invalid_limit"), ("limit=%D9%A1", "invalid_limit")),
+        *((f"limit={'9' * 5000}", "invalid_limit"), (f"limit={'0' * 5000}1", "invalid_limit")),
+        *((f"after=0001-01-01T00:00:00%2B14:00,{NOBODY}", "invalid_after"),),
         *(("after=2026-01-01T00:00:00,x", "invalid_after"), (f"after=2026-01-01T00:00:00,{NOBODY}", "invalid_after")),
     ],
 )
@@ -89,6 +94,14 @@ async def test_list_says_what_is_wrong_with_its_query(
 ) -> None:
     answer = await service.get(f"/records?{query}", headers=account.headers)
     assert (answer.status, answer.json["code"]) == (422, code)
+
+
+@pytest.mark.parametrize("offset", ["%2B23:59", "-23:59", "-16:00", "%2B01:00", "Z"])
+async def test_list_goes_on_after_a_moment_in_any_time_zone(service: Service, account: Account, offset: str) -> None:
+    """PostgreSQL takes offsets of less than 16 hours; what Python takes beyond them is the same moment in UTC."""
+    [record] = await keep(service, account)
+    answer = await service.get(f"/records?after=2999-01-01T00:00:00{offset},{record}", headers=account.headers)
+    assert (answer.status, [found["id"] for found in answer.json["records"]]) == (200, [record])
 
 
 async def test_me_shows_the_user_and_their_usage(service: Service, account: Account) -> None:
@@ -191,3 +204,18 @@ async def test_download_has_the_digest_of_the_mp3(service: Service, account: Acc
     record = (await service.upload(account, GOOD_WAV)).json
     mp3 = await service.get(record["url"])
     assert mp3.headers["Repr-Digest"] == sha256_digest(mp3.body)
+
+
+async def test_page_of_long_names_ends_early_and_loses_none(service: Service, account: Account) -> None:
+    """A page of a few records may be as large as one of hundreds, and a client that does not read it holds it."""
+    names = [f"{number:02}" + "\N{MUSICAL SYMBOL G CLEF}" * 600 + ".wav" for number in range(20)]
+    for name in names:
+        path = URL(f"/records/{quote(name)}", encoded=True)
+        assert (await service.put(path, data=GOOD_WAV, headers=account.headers)).status == 201
+    url, found, pages = "/records?limit=100", [], 0
+    while url:
+        answer = await service.get(url, headers=account.headers)
+        assert len(answer.body) < 140_000
+        found += [record["filename"] for record in answer.json["records"]]
+        url, pages = answer.json["next"], pages + 1
+    assert (found, pages) == (names[::-1], 2)

@@ -43,6 +43,9 @@ async def test_deleted_user_is_gone_at_once_however_long_the_removal_takes(servi
         assert (await service.get(f"/records/{record['id']}.mp3")).status == 404
         assert (await service.get(f"/audiotrack?id={record['id']}&user={account.id}")).status == 404
         assert rows(service) == (1, 1)
+        # Replicas of the version before do not know that a user may be marked as deleted.
+        digest = "SELECT FROM users WHERE token_sha256 = sha256(%s)"
+        assert not query(service.database_url, digest, (account.token.encode(),))
     await until_nothing_is_left(service)
 
 
@@ -161,7 +164,9 @@ async def test_expired_record_is_gone_at_once_and_its_file_soon(
     async with invariants_hold(service, caplog):
         expired, kept = await keep(service, account, 2, expires_in="3600")
         query(
-            service.database_url, "UPDATE records SET expires_at = now() WHERE id = %s RETURNING id", (expired["id"],)
+            service.database_url,
+            "UPDATE records SET expires_at = now() WHERE id = %s RETURNING id",
+            (expired["id"],),
         )
         assert (await service.get(f"/records/{expired['id']}.mp3")).status == 404
         assert (await service.get(f"/records/{expired['id']}", headers=account.headers)).status == 404

@@ -91,16 +91,23 @@ async def test_upload_under_a_token_whose_successor_is_unused_is_kept(service: S
         assert (await client.answer()).status == 201
 
 
-async def test_upload_leaves_no_file_if_its_user_is_deleted_while_its_row_is_inserted(
-    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ("UPDATE users SET deleted_at = now()", 401, "unknown_token"),
+        ("UPDATE users SET disabled_at = now()", 403, "user_disabled"),
+    ],
+)
+async def test_upload_leaves_no_file_if_its_user_goes_while_its_row_is_inserted(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, change: str, status: int, code: str
 ) -> None:
     async with invariants_hold(service, caplog), connect(service) as client:
         rest = await half_upload(service, account, client)
-        with late_commit(service.database_url, "UPDATE users SET deleted_at = now()"):
+        with late_commit(service.database_url, change):
             await client.send(rest)
             await until_a_statement_waits(service.database_url)
         answer = await client.answer()
-        assert (answer.status, answer.json["code"]) == (401, "unknown_token")
+        assert (answer.status, answer.json["code"]) == (status, code)
         await until(lambda: not service.files())
 
 

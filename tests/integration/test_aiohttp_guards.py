@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+from service.web.connection_limit import ConnectionLimit
 from service.web.runner import Connection, Runner
 from service.web.sending import PIECE_BYTES
 from tests.support.waiting import until
@@ -53,7 +54,9 @@ def app_of(method: str, handler: Callable[[web.Request], Awaitable[web.StreamRes
 
 
 def our_runner(app: web.Application) -> web.AppRunner:
-    return Runner(app, functools.partial(Connection, reader_stall_seconds=10), shutdown_timeout=1)
+    return Runner(
+        app, functools.partial(Connection, reader_stall_seconds=10, limit=ConnectionLimit(100)), shutdown_timeout=1
+    )
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:

@@ -1,6 +1,8 @@
 """Routes for records: two ways to upload, and what an owner can do with what is kept."""
 
-from datetime import datetime
+import itertools
+import re
+from datetime import UTC, datetime
 from uuid import UUID
 
 from aiohttp import hdrs, web
@@ -19,7 +21,11 @@ from service.web.presentation import json_response, record_json, record_url
 from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
 _PAGE = 100
-_LARGEST_PAGE = 1000
+_LARGEST_PAGE = 500
+_LARGEST_PAGE_BYTES = 128 * 1024
+# What a record takes as JSON at most: without its name, and for each character of it (an escaped pair of surrogates).
+_RECORD_BYTES, _BYTES_OF_A_CHARACTER = 1024, 12
+_LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 
 async def post_record(request: web.Request) -> web.Response:
@@ -46,9 +52,9 @@ async def list_records(request: web.Request) -> web.Response:
     user = await authenticate(request)
     limit, after = _limit(request), _after(request)
     records = await select_records(request.app[DATABASE], user, limit + 1, after)
-    page = records[:limit]
+    page = _of_bounded_size(records[:limit])
     url, headers = None, MultiDict[str]()
-    if len(records) > limit:
+    if len(records) > len(page):
         last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
         url = str(URL(f"{base_url(request)}/records").with_query(limit=str(limit), after=last))
         headers[hdrs.LINK] = f'<{url}>; rel="next"'
@@ -61,6 +67,13 @@ async def remove_record(request: web.Request) -> web.Response:
     record = await _own_record(request, user)
     await request.app[REMOVAL].delete_record(record.id)
     return web.Response(status=204)
+
+
+def _of_bounded_size(records: list[Record]) -> list[Record]:
+    """Return as many of the records as make a page of bounded size: names may be long, and a page may go unread."""
+    sizes = itertools.accumulate(_RECORD_BYTES + _BYTES_OF_A_CHARACTER * len(record.filename) for record in records)
+    count = sum(size <= _LARGEST_PAGE_BYTES for size in sizes)
+    return records[: max(1, count)]
 
 
 def _require_wav_type(request: web.Request) -> None:
@@ -97,7 +110,7 @@ def _created(request: web.Request, taken: Taken) -> web.Response:
 
 def _limit(request: web.Request) -> int:
     text = request.query.get("limit", str(_PAGE))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _LARGEST_PAGE):
+    if not _LIMIT.fullmatch(text) or int(text) > _LARGEST_PAGE:
         raise INVALID_LIMIT(largest=_LARGEST_PAGE)
     return int(text)
 
@@ -108,9 +121,11 @@ def _after(request: web.Request) -> Position | None:
         return None
     created_at, _, record_id = text.partition(",")
     try:
-        position = Position(datetime.fromisoformat(created_at), UUID(record_id))
-    except ValueError:
-        position = None
-    if position is None or position.created_at.tzinfo is None:
+        moment = datetime.fromisoformat(created_at)
+        # PostgreSQL knows fewer offsets than Python.
+        position = Position(moment.astimezone(UTC), UUID(record_id))
+    except (ValueError, OverflowError):
+        raise INVALID_AFTER() from None
+    if moment.tzinfo is None:
         raise INVALID_AFTER()
     return position
