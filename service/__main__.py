@@ -22,7 +22,6 @@ from service.database.embedded import leave_address, postgres, require_no_servic
 from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
 from service.doctor import ADVICE, examine
-from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.ids import shortened
 from service.logs import configure_logs
@@ -31,6 +30,7 @@ from service.ownership import explain
 from service.parts import make_registration_policy, make_storage
 from service.server import allow_many_descriptors, require_free_ports, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
+from service.settings.unknown_variables import unknown_variables
 from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.routes.front_page import curl_lines

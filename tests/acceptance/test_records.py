@@ -3,9 +3,11 @@
 import base64
 import hashlib
 from io import BytesIO
+from urllib.parse import quote
 
 import pytest
 from aiohttp import FormData
+from yarl import URL
 
 from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
@@ -202,3 +204,18 @@ async def test_download_has_the_digest_of_the_mp3(service: Service, account: Acc
     record = (await service.upload(account, GOOD_WAV)).json
     mp3 = await service.get(record["url"])
     assert mp3.headers["Repr-Digest"] == sha256_digest(mp3.body)
+
+
+async def test_page_of_long_names_ends_early_and_loses_none(service: Service, account: Account) -> None:
+    """A page of a few records may be as large as one of hundreds, and a client that does not read it holds it."""
+    names = [f"{number:02}" + "\N{MUSICAL SYMBOL G CLEF}" * 600 + ".wav" for number in range(20)]
+    for name in names:
+        path = URL(f"/records/{quote(name)}", encoded=True)
+        assert (await service.put(path, data=GOOD_WAV, headers=account.headers)).status == 201
+    url, found, pages = "/records?limit=100", [], 0
+    while url:
+        answer = await service.get(url, headers=account.headers)
+        assert len(answer.body) < 140_000
+        found += [record["filename"] for record in answer.json["records"]]
+        url, pages = answer.json["next"], pages + 1
+    assert (found, pages) == (names[::-1], 2)

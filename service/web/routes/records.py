@@ -1,5 +1,6 @@
 """Routes for records: two ways to upload, and what an owner can do with what is kept."""
 
+import itertools
 import re
 from datetime import UTC, datetime
 from uuid import UUID
@@ -21,6 +22,9 @@ from service.web.upload_body import SentWav, declared_type, form_wav, is_form, r
 
 _PAGE = 100
 _LARGEST_PAGE = 500
+_LARGEST_PAGE_BYTES = 128 * 1024
+# What a record takes as JSON at most: without its name, and for each character of it (an escaped pair of surrogates).
+_RECORD_BYTES, _BYTES_OF_A_CHARACTER = 1024, 12
 _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 
@@ -48,9 +52,9 @@ async def list_records(request: web.Request) -> web.Response:
     user = await authenticate(request)
     limit, after = _limit(request), _after(request)
     records = await select_records(request.app[DATABASE], user, limit + 1, after)
-    page = records[:limit]
+    page = _of_bounded_size(records[:limit])
     url, headers = None, MultiDict[str]()
-    if len(records) > limit:
+    if len(records) > len(page):
         last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
         url = str(URL(f"{base_url(request)}/records").with_query(limit=str(limit), after=last))
         headers[hdrs.LINK] = f'<{url}>; rel="next"'
@@ -63,6 +67,13 @@ async def remove_record(request: web.Request) -> web.Response:
     record = await _own_record(request, user)
     await request.app[REMOVAL].delete_record(record.id)
     return web.Response(status=204)
+
+
+def _of_bounded_size(records: list[Record]) -> list[Record]:
+    """Return as many of the records as make a page of bounded size: names may be long, and a page may go unread."""
+    sizes = itertools.accumulate(_RECORD_BYTES + _BYTES_OF_A_CHARACTER * len(record.filename) for record in records)
+    count = sum(size <= _LARGEST_PAGE_BYTES for size in sizes)
+    return records[: max(1, count)]
 
 
 def _require_wav_type(request: web.Request) -> None:

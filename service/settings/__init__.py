@@ -19,9 +19,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.account_settings import AccountSettings
-from service.database_url import check_database_url, with_password
-from service.setting_values import check_networks, check_public_url, check_storage_url
+from service.settings.accounts import AccountSettings
+from service.settings.database_url import check_database_url, with_password
+from service.settings.values import check_networks, check_public_url, check_storage_url
 
 PREFIX = "WAVEPRESS_"
 _SECRET = {"database_url", "database_password", "s3_secret_access_key", "registration_token"}
