@@ -22,7 +22,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "sched_setscheduler": (144, 119),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
-    # What Landlock leaves alone: whose a file is, what its mode, times and attributes are.
+    # What Landlock leaves alone: whose a file is, what its mode, times and attributes are; before Linux 6.2 its length.
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -43,6 +43,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "fremovexattr": (199, 16),
     "setxattrat": (463, 463),
     "removexattrat": (466, 466),
+    "truncate": (76, 45),
     # Shared memory, semaphores and messages of other processes.
     "shmget": (29, 194),
     "shmat": (30, 196),

@@ -18,6 +18,7 @@ from service.web.app_keys import NO_ROUTE
 from service.web.connection_limit import ConnectionLimit
 from service.web.errors import Handler, problem
 from service.web.request_log import REQUEST_ID_HEADER, request_id
+from service.web.security_headers import add_secure_headers
 from service.web.sending import PIECE_BYTES, InPieces
 
 log = structlog.stdlib.get_logger()
@@ -188,6 +189,7 @@ class Connection(RequestHandler):
         answer = problem(BAD_REQUEST())
         response = UnsignedResponse(status=answer.status, body=answer.body, content_type=answer.content_type)
         response.headers[REQUEST_ID_HEADER] = request_id(request)
+        add_secure_headers(response)
         response.force_close()
         return response
 

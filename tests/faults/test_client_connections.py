@@ -274,6 +274,9 @@ async def test_bytes_that_are_not_http_get_a_problem_like_every_other_error(serv
     assert (answer.status, answer.json["code"]) == (400, "bad_request")
     assert answer.headers["content-type"] == "application/problem+json"
     assert len(answer.headers["x-request-id"]) == 32
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["cache-control"] == "no-store"
     assert "server" not in answer.headers
 
 

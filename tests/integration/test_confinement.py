@@ -1,6 +1,7 @@
 """What an encoder that has been taken over could still do: run programs, and write its own draft."""
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -93,12 +94,23 @@ async def test_service_cannot_be_signalled(spawner: Spawner) -> None:
         "os.chown('{secret}', 0, 0)",
         "os.utime('{secret}')",
         "os.setxattr('{secret}', 'user.x', b'')",
+        "os.truncate('{secret}', 0)",
     ],
 )
 async def test_service_and_its_files_cannot_be_changed(spawner: Spawner, drafts: Path, script: str) -> None:
     script = script.format(service=os.getpid(), secret=drafts.parent / "secret")
     status, said = await run(spawner, PYTHON, "-ISc", f"import os, resource; {script}")
     assert (status, "not permitted" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "call", ["unshare(0x10000000)", "ptrace(0, 0, 0, 0)", "shmget(0, 4096, 0o600)", "socket(1, 1, 0)"]
+)
+async def test_system_call_of_no_use_to_it_is_refused(spawner: Spawner, call: str) -> None:
+    script = (
+        f"import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); os._exit(libc.{call} and ctypes.get_errno())"
+    )
+    assert await run(spawner, PYTHON, "-ISc", script) == (errno.EPERM, "")
 
 
 async def test_encoder_can_set_its_own_limits(spawner: Spawner) -> None:
