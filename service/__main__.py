@@ -15,8 +15,6 @@ from pathlib import Path
 import structlog
 
 from service import metrics
-from service.account_parts import make_registration_policy
-from service.app import make_storage
 from service.audio.confinement import hide_this_process
 from service.command_line import parse_arguments
 from service.database.cluster import EmbeddedError
@@ -24,13 +22,14 @@ from service.database.embedded import leave_address, postgres, require_no_servic
 from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
 from service.doctor import ADVICE, examine
-from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.logs import configure_logs
 from service.operators import Parts, operate
 from service.ownership import explain
+from service.parts import make_registration_policy, make_storage
 from service.server import allow_many_descriptors, require_free_ports, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
+from service.settings.unknown_variables import unknown_variables
 from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.routes.front_page import curl_lines

@@ -1,33 +1,20 @@
-"""The composition root: builds the application and all its parts from the settings."""
+"""The composition root: settings in, an application with all its parts out."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from service import __version__, metrics
-from service.account_parts import make_accounts
-from service.accounts.totals import TotalLimits
-from service.audio.confinement import Confinement
-from service.audio.encoder import Encoder
-from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
-from service.audio.spawner import Spawner
-from service.database.pool import Database, open_database
+from service.cancellation import in_background
+from service.database.pool import open_database
 from service.errors import StorageFull
-from service.health import Health, database_check, encoder_check
-from service.models import UserLimits
+from service.parts import make_accounts, make_encoder, make_health, make_ingest, make_places, make_storage, user_limits
 from service.settings import Settings
-from service.storage import Storage
-from service.storage.disk import DiskStorage
-from service.storage.draft_files import Drafts
-from service.storage.s3 import S3Storage
-from service.storage.s3_location import S3Location
 from service.uploads.admission import Admission
-from service.uploads.ingest import Ingest
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
 from service.uploads.places import Places
@@ -43,8 +30,7 @@ from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
 _DATABASE_CONNECTIONS = 10
-# Threads wait for disks: to sync drafts, to open downloads.
-_THREADS = 32
+_DOWNLOAD_THREADS = 32
 
 
 def create_app(
@@ -62,141 +48,85 @@ def create_app(
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[keep_in_our_hands, translate_errors])
-    app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
-    app[app_keys.ALLOWED_HOSTS] = settings.host_names
-    app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
-    app[app_keys.STORAGE] = storage = make_storage(settings)
-    app[app_keys.MAX_CONNECTIONS] = settings.max_connections
-    app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
     app[app_keys.ADMISSION] = Admission(places or make_places(settings))
-    app[app_keys.BODY_LIMITS] = BodyLimits(
-        max_upload_bytes=settings.max_upload_bytes,
-        stall_seconds=settings.stall_seconds,
-        min_bytes_per_second=settings.min_bytes_per_second,
-    )
-    encoder = make_encoder(settings, storage.draft_directory)
-
-    async def open_parts(app: web.Application) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(_THREADS) as threads:
-            asyncio.get_running_loop().set_default_executor(threads)
-            await asyncio.to_thread(storage.prepare)
-            with contextlib.suppress(StorageFull):  # it is logged; when there is room again, no restart is needed
-                await storage.require_room()
-            async with open_database(database_url, _DATABASE_CONNECTIONS, query_seconds=query_seconds) as database:
-                app[app_keys.DATABASE] = database
-                app[app_keys.HEALTH] = _make_health(encoder, storage, database)
-                app[app_keys.LEASES] = leases = Leases(database, _user_limits(settings), lease_seconds)
-                accounts = make_accounts(settings, database)
-                app[app_keys.TOKENS], app[app_keys.REGISTRATION] = accounts.tokens, accounts.registration
-                app[app_keys.ADDRESS_LIMITS], totals = accounts.address_limits, accounts.totals
-                app[app_keys.REMOVAL] = removal = Removal(database, storage)
-                revocations = Revocations(database)
-                ingest = _make_ingest(settings, encoder, storage, database, totals)
-                app[app_keys.INTAKE] = Intake(
-                    app[app_keys.ADMISSION],
-                    leases,
-                    storage,
-                    ingest,
-                    totals,
-                    revocations,
-                    stall_seconds=settings.stall_seconds,
-                    max_upload_seconds=settings.max_upload_seconds,
-                )
-                async with (
-                    _in_background(leases.renew_for_ever()),
-                    _in_background(removal.remove_for_ever()),
-                    _in_background(revocations.look_for_ever()),
-                    _in_background(totals.refresh_for_ever()),
-                ):
-                    yield
-                await leases.give_back_owed()
-
-    # A worker of gunicorn drains only here. `server.serve` has drained before, because it listens for a second signal.
-    async def drain(app: web.Application) -> None:
-        app[app_keys.ADMISSION].close()
-        await app[app_keys.ADMISSION].drain(settings.shutdown_seconds)
-
-    app.cleanup_ctx.append(open_parts)
-    app.on_shutdown.append(drain)
+    app[app_keys.STORAGE] = make_storage(settings)
+    _configure(app, settings)
+    parts = _Parts(settings, database_url, query_seconds, lease_seconds)
+    app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_use_cases])
+    app.on_shutdown.append(parts.drain)
     app.on_response_prepare.extend([leave_our_hands, secure_headers, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 
 
-def make_places(settings: Settings, rows: int = 1) -> Places:
-    """Build the counts of uploads for as many processes as there are rows."""
-    return Places(max_running=settings.max_encodings, max_waiting=settings.max_waiting, rows=rows)
-
-
-def _make_ingest(
-    settings: Settings, encoder: Encoder, storage: Storage, database: Database, totals: TotalLimits
-) -> Ingest:
-    return Ingest(
-        encoder=encoder,
-        storage=storage,
-        database=database,
-        user_limits=_user_limits(settings),
-        totals=totals,
-        retention_seconds=settings.retention_seconds,
-        default_bit_rate=settings.bit_rate,
+def _configure(app: web.Application, settings: Settings) -> None:
+    app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
+    app[app_keys.ALLOWED_HOSTS] = settings.host_names
+    app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
+    app[app_keys.MAX_CONNECTIONS] = settings.max_connections
+    app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
+    app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
-        max_duration_seconds=settings.max_duration_seconds,
-    )
-
-
-def _make_health(encoder: Encoder, storage: Storage, database: Database) -> Health:
-    return Health(
-        {
-            "database": database_check(database),
-            "storage": storage.check,
-            "encoder": encoder_check(encoder, storage),
-        }
-    )
-
-
-def make_storage(settings: Settings) -> Storage:
-    """Build the storage that the settings name."""
-    url = urlsplit(settings.storage_url or "")
-    if url.scheme != "s3":
-        directory = Path(unquote(url.path)) if url.path else settings.data_dir / "records"
-        return DiskStorage(directory, min_free_bytes=settings.min_free_bytes)
-    secret = settings.s3_secret_access_key
-    location = S3Location(
-        bucket=url.netloc,
-        prefix=url.path.strip("/"),
-        endpoint_url=settings.s3_endpoint_url,
-        region=settings.s3_region,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=secret.get_secret_value() if secret is not None else None,
-    )
-    return S3Storage(location.connect(), Drafts(settings.data_dir / "drafts", min_free_bytes=settings.min_free_bytes))
-
-
-def make_encoder(settings: Settings, draft_directory: Path) -> Encoder:
-    """Build the encoder that the settings name; it may write to the drafts alone."""
-    ffmpeg = str(settings.ffmpeg.absolute() if settings.ffmpeg else bundled_ffmpeg())
-    return Encoder(
-        ffmpeg=ffmpeg,
-        max_duration_seconds=settings.max_duration_seconds,
         stall_seconds=settings.stall_seconds,
-        spawner=Spawner(Confinement(readable=readable_by(ffmpeg), writable=(draft_directory.absolute(),))),
+        min_bytes_per_second=settings.min_bytes_per_second,
     )
 
 
-def _user_limits(settings: Settings) -> UserLimits:
-    return UserLimits(
-        max_records=settings.max_records_per_user,
-        max_bytes=settings.max_bytes_per_user,
-        max_uploads=settings.max_uploads_per_user,
-    )
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is opened when the application starts, in this order, and closed in the other order when it ends."""
 
+    settings: Settings
+    database_url: str
+    query_seconds: float
+    lease_seconds: float
 
-@contextlib.asynccontextmanager
-async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
-            task.cancel()
-            await asyncio.wait({task}, timeout=1)
+    async def open_storage(self, app: web.Application) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(_DOWNLOAD_THREADS, thread_name_prefix="downloads") as threads:
+            asyncio.get_running_loop().set_default_executor(threads)
+            await asyncio.to_thread(app[app_keys.STORAGE].prepare)
+            with contextlib.suppress(StorageFull):  # it is logged; when there is room again, no restart is needed
+                await app[app_keys.STORAGE].require_room()
+            yield
+
+    async def open_database(self, app: web.Application) -> AsyncIterator[None]:
+        # It may be away now: gunicorn ends all workers if one of them does not start.
+        opening = open_database(
+            self.database_url, _DATABASE_CONNECTIONS, query_seconds=self.query_seconds, may_be_away=True
+        )
+        async with opening as app[app_keys.DATABASE]:
+            yield
+
+    async def open_use_cases(self, app: web.Application) -> AsyncIterator[None]:
+        settings, database, storage = self.settings, app[app_keys.DATABASE], app[app_keys.STORAGE]
+        encoder = make_encoder(settings, storage.draft_directory)
+        app[app_keys.HEALTH] = make_health(encoder, storage, database)
+        app[app_keys.LEASES] = leases = Leases(database, user_limits(settings), self.lease_seconds)
+        app[app_keys.REMOVAL] = removal = Removal(database, storage)
+        accounts = make_accounts(settings, database)
+        app[app_keys.TOKENS], app[app_keys.REGISTRATION] = accounts.tokens, accounts.registration
+        app[app_keys.ADDRESS_LIMITS] = accounts.address_limits
+        revocations = Revocations(database)
+        app[app_keys.INTAKE] = Intake(
+            app[app_keys.ADMISSION],
+            leases,
+            storage,
+            make_ingest(settings, encoder, storage, database, accounts.totals),
+            accounts.totals,
+            revocations,
+            stall_seconds=settings.stall_seconds,
+            max_upload_seconds=settings.max_upload_seconds,
+        )
+        async with (
+            in_background(leases.renew_for_ever()),
+            in_background(removal.remove_for_ever()),
+            in_background(revocations.look_for_ever()),
+            in_background(accounts.totals.refresh_for_ever()),
+        ):
+            yield
+        await leases.give_back_owed()
+
+    async def drain(self, app: web.Application) -> None:
+        # A worker of gunicorn drains only here. `server.serve` drains before, because it listens for a second signal.
+        app[app_keys.ADMISSION].close()
+        await app[app_keys.ADMISSION].drain(self.settings.shutdown_seconds)

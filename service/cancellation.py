@@ -1,7 +1,8 @@
 """Runs work that a cancellation must not interrupt."""
 
 import asyncio
-from collections.abc import Awaitable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -27,3 +28,15 @@ async def to_the_end(work: Awaitable[T]) -> T:
             while caller.cancelling() > max(earlier, 0):
                 caller.uncancel()
     return task.result()
+
+
+@contextlib.asynccontextmanager
+async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block, and cancel it at the end of the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
-from service.app import make_encoder, make_storage
 from service.database.pool import open_database
 from service.database.records import select_sample_of_ids
-from service.environment import unknown_variables
 from service.errors import ServiceError
 from service.health import Check, CheckFailed, database_check, encoder_check
+from service.parts import make_encoder, make_storage
 from service.settings import Settings
+from service.settings.unknown_variables import unknown_variables
 from service.storage import Storage
 
 _SAMPLE_SIZE = 20

@@ -14,9 +14,8 @@ from service.database.migrations import is_applied, newest_migration
 from service.database.pool import Database
 from service.errors import ServiceError
 from service.storage import Storage
+from service.threads import OPERATORS, using
 
-# Several probes may come each second. Asking the database each time would be a load.
-_FRESH_SECONDS = 1.5
 # An encode takes 20 ms of CPU, and an ffmpeg that worked a minute ago works now.
 _ENCODER_FRESH_SECONDS = 60.0
 
@@ -29,20 +28,37 @@ class CheckFailed(Exception):
 
 @dataclass
 class Health:
-    """Named checks. A check raises CheckFailed or ServiceError with a sentence that says what is wrong."""
+    """Named checks. A check raises CheckFailed or ServiceError with a sentence that says what is wrong.
+
+    A check without a result after `check_seconds` fails, and is not started again while it runs. Several probes may
+    come each second, so a result is used for `fresh_seconds`.
+    """
 
     checks: Mapping[str, Check]
+    check_seconds: float = 3.0
+    fresh_seconds: float = 1.5
     _checked_at: float = field(default=float("-inf"))
     _results: dict[str, str] = field(default_factory=dict)
+    _running: dict[str, asyncio.Task[str]] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def results(self) -> dict[str, str]:
-        """Return what each check says, at most 1.5 seconds old: "ok" if it passes."""
+        """Return what each check says, at most `fresh_seconds` old: "ok" if it passes."""
         async with self._lock:
-            if time.monotonic() - self._checked_at > _FRESH_SECONDS:
-                self._results = {name: await _result(check) for name, check in self.checks.items()}
+            if time.monotonic() - self._checked_at > self.fresh_seconds:
+                results = await asyncio.gather(*map(self._ask, self.checks))
+                self._results = dict(zip(self.checks, results, strict=True))
                 self._checked_at = time.monotonic()
             return self._results
+
+    async def _ask(self, name: str) -> str:
+        if name not in self._running or self._running[name].done():
+            with using(OPERATORS):
+                self._running[name] = asyncio.create_task(_result(self.checks[name]))
+        running = self._running[name]
+        # Not asyncio.timeout: what hangs in a thread cannot be cancelled.
+        await asyncio.wait({running}, timeout=self.check_seconds)
+        return running.result() if running.done() else f"No answer within {self.check_seconds:g} seconds."
 
 
 async def _result(check: Check) -> str:

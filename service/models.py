@@ -54,6 +54,14 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotentUpload:
+    """A key as a client sent it with an upload; `fingerprint` is a hash of what makes it that upload."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class UserLimits:
     """How many records and bytes a user may hold, and how many uploads at a time."""
 

@@ -250,7 +250,7 @@ INVALID_IDEMPOTENCY_KEY = Refusal(
     {"max_length": 255},
 )
 INVALID_LIMIT = Refusal(
-    Unprocessable, "invalid_limit", "limit is a whole number from 1 to {largest}.", {"largest": 1000}
+    Unprocessable, "invalid_limit", "limit is a whole number from 1 to {largest}.", {"largest": 500}
 )
 INVALID_USERNAME = Refusal(
     Unprocessable,

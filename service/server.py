@@ -43,8 +43,8 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     """Serve until SIGTERM or SIGINT, and call `announce` with the URL when connections are accepted.
 
     After the signal, new uploads are refused. Those that run may end within `shutdown_seconds`; a second signal
-    ends them at once. Raises OSError if it cannot listen at the address, and Unavailable if the database does not
-    answer.
+    ends them at once. If the database does not answer, the service is not ready until it does. Raises OSError if it
+    cannot listen at the address.
     """
     stop = _StopSignals()
     app = create_app(settings, database_url)

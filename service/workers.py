@@ -12,8 +12,9 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from service.app import create_app, make_places
+from service.app import create_app
 from service.metrics import MULTIPROCESS_VARIABLE
+from service.parts import make_places
 from service.server import make_runner, start_metrics
 from service.settings import Settings
 from service.uploads.places import Places

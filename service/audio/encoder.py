@@ -17,6 +17,7 @@ from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
 from service.errors import ServiceError, Unavailable
 from service.refusals import ENCODER_FAILED, ENCODER_UNAVAILABLE, STORAGE_FULL, UNENCODABLE_AUDIO
+from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
@@ -107,7 +108,7 @@ class Encoding:
         if status != 0:
             raise self._failure(status)
         try:
-            mp3.seal(self._stdout, self._target, *self._expected(sample_count))
+            await in_thread(mp3.seal, self._stdout, self._target, *self._expected(sample_count))
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(status, str(error)) from error
 

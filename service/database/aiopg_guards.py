@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import select
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import aiopg
 import aiopg.connection
 import psycopg2
-from psycopg2.extensions import STATUS_READY
+from psycopg2.extensions import STATUS_READY, QueryCanceledError
 
 if TYPE_CHECKING:
     import weakref
@@ -158,5 +159,14 @@ class _PollSelect:
         return [descriptor for descriptor, _ in found], [], []
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return False for the traceback that aiopg logs for each statement that the server cancels (aio-libs/aiopg#537).
+
+    Whoever ran the statement hears of it anyway.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], QueryCanceledError))
+
+
+logging.getLogger("asyncio").addFilter(_is_news)
 aiopg.connection.select = _PollSelect  # type: ignore[assignment, attr-defined]
 aiopg.Connection._ready = staticmethod(_guarded_ready)  # type: ignore[assignment] # noqa: SLF001 - as above

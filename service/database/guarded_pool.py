@@ -9,6 +9,7 @@ import aiopg
 from psycopg2.extras import RealDictCursor
 
 from service.database.aiopg_guards import let_go_if_broken, plain_errors
+from service.database.host_addresses import HostAddresses
 
 # With these, a peer that vanished is noticed within half a minute. The kernel's defaults would take two hours.
 _KEEPALIVE: Mapping[str, Any] = {
@@ -17,6 +18,33 @@ _KEEPALIVE: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+
+
+class _Pool(aiopg.Pool):
+    """aiopg's pool, which is empty at first and looks a server's name up again before it connects."""
+
+    def __init__(self, url: str, max_connections: int, timeout_seconds: float) -> None:
+        super().__init__(
+            url,
+            minsize=max_connections,
+            maxsize=max_connections,
+            timeout=timeout_seconds,
+            enable_json=False,
+            enable_hstore=False,
+            enable_uuid=True,
+            echo=False,
+            on_connect=None,
+            pool_recycle=-1,
+            cursor_factory=RealDictCursor,
+            **_KEEPALIVE,
+        )
+        self._addresses = HostAddresses(url)
+
+    async def _fill_free_pool(self, override_min: bool) -> None:  # noqa: FBT001 - as aiopg calls it
+        whole = sum(not connection.closed for connection in self._free)
+        if whole + len(self._used) < self.minsize:
+            self._conn_kwargs |= await self._addresses.find()
+        await super()._fill_free_pool(override_min)
 
 
 class GuardedPool:
@@ -42,6 +70,12 @@ class GuardedPool:
                 finally:
                     let_go_if_broken(connection)
 
+    async def fill(self) -> None:
+        """Make all connections now and not when they are needed. Raises as `plain_errors` does, and TimeoutError."""
+        with plain_errors():
+            async with self._pool.acquire():  # makes those that are missing first
+                pass
+
     async def clear(self) -> None:
         """Close all connections that are not in use. Raises as `plain_errors` does."""
         with plain_errors():
@@ -50,21 +84,8 @@ class GuardedPool:
 
 @contextlib.asynccontextmanager
 async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: float) -> AsyncIterator[GuardedPool]:
-    """Open a pool with all its connections. The end of the block closes them and breaks statements that still run.
-
-    Raises as `plain_errors` does, and TimeoutError.
-    """
-    with plain_errors():
-        pool = await aiopg.create_pool(
-            url,
-            minsize=max_connections,
-            maxsize=max_connections,
-            timeout=timeout_seconds,
-            enable_json=False,
-            enable_hstore=False,
-            cursor_factory=RealDictCursor,
-            **_KEEPALIVE,
-        )
+    """Open a pool without a connection. The end of the block closes all, and breaks statements that still run."""
+    pool = _Pool(url, max_connections, timeout_seconds)
     try:
         yield GuardedPool(pool, max_connections)
     finally:

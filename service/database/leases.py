@@ -11,6 +11,8 @@ _UPDATE = read_query("update_leases")
 _DELETE = read_query("delete_leases")
 _DELETE_EXPIRED = read_query("delete_expired_leases")
 
+_GRACE_SECONDS = 6 * 3600
+
 
 async def insert_upload_lease(
     database: Database, user_id: int, upload_id: UUID, *, max_uploads: int, lease_seconds: float
@@ -43,5 +45,5 @@ async def delete_leases(database: Database, upload_ids: Collection[UUID]) -> Non
 
 
 async def delete_expired_leases(database: Database) -> None:
-    """Remove the expired upload leases and idempotency keys of all replicas. Raises Unavailable."""
-    await database.execute(_DELETE_EXPIRED, {})
+    """Remove the upload leases and keys, of whatever replica, that ran out hours ago. Raises Unavailable."""
+    await database.execute(_DELETE_EXPIRED, {"grace_seconds": _GRACE_SECONDS})

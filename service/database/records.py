@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from service.database.pool import Database, Row, read_query
-from service.models import Record, RecordWarning, User, UserLimits
+from service.models import IdempotentUpload, Record, RecordWarning, User, UserLimits
 
 _INSERT = read_query("insert_record")
 _SELECT_BY_ID = read_query("select_record_by_id")
@@ -45,19 +45,24 @@ class Insertion(NamedTuple):
 
 
 async def insert_record(
-    database: Database, record: Record, token_sha256: bytes, idempotency_key: str | None, limits: UserLimits
+    database: Database,
+    record: Record,
+    token_sha256: bytes,
+    idempotency_key: IdempotentUpload | None,
+    limits: UserLimits,
 ) -> Insertion:
     """Keep a record whose MP3 is in the storage already. A second call with the same id changes nothing.
 
     It is not kept if the user has been deleted or disabled, has another token by now or holds all that a user may, or
-    if the key has passed to another upload.
+    if another upload has the key. A key that nobody has, because its lease ran out in an outage, is taken again.
     Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
     parameters = asdict(record) | {
         "warnings": [warning.detail for warning in record.warnings],
         "warning_codes": [warning.code for warning in record.warnings],
         "token_sha256": token_sha256,
-        "idempotency_key": idempotency_key,
+        "idempotency_key": idempotency_key.key if idempotency_key is not None else None,
+        "fingerprint": idempotency_key.fingerprint if idempotency_key is not None else None,
         "key_seconds": IDEMPOTENCY_KEY_SECONDS,
         "max_records": limits.max_records,
         "max_bytes": limits.max_bytes,

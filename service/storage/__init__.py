@@ -99,6 +99,9 @@ class Storage(Protocol):
         Raises StorageFull or Unavailable if it cannot be opened.
         """
 
+    async def has(self, record_id: UUID) -> bool:
+        """Return whether a record's file is there. Raises Unavailable."""
+
     async def delete(self, record_id: UUID) -> None:
         """Remove a file, if it is there. Raises Unavailable."""
 

@@ -1,6 +1,5 @@
 """Keeps MP3s in a directory."""
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from uuid import UUID
 from service.cancellation import to_the_end
 from service.storage import Entry, Room, StoredFile, file_name, parse_file_name
 from service.storage.draft_files import Drafts, LocalDraft, translated_errors
+from service.threads import in_thread
 
 
 class DiskStorage:
@@ -59,15 +59,20 @@ class DiskStorage:
         async with self._drafts.open() as draft:
             yield DiskDraft(draft, self.locate(record_id), self._synced_folders)
 
+    async def has(self, record_id: UUID) -> bool:
+        """Return whether a file is there, as `Storage.has` says."""
+        with translated_errors():
+            return await in_thread(_exists, self.locate(record_id))
+
     async def delete(self, record_id: UUID) -> None:
         """Remove a file, as `Storage.delete` says."""
         with translated_errors():
-            await asyncio.to_thread(self.locate(record_id).unlink, missing_ok=True)
+            await in_thread(_unlink, self.locate(record_id))
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Yield every file, as `Storage.entries` says."""
-        for folder in await asyncio.to_thread(lambda: sorted(self._directory.glob("[0-9a-f][0-9a-f]"))):
-            for entry in await asyncio.to_thread(_scan, folder):
+        for folder in await in_thread(lambda: sorted(self._directory.glob("[0-9a-f][0-9a-f]"))):
+            for entry in await in_thread(_scan, folder):
                 yield entry
 
 
@@ -89,7 +94,7 @@ class DiskDraft:
     async def commit(self) -> StoredFile:
         """Sync the draft, give it its name and sync the name, as `Draft.commit` says."""
         with translated_errors():
-            return await to_the_end(asyncio.to_thread(self._commit))
+            return await to_the_end(in_thread(self._commit))
 
     def _commit(self) -> StoredFile:
         os.fsync(self._draft.descriptor)
@@ -98,6 +103,14 @@ class DiskDraft:
         return file
 
     def _publish(self) -> None:
+        try:
+            self._link()
+        except FileNotFoundError:
+            # Somebody has tidied the folder away, which was empty.
+            self._synced_folders.discard(self._target.parent)
+            self._link()
+
+    def _link(self) -> None:
         if self._target.parent not in self._synced_folders:
             self._target.parent.mkdir(exist_ok=True)
             # Sync even a folder that existed: the process that made it may have been killed before it synced.
@@ -114,6 +127,19 @@ class DiskDraft:
                 raise
         finally:
             os.close(folder)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _exists(path: Path) -> bool:
+    """Do as `Path.exists` does, but fail if the disk does."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _scan(folder: Path) -> list[Entry]:

@@ -6,9 +6,10 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import structlog
@@ -17,8 +18,11 @@ from service.cancellation import to_the_end
 from service.errors import Unavailable
 from service.refusals import STORAGE_FULL, STORAGE_UNAVAILABLE
 from service.storage import Room, StoredFile
+from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
+
+T = TypeVar("T")
 
 _SUFFIX = ".mp3"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -64,16 +68,18 @@ class Drafts:
         self._min_free_bytes = min_free_bytes
         self._nameless = nameless
         self._had_room = True
+        self._home: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """Make the directory and clear away abandoned drafts. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._home = _identity(self.directory.parent)
         for draft in self.directory.iterdir():
             _remove_if_abandoned(draft)
 
     def room(self) -> Room:
         """Return how much room there is. Blocking. Raises OSError."""
-        state = os.statvfs(self.directory)
+        state = self._within(lambda: os.statvfs(self.directory))
         return Room(self.directory.absolute(), state.f_bavail * state.f_frsize, self._min_free_bytes)
 
     async def require_room(self) -> None:
@@ -82,7 +88,7 @@ class Drafts:
         The refusal does not say where and how much. The log does, each time that room runs out or is there again.
         """
         with translated_errors():
-            room = await asyncio.to_thread(self.room)
+            room = await in_thread(self.room)
             if room.is_enough != self._had_room:
                 self._had_room = room.is_enough
                 (log.info if room.is_enough else log.warning)("room", detail=str(room))
@@ -97,28 +103,65 @@ class Drafts:
         try:
             yield draft
         finally:
-            draft.discard()
+            await to_the_end(in_thread(draft.discard))  # closing frees a large file, which takes a while
 
     async def _open(self) -> LocalDraft:
-        opening = asyncio.create_task(asyncio.to_thread(self._open_now))
+        opening = asyncio.create_task(in_thread(self._open_now))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             with contextlib.suppress(OSError):
-                (await to_the_end(opening)).discard()  # the thread cannot be cancelled, and still opens it
+                draft = await to_the_end(opening)  # the thread cannot be cancelled, and still opens it
+                await to_the_end(in_thread(draft.discard))
             raise
 
     def _open_now(self) -> LocalDraft:
         if self._nameless:
             try:
-                return LocalDraft(os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None)
+                return self._within(lambda: _open_nameless(self.directory))
             except OSError as error:
                 if error.errno not in _NO_NAMELESS_FILES:
                     raise
-        name = self.directory / f"{uuid4()}{_SUFFIX}"
-        descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return LocalDraft(descriptor, name)
+        while True:
+            if (draft := self._within(lambda: _open_named(self.directory))) is not None:
+                return draft
+
+    def _within(self, work: Callable[[], T]) -> T:
+        """Do what needs the directory. If that was tidied away, because it was empty, make it again, once."""
+        try:
+            return work()
+        except FileNotFoundError:
+            # Not on what a volume that is not mounted leaves in its place.
+            if self._home is None or _identity(self.directory.parent) != self._home:
+                raise
+            self.directory.mkdir(exist_ok=True)
+            return work()
+
+
+def _open_nameless(directory: Path) -> LocalDraft:
+    return LocalDraft(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None)
+
+
+def _open_named(directory: Path) -> LocalDraft | None:
+    """Open and lock a draft. None: before it was locked, another process took it for abandoned and removed it."""
+    name = directory / f"{uuid4()}{_SUFFIX}"
+    descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # one that looks at it just now lets go at once
+        if name.exists():
+            return LocalDraft(descriptor, name)
+    except OSError:
+        os.close(descriptor)
+        name.unlink(missing_ok=True)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _identity(directory: Path) -> tuple[int, int]:
+    """Return what tells a directory from another one of the same name. Raises OSError."""
+    state = directory.stat()
+    return state.st_dev, state.st_ino
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from service.storage import Entry, Room, StoredFile, file_name, parse_file_name
 from service.storage.draft_files import Drafts, LocalDraft, translated_errors
 from service.storage.s3_errors import failed, reason, translated_store_errors
 from service.storage.s3_file import S3File
+from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
@@ -72,6 +73,15 @@ class S3Storage:
         async with self._drafts.open() as draft:
             yield S3Draft(self._store, file_name(record_id), draft)
 
+    async def has(self, record_id: UUID) -> bool:
+        """Return whether an object is there, as `Storage.has` says."""
+        with translated_store_errors():
+            try:
+                await self._store.head_async(file_name(record_id))
+            except FileNotFoundError:
+                return False
+            return True
+
     async def delete(self, record_id: UUID) -> None:
         """Remove an object, as `Storage.delete` says."""
         with translated_store_errors():
@@ -104,7 +114,7 @@ class S3Draft:
 
     async def _commit(self) -> StoredFile:
         with translated_errors():
-            file = await asyncio.to_thread(self._draft.measure)
+            file = await in_thread(self._draft.measure)
         for pause in _RETRY_PAUSES_SECONDS:
             try:
                 return await self._put(file)

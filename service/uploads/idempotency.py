@@ -1,24 +1,15 @@
 """Makes retries safe: an idempotency key makes one record, even if it is sent often and to several replicas."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from service.database.idempotency_keys import IdempotencyKey, find_idempotency_key, insert_idempotency_key
 from service.database.pool import Database
 from service.database.records import find_record
-from service.models import Record, User
+from service.models import IdempotentUpload, Record, User
 from service.refusals import IDEMPOTENCY_KEY_REUSED, RECORD_NOT_FOUND, UPLOAD_RUNNING
 from service.uploads.leases import Leases
 
 LONGEST_KEY = 255
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotentUpload:
-    """A key that a client sent with an upload; `fingerprint` is a hash of what a retry must repeat."""
-
-    key: str
-    fingerprint: bytes
 
 
 async def find_replay(database: Database, user: User, upload: IdempotentUpload) -> Record | None:

@@ -16,13 +16,14 @@ from service.audio.wav import WavReader
 from service.audio.wav_header import WavHeader
 from service.cancellation import to_the_end
 from service.database.pool import Database
-from service.database.records import insert_record
+from service.database.records import delete_records, insert_record
 from service.errors import Unavailable
-from service.models import Record, RecordWarning, UserLimits
+from service.models import IdempotentUpload, Record, RecordWarning, UserLimits
 from service.refusals import (
     CLIENT_GONE,
     INVALID_BIT_RATE,
     QUOTA_EXCEEDED,
+    RECORD_NOT_FOUND,
     TOO_LARGE,
     TOO_LONG,
     UNKNOWN_TOKEN,
@@ -32,7 +33,7 @@ from service.refusals import (
 from service.storage import Draft, Storage, StoredFile
 from service.uploads.pace import Pace
 
-# A database that restarts is back within seconds; an hour of encoding is worth the wait.
+# A database that restarts is back within seconds. The last pause is repeated: an hour of encoding is worth the wait.
 _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
 
 
@@ -51,7 +52,7 @@ class Upload:
     filename: str
     bit_rate: int | None
     lifetime_seconds: int | None
-    idempotency_key: str | None
+    idempotency_key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
     is_abandoned: Callable[[], bool]
     pace: Pace
@@ -61,7 +62,8 @@ class Upload:
 class Ingest:
     """Takes uploads: encodes each while it arrives, then keeps the MP3, then its row.
 
-    Records expire after `retention_seconds`, unless that is None.
+    If the database is away when an upload ends, it waits `outage_seconds` for it. Records expire after
+    `retention_seconds`, unless that is None.
     """
 
     encoder: Encoder
@@ -70,6 +72,7 @@ class Ingest:
     user_limits: UserLimits
     totals: TotalLimits
     retention_seconds: float | None
+    outage_seconds: float
     default_bit_rate: int
     max_upload_bytes: int
     max_duration_seconds: int
@@ -100,28 +103,36 @@ class Ingest:
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
             sound = _Sound(sample_count / header.sample_rate, target, upload.warnings + reader.warnings())
-            record = await to_the_end(self._keep(draft, upload, sound))
+            record = await self._keep(draft, upload, sound)
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
         metrics.LAST_BYTE_TO_RECORD.observe(time.monotonic() - arrived)
         return record
 
     async def _keep(self, draft: Draft, upload: Upload, sound: "_Sound") -> Record:
+        """Keep the file, then the row. A cancellation takes effect only while this waits for the database."""
         record = _record(upload, sound, await draft.commit(), self.retention_seconds)
-        for pause in _INSERT_PAUSES_SECONDS:
+        deadline, repeats = time.monotonic() + self.outage_seconds, 0
+        while True:
             try:
-                return await self._insert(record, upload)
+                return await to_the_end(self._insert(record, upload, is_repeat=repeats > 0))
             except Unavailable:
-                await asyncio.sleep(pause)
-        # If this fails too, the file stays, because the row may be there and only its answer be lost. If there is no
-        # row, the sweep removes the file.
-        return await self._insert(record, upload)
+                # The file stays, because the row may be there and only its answer be lost. If there is no row, the
+                # sweep removes the file.
+                if time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(_INSERT_PAUSES_SECONDS[min(repeats, len(_INSERT_PAUSES_SECONDS) - 1)])
+            repeats += 1
 
-    async def _insert(self, record: Record, upload: Upload) -> Record:
+    async def _insert(self, record: Record, upload: Upload, *, is_repeat: bool) -> Record:
         insertion = await insert_record(
             self.database, record, upload.token_sha256, upload.idempotency_key, self.user_limits
         )
         if insertion.is_kept:
+            if is_repeat and not await self.storage.has(record.id):
+                # The first run's answer was lost, and its record was deleted since. This run made the row again.
+                await delete_records(self.database, [record.id])
+                raise RECORD_NOT_FOUND()
             self.totals.count_bytes(record.size)
             return record
         await self.storage.delete(record.id)

@@ -7,10 +7,10 @@ from typing import Protocol
 from uuid import UUID, uuid4
 
 from service.accounts.totals import TotalLimits
-from service.models import Record, RecordWarning, User
+from service.models import IdempotentUpload, Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
-from service.uploads.idempotency import IdempotentUpload, claim, find_replay
+from service.uploads.idempotency import claim, find_replay
 from service.uploads.ingest import Ingest, Upload
 from service.uploads.leases import Leases
 from service.uploads.pace import Pace
@@ -110,7 +110,7 @@ class Intake:
                     filename=body.filename,
                     bit_rate=terms.bit_rate,
                     lifetime_seconds=terms.lifetime_seconds,
-                    idempotency_key=terms.key.key if terms.key is not None else None,
+                    idempotency_key=terms.key,
                     is_abandoned=incoming.is_abandoned,
                     warnings=terms.warnings,
                     pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),

@@ -49,6 +49,9 @@ class Removal:
         await delete_records(self.database, [record_id])
         with contextlib.suppress(ServiceError):  # it is logged; to everybody outside the record is gone
             await self.storage.delete(record_id)
+        # Its upload may have inserted the row again meanwhile, if the first insert's answer was lost.
+        with contextlib.suppress(ServiceError):
+            await delete_records(self.database, [record_id])
 
     async def delete_user(self, user_id: int) -> bool:
         """Delete a user: its token and its links are dead at once, its records and files go in the background.

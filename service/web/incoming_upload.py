@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from service.models import RecordWarning, User
+from service.models import IdempotentUpload, RecordWarning, User
 from service.refusals import INVALID_BIT_RATE, INVALID_EXPIRES_IN, INVALID_IDEMPOTENCY_KEY
-from service.uploads.idempotency import LONGEST_KEY, IdempotentUpload
+from service.uploads.idempotency import LONGEST_KEY
 from service.uploads.intake import Taken, UploadBody, UploadTerms
 from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
 from service.web.body import check_headers

@@ -1,5 +1,5 @@
--- Keeps a record if its user exists, is not disabled and has room for it, if its token is still the user's, and if its
--- upload still has its idempotency key. A second run with the same id changes nothing. The user's row is locked first,
+-- Keeps a record if its user exists, is not disabled and has room for it, if its token is still the user's, and if no
+-- other upload has its idempotency key. A second run with the same id changes nothing. The user's row is locked first,
 -- so that parallel uploads cannot pass a limit together. A locked row has the latest values, even if the statement's
 -- snapshot is older.
 WITH owner AS (
@@ -14,11 +14,27 @@ WITH owner AS (
     FOR UPDATE
 ),
 
+-- The upload's own key, or one that nobody has because its lease ran out in an outage. A key is done only with its
+-- record, so the conditions are those of `inserted`. Of two uploads with the same key, the second waits here.
 own_key AS (
-    SELECT key
-    FROM idempotency_keys
-    WHERE user_id = %(user_id)s AND key = %(idempotency_key)s AND upload_id = %(id)s
-    FOR UPDATE
+    INSERT INTO idempotency_keys (user_id, key, upload_id, fingerprint, is_done, expires_at)
+    SELECT
+        owner.id, %(idempotency_key)s, %(id)s, %(fingerprint)s, true,
+        now() + make_interval(secs => %(key_seconds)s)
+    FROM owner
+    WHERE
+        owner.has_token
+        AND NOT owner.is_disabled
+        AND owner.has_room
+        AND %(idempotency_key)s::text IS NOT NULL
+    ON CONFLICT (user_id, key) DO UPDATE
+    SET
+        upload_id = EXCLUDED.upload_id,
+        fingerprint = EXCLUDED.fingerprint,
+        is_done = true,
+        expires_at = EXCLUDED.expires_at
+    WHERE idempotency_keys.upload_id = EXCLUDED.upload_id OR idempotency_keys.expires_at <= now()
+    RETURNING key
 ),
 
 inserted AS (
@@ -43,17 +59,12 @@ counted AS (
     SET record_count = record_count + 1, byte_count = byte_count + inserted.size
     FROM inserted
     WHERE users.id = inserted.user_id
-),
-
-marked AS (
-    UPDATE idempotency_keys
-    SET is_done = true, expires_at = now() + make_interval(secs => %(key_seconds)s)
-    FROM inserted
-    WHERE idempotency_keys.upload_id = inserted.id
 )
 
 SELECT
     EXISTS (SELECT FROM inserted) OR EXISTS (SELECT FROM records WHERE id = %(id)s) AS is_kept,
     EXISTS (SELECT FROM owner WHERE has_token) AS has_owner,
     EXISTS (SELECT FROM owner WHERE is_disabled) AS is_disabled,
-    %(idempotency_key)s::text IS NULL OR EXISTS (SELECT FROM own_key) AS has_key
+    %(idempotency_key)s::text IS NULL
+    OR EXISTS (SELECT FROM own_key)
+    OR NOT EXISTS (SELECT FROM owner WHERE has_room) AS has_key

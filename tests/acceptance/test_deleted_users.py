@@ -8,8 +8,8 @@ import pytest
 from service.database.pool import Database
 from service.database.users import delete_removed_users, insert_user, mark_deleted
 from service.errors import NotAuthenticated
-from service.models import User
-from service.uploads.idempotency import IdempotentUpload, claim
+from service.models import IdempotentUpload, User
+from service.uploads.idempotency import claim
 from service.web.app_keys import ADMISSION, DATABASE, LEASES
 from tests.support.client import Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold

@@ -1,6 +1,8 @@
 """Safe retries: the same Idempotency-Key makes one record, whatever happens to the answers."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,7 +11,7 @@ from tests.support import wavs
 from tests.support.client import Account, Answer, Service, StartService
 from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
-from tests.support.raw import connect, request_head
+from tests.support.raw import RawClient, connect, request_head
 from tests.support.waiting import until
 
 OTHER_WAV = wavs.wav(wavs.chirp(5000, 44100, 1), sample_rate=44100, channels=1)
@@ -115,6 +117,58 @@ async def test_upload_that_lost_its_key_keeps_nothing(service: Service, account:
         await client.send(GOOD_WAV[2000:])
         assert (await client.answer()).status == 409
     assert len(service.files()) == 1
+
+
+@contextlib.asynccontextmanager
+async def running_upload(service: Service, account: Account) -> AsyncIterator[RawClient]:
+    """Yield a client that has sent half of an upload with the key k."""
+    head = request_head(account, "raw", len(GOOD_WAV), "Idempotency-Key: k", path="/records/a.wav")
+    before = len(service.app[ADMISSION].running)
+    async with connect(service) as client:
+        await client.send(head + GOOD_WAV[:2000])
+        await until(lambda: len(service.app[ADMISSION].running) > before)
+        yield client
+
+
+@pytest.mark.parametrize(
+    "lapse",
+    [
+        "DELETE FROM idempotency_keys",
+        "UPDATE idempotency_keys SET expires_at = now()",
+        "UPDATE idempotency_keys SET expires_at = now(), upload_id = gen_random_uuid()",  # the other one's ran out, too
+    ],
+)
+async def test_upload_takes_its_key_again_if_nobody_has_it(service: Service, account: Account, lapse: str) -> None:
+    """Its lease ran out in an outage, or by a clock that jumped."""
+    async with running_upload(service, account) as client:
+        query(service.database_url, lapse)
+        await client.send(GOOD_WAV[2000:])
+        first = await client.answer()
+    assert first.status == 201
+    replay = await put(service, account)
+    assert (replay.status, replay.json["id"]) == (200, first.json["id"])
+
+
+async def test_of_two_uploads_whose_keys_are_lost_one_is_kept(service: Service, account: Account) -> None:
+    async with running_upload(service, account) as one:
+        query(service.database_url, "DELETE FROM idempotency_keys")
+        async with running_upload(service, account) as other:
+            query(service.database_url, "DELETE FROM idempotency_keys")
+            await asyncio.gather(*(client.send(GOOD_WAV[2000:]) for client in (one, other)))
+            answers = [await client.answer() for client in (one, other)]
+    assert sorted(answer.status for answer in answers) == [201, 409]
+    assert len(service.files()) == 1
+
+
+async def test_upload_without_room_leaves_its_key_free(start_service: StartService) -> None:
+    service = await start_service(max_records_per_user=1)
+    account = await service.create_user()
+    async with running_upload(service, account) as client:
+        assert (await service.upload(account, GOOD_WAV)).status == 201
+        await client.send(GOOD_WAV[2000:])
+        answer = await client.answer()
+    assert (answer.status, answer.json["code"]) == (403, "quota_exceeded")
+    assert query(service.database_url, "SELECT * FROM idempotency_keys") == []
 
 
 async def test_keys_expire(service: Service, account: Account) -> None:

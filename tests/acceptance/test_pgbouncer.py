@@ -79,3 +79,9 @@ async def test_everything_works_with_three_connections_for_ten(
         assert len(listed) == 13
         assert (await service.request("DELETE", "/users/me", headers=account.headers)).status == 204
         assert (await service.get("/health/ready")).status == 200
+
+
+async def test_time_limits_of_our_statements_are_nobody_elses(service: Service) -> None:
+    for _ in range(6):
+        await service.create_user()
+    assert query(service.database_url, "SHOW statement_timeout") == [("0",)]

@@ -79,8 +79,11 @@ async def test_empty_list_is_a_list(service: Service, account: Account) -> None:
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        *(("limit=0", "invalid_limit"), ("limit=1001", "invalid_limit"), ("limit=x", "invalid_limit")),
+        *(("limit=0", "invalid_limit"), ("limit=501", "invalid_limit"), ("limit=x", "invalid_limit")),
         *(("limit=", "invalid_limit"), ("limit=99999999999", "invalid_limit"), ("after=x", "invalid_after")),
+        *(("limit=0001", "invalid_limit"), ("limit=00001999999", "invalid_limit"), ("limit=%D9%A1", "invalid_limit")),
+        *((f"limit={'9' * 5000}", "invalid_limit"), (f"limit={'0' * 5000}1", "invalid_limit")),
+        *((f"after=0001-01-01T00:00:00%2B14:00,{NOBODY}", "invalid_after"),),
         *(("after=2026-01-01T00:00:00,x", "invalid_after"), (f"after=2026-01-01T00:00:00,{NOBODY}", "invalid_after")),
     ],
 )
@@ -89,6 +92,14 @@ async def test_list_says_what_is_wrong_with_its_query(
 ) -> None:
     answer = await service.get(f"/records?{query}", headers=account.headers)
     assert (answer.status, answer.json["code"]) == (422, code)
+
+
+@pytest.mark.parametrize("offset", ["%2B23:59", "-23:59", "-16:00", "%2B01:00", "Z"])
+async def test_list_goes_on_after_a_moment_in_any_time_zone(service: Service, account: Account, offset: str) -> None:
+    """PostgreSQL takes offsets of less than 16 hours; what Python takes beyond them is the same moment in UTC."""
+    [record] = await keep(service, account)
+    answer = await service.get(f"/records?after=2999-01-01T00:00:00{offset},{record}", headers=account.headers)
+    assert (answer.status, [found["id"] for found in answer.json["records"]]) == (200, [record])
 
 
 async def test_me_shows_the_user_and_their_usage(service: Service, account: Account) -> None:

@@ -164,7 +164,9 @@ async def test_expired_record_is_gone_at_once_and_its_file_soon(
     async with invariants_hold(service, caplog):
         expired, kept = await keep(service, account, 2, expires_in="3600")
         query(
-            service.database_url, "UPDATE records SET expires_at = now() WHERE id = %s RETURNING id", (expired["id"],)
+            service.database_url,
+            "UPDATE records SET expires_at = now() WHERE id = %s RETURNING id",
+            (expired["id"],),
         )
         assert (await service.get(f"/records/{expired['id']}.mp3")).status == 404
         assert (await service.get(f"/records/{expired['id']}", headers=account.headers)).status == 404

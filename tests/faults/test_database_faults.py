@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -30,10 +31,12 @@ from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.pools import many_descriptors
 from tests.support.procfs import children
 from tests.support.raw import connect, framed, request_head
+from tests.support.serving import serve
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from uuid import UUID
 
 
 TALK = wavs.wav(wavs.chirp(44_100 * 3, 44_100, 2), sample_rate=44_100, channels=2)
@@ -170,7 +173,8 @@ async def recovered(service: Service, seconds: float = SOON_SECONDS) -> None:
 
 
 async def leases_run_out(server: Server) -> None:
-    await until(lambda: server.ask("SELECT 1 FROM upload_leases") == [], 5 * LEASE_SECONDS)
+    running = "SELECT 1 FROM upload_leases WHERE expires_at > now()"
+    await until(lambda: server.ask(running) == [], 5 * LEASE_SECONDS)
 
 
 def assert_unavailable(answer: Answer) -> None:
@@ -356,24 +360,22 @@ async def test_clients_do_not_notice_that_connections_are_cut_under_load(
 async def test_statements_that_the_server_times_out_are_503(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service(lease_seconds=LEASE_SECONDS)
+    """Nothing that was given up goes on in the server, beside what comes next."""
+    service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
-        server.ask("ALTER ROLE wavepress SET statement_timeout = '200ms'")
-        try:
-            server.cut_connections()
-            async with half_upload(service, account, TALK) as (client, rest), asyncio.timeout(5):
-                with server.locked("users"):
-                    await client.send(rest)
-                    asked = [service.post("/users", json={"username": "bob"}) for _ in range(20)]
-                    asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
-                    for answer in await asyncio.gather(*asked):
-                        assert_unavailable(answer)
-                assert (await client.answer()).status == 201
-            await recovered(service)
-        finally:
-            server.ask("ALTER ROLE wavepress RESET statement_timeout")
-            server.cut_connections()
+        async with half_upload(service, account, TALK) as (client, rest):
+            with server.locked("users"):
+                await client.send(rest)
+                asked = [service.post("/users", json={"username": "bob"}) for _ in range(20)]
+                asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+                for answer in await asyncio.gather(*asked):
+                    assert_unavailable(answer)
+                waiting = "SELECT query FROM pg_stat_activity WHERE state = 'active' AND application_name <> 'test'"
+                assert not [statement for (statement,) in server.ask(waiting) if "INSERT INTO users" in statement]
+            assert (await client.answer()).status == 201
+        await recovered(service)
+        assert server.ask("SELECT 1 FROM users WHERE username = 'bob'") == []
         await leases_run_out(server)
 
 
@@ -497,6 +499,46 @@ async def test_lease_and_key_of_an_upload_that_ended_without_the_database_are_fr
         await until_told(may_retry, SOON_SECONDS)
 
 
+@pytest.mark.parametrize("what", ["a killed worker", "SIGHUP"])
+async def test_workers_that_start_during_an_outage_serve_when_it_is_over(
+    server: Server, database_url: str, tmp_path: Path, what: str
+) -> None:
+    """gunicorn takes a worker that fails at its start for a reason to end all others."""
+    with serve(tmp_path / "data", "--workers", "2", DATABASE_URL=database_url) as serving:
+        user = serving.create_user()
+        kept = serving.upload(user, GOOD_WAV)
+        first = children(serving.process.pid)
+        restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=5))
+        await until(lambda: serving.request("GET", "/users/me", None, user)[0] == 503)
+        if what == "SIGHUP":
+            serving.process.send_signal(signal.SIGHUP)
+        else:
+            os.kill(min(first), signal.SIGKILL)
+        await until(lambda: '"query": "connect"' in serving.log(), explain=serving.log)
+        assert not restarting.done()
+        assert serving.request("GET", "/health/live")[0] == 200
+        await restarting
+        await until(lambda: not (children(serving.process.pid) & {min(first)}))
+        for _ in range(10):
+            await until(lambda: serving.request("GET", "/health/ready")[0] == 200, explain=serving.log)
+        assert serving.has(kept)
+        assert serving.process.poll() is None
+
+
+async def test_service_that_starts_during_an_outage_serves_when_it_is_over(
+    server: Server, database_url: str, tmp_path: Path
+) -> None:
+    restarting = asyncio.create_task(server.restart(signal.SIGINT, down_seconds=6))
+    await until(server.is_down)
+    with serve(tmp_path / "data", "--no-migrate", DATABASE_URL=database_url) as serving:
+        status, _, body = serving.request("GET", "/health/ready")
+        assert (status, b"database:" in body) == (503, True)
+        assert not restarting.done()
+        await restarting
+        await until(lambda: serving.request("GET", "/health/ready")[0] == 200, explain=serving.log)
+        serving.upload(serving.create_user(), GOOD_WAV)
+
+
 class LossyNetwork:
     """The TCP connection from the pool to the server: a test can make it lose an answer, or close it."""
 
@@ -509,6 +551,7 @@ class LossyNetwork:
         self._listener: asyncio.Server | None = None
         self.port = 0
         self.lost = 0
+        self.ends_with_loss = False
 
     @property
     def url(self) -> str:
@@ -557,6 +600,8 @@ class LossyNetwork:
             while answer := await far_reader.read(65_536):
                 if loses.is_set():
                     self.lost += 1
+                    if self.ends_with_loss and self._listener is not None:
+                        self._listener.close()
                     break
                 writer.write(answer)
         writer.transport.abort()
@@ -602,6 +647,65 @@ class TestThroughALossyNetwork:
             assert (answer.status, network.lost) == (201, 1)
             assert_one_record(server, account, answer)
 
+    async def test_record_that_its_owner_deletes_before_the_insert_is_repeated_stays_deleted(
+        self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        account = await service.create_user()
+        async with invariants_hold(service, caplog, errors_logged=True):
+            async with half_upload(service, account, TALK) as (client, rest):
+                network.ends_with_loss = True
+                network.lose_answer_to(b"INSERT INTO records")
+                await client.send(rest)
+                await until(lambda: network.lost)
+                server.ask("DELETE FROM records")  # as another replica does for the owner
+                server.ask("UPDATE users SET record_count = 0, byte_count = 0")
+                service.files()[0].unlink()
+                await network.close()
+                await network.open()
+                answer = await client.answer()
+            assert (answer.status, answer.json["code"]) == (404, "record_not_found")
+            assert server.ask("SELECT id FROM records") == []
+
+    async def test_record_that_is_inserted_again_while_its_owner_deletes_it_is_gone(
+        self, service: Service, server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        account = await service.create_user()
+        async with invariants_hold(service, caplog):
+            record = (await service.upload(account, GOOD_WAV)).json
+            server.ask("CREATE TABLE deleted AS SELECT * FROM records")
+            delete = service.app[STORAGE].delete
+
+            async def insert_meanwhile(record_id: UUID) -> None:
+                server.ask("INSERT INTO records SELECT * FROM deleted")
+                server.ask("UPDATE users SET record_count = 1, byte_count = (SELECT size FROM deleted)")
+                await delete(record_id)
+
+            monkeypatch.setattr(service.app[STORAGE], "delete", insert_meanwhile)
+            answer = await service.request("DELETE", f"/records/{record['id']}", headers=account.headers)
+            server.ask("DROP TABLE deleted")
+            assert answer.status == 204
+            assert (await service.get(record["url"])).status == 404
+
+    async def test_outage_at_the_end_of_an_upload_is_waited_out_as_long_as_was_set(
+        self, start_service: StartService, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As long as all the pauses of a moment's absence take; then it is 503, and the sweep's."""
+        service = await start_service(lease_seconds=LEASE_SECONDS, outage_seconds=2)
+        service = replace(service, database_url=server.url)
+        account = await service.create_user()
+        async with invariants_hold(service, caplog, errors_logged=True):
+            async with half_upload(service, account, TALK) as (client, rest):
+                await network.close()
+                await client.send(rest)
+                await until_kept(service)
+                began = time.monotonic()
+                answer = await client.answer()
+                assert 1.5 < time.monotonic() - began < 8
+            assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
+            await network.open()
+            await leases_run_out(server)
+            await remove_orphans(service)
+
     async def test_committed_user_is_not_duplicated_and_its_token_is_right(
         self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -638,7 +742,7 @@ class TestThroughALossyNetwork:
             assert not service.files()
 
     async def test_files_of_a_deleted_user_are_removed(
-        self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture
+        self, service: Service, server: Server, network: LossyNetwork, caplog: pytest.LogCaptureFixture
     ) -> None:
         account = await service.create_user()
         async with invariants_hold(service, caplog):
@@ -647,7 +751,7 @@ class TestThroughALossyNetwork:
             network.lose_answer_to(b"deleted_at = now()")
             deleted = await service.request("DELETE", "/users/me", headers=account.headers)
             assert (deleted.status, network.lost) == (204, 1)
-            await until(lambda: not service.files())
+            await until(lambda: not service.files() and not server.ask("SELECT 1 FROM records"))
 
     async def test_new_token_is_the_users_own(
         self, service: Service, network: LossyNetwork, caplog: pytest.LogCaptureFixture

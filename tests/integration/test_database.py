@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from service.database.pool import ConstraintViolated, Database, Query, open_database
+from service.database.pool import ConstraintViolated, Database, InvalidValue, Query, open_database
 from service.errors import Unavailable
 from tests.support.database import query
 from tests.support.pools import break_connections, connections, many_descriptors, seconds_within
@@ -44,6 +44,12 @@ def sleep(seconds: float) -> Query:
 
 
 SLEPT = {"slept": ""}
+
+
+def asleep(url: str) -> list[int]:
+    """Return the server's processes that run what `sleep` says."""
+    running = "SELECT pid, query FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+    return [pid for pid, statement in query(url, running) if "SELECT pg_sleep" in statement]
 
 
 @pytest.fixture
@@ -186,7 +192,7 @@ async def test_violated_constraint_is_distinguished_from_an_outage(
     await assert_usable(database)
 
 
-@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT 1/0"])
+@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT nothing"])
 async def test_statement_that_fails_breaks_nothing(database: Database, statement: str) -> None:
     with pytest.raises(Unavailable):
         await database.fetch_all(Query("failing", statement), {})
@@ -211,19 +217,60 @@ async def test_broken_connection_is_noticed_on_descriptors_past_1023(pool_url: s
                 assert await database.fetch_one(SELECT_ONE, {}) == ONE
 
 
-async def test_servers_time_limit_is_an_outage_and_not_a_cancellation(pool_url: str) -> None:
-    async with open_database(make_dsn(pool_url, options="-c statement_timeout=100"), CONNECTIONS) as database:
+async def test_statement_that_is_given_up_is_given_up_in_the_server_too(pool_url: str) -> None:
+    async with open_database(pool_url, CONNECTIONS, query_seconds=IMPATIENT_SECONDS) as database:
         with seconds_within(0.1, 4), pytest.raises(Unavailable):
             await database.fetch_all(sleep(60), {})
+        assert not asleep(pool_url)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
         await assert_usable(database)
 
 
+async def test_time_limit_in_the_server_counts_the_wait_for_a_connection(pool_url: str) -> None:
+    """The second one has little time left when it gets the connection, and the server is told so."""
+    async with open_database(pool_url, 1, query_seconds=1) as database:
+        sleeping = asyncio.create_task(database.fetch_all(sleep(0.7), {}))
+        await asyncio.sleep(0)
+        with seconds_within(0.9, 4), pytest.raises(Unavailable):
+            await database.fetch_all(sleep(60), {})
+        assert await sleeping == [SLEPT]
+        assert not asleep(pool_url)
+
+
+async def test_time_limit_in_the_server_ends_with_its_statement(pool_url: str) -> None:
+    async with open_database(pool_url, 1, query_seconds=1) as database:
+        setting = Query("setting", "SELECT setting, source FROM pg_settings WHERE name = 'statement_timeout'")
+        for _ in range(2):
+            row = await database.fetch_one(setting, {})
+            assert row is not None
+            assert 0 < int(row["setting"]) <= 900
+        async with database._pool.cursor() as cursor:  # noqa: SLF001 - what the next user of the connection finds
+            await cursor.execute("SHOW statement_timeout")
+            assert await cursor.fetchone() == {"statement_timeout": "0"}
+
+
+async def test_statement_that_the_server_cancels_leaves_no_traceback_in_the_log(
+    pool_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_database(pool_url, 1, query_seconds=IMPATIENT_SECONDS) as database:
+        with pytest.raises(Unavailable):
+            await database.fetch_all(sleep(60), {})
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_value_that_the_server_cannot_take_is_a_bug_and_not_an_outage(database: Database) -> None:
+    with pytest.raises(InvalidValue) as raised:
+        await database.fetch_all(Query("cast", "SELECT %(text)s::timestamptz"), {"text": "2026-01-01T00:00:00+23:59"})
+    assert "SELECT" not in str(raised.value)
+    assert raised.value.__cause__ is None
+    await assert_usable(database)
+
+
 async def test_statement_cancelled_by_an_operator_is_an_outage(database: Database, pool_url: str) -> None:
     asking = await asking_task(database, pool_url)
-    query(pool_url, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE starts_with(query, 'SELECT pg_sleep')")
+    query(pool_url, "SELECT pg_cancel_backend(pid) FROM unnest(%s) AS pid", (asleep(pool_url),))
     with pytest.raises(Unavailable):
         await asking
     await assert_usable(database)
@@ -232,7 +279,7 @@ async def test_statement_cancelled_by_an_operator_is_an_outage(database: Databas
 async def asking_task(database: Database, url: str) -> asyncio.Task[Any]:
     """Return a task that waits for the server, which already has its statement."""
     asking = asyncio.create_task(database.fetch_all(sleep(60), {}))
-    await until(lambda: query(url, "SELECT 1 FROM pg_stat_activity WHERE starts_with(query, 'SELECT pg_sleep')"))
+    await until(lambda: asleep(url))
     return asking
 
 
@@ -361,6 +408,16 @@ async def test_database_that_is_silent_at_the_start_is_an_outage(network: Networ
     network.fall_silent()
     with seconds_within(0.4, 4), pytest.raises(Unavailable):
         await open_and_close(network.url, query_seconds=IMPATIENT_SECONDS)
+
+
+async def test_database_that_may_be_away_at_the_start_is_found_when_it_is_there(network: Network) -> None:
+    await network.cut()
+    with seconds_within(0, 4):
+        async with open_database(network.url, CONNECTIONS, may_be_away=True) as database:
+            with pytest.raises(Unavailable):
+                await database.fetch_one(SELECT_ONE, {})
+            await network.mend()
+            await assert_found_again(database)
 
 
 async def open_and_close(url: str, query_seconds: float = 5.0) -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import tracemalloc
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
@@ -400,6 +401,19 @@ async def test_wrong_sample_count_is_not_a_success(draft: int, sample_count: int
     refusal = await refusal_of(encoder(), SECOND, draft, sample_count=sample_count)
     assert isinstance(refusal, Unavailable)
     assert refusal.code == "encoder_failed"
+
+
+async def test_mp3_is_sealed_outside_the_event_loop(draft: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed_in, seal = list[threading.Thread](), mp3.seal
+
+    def note(*arguments: Any) -> None:
+        sealed_in.append(threading.current_thread())
+        seal(*arguments)
+
+    monkeypatch.setattr(mp3, "seal", note)
+    await encode(encoder(), SECOND, draft)
+    assert len(sealed_in) == 1
+    assert sealed_in[0] is not threading.main_thread()
 
 
 @every_ffmpeg

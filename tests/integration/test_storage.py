@@ -540,6 +540,86 @@ async def test_cancellation_while_a_draft_is_opened_leaves_nothing(
     assert file_descriptors() == before
 
 
+async def test_large_draft_is_not_closed_in_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last descriptor of a nameless file frees all of it."""
+    storage, closed_in, close = prepared(tmp_path), dict[int, threading.Thread](), os.close
+
+    def note(descriptor: int) -> None:
+        closed_in[descriptor] = threading.current_thread()
+        close(descriptor)
+
+    monkeypatch.setattr("os.close", note)
+    async with storage.draft(uuid4()) as draft:
+        descriptor = draft.fileno()
+    assert closed_in[descriptor] is not threading.main_thread()
+
+
+@both_drafts
+async def test_empty_folder_that_was_tidied_away_is_made_again(tmp_path: Path, *, nameless: bool) -> None:
+    storage = prepared(tmp_path, nameless=nameless)
+    one, other = UUID("ab" * 16), UUID("ab" * 15 + "cd")
+    await keep(storage, one, b"one")
+    for _ in range(2):
+        await storage.delete(one)
+        tidy = ["find", str(tmp_path), "-mindepth", "1", "-type", "d", "-empty", "-delete"]
+        subprocess.run(tidy, check=True)  # noqa: ASYNC221
+        await storage.require_room()
+        await keep(storage, other, b"other")
+        assert storage.locate(other).read_bytes() == b"other"
+        await storage.delete(other)
+
+
+@both_drafts
+async def test_folder_that_was_tidied_away_during_an_upload_is_made_again(tmp_path: Path, *, nameless: bool) -> None:
+    storage, one, other = prepared(tmp_path, nameless=nameless), UUID("ab" * 16), UUID("ab" * 15 + "cd")
+    await keep(storage, one, b"one")
+    async with storage.draft(other) as draft:
+        write(draft, b"other")
+        await storage.delete(one)
+        storage.locate(one).parent.rmdir()
+        await draft.commit()
+    assert storage.locate(other).read_bytes() == b"other"
+
+
+@both_drafts
+async def test_nothing_is_made_where_a_volume_is_not_mounted(tmp_path: Path, *, nameless: bool) -> None:
+    storage = prepared(tmp_path / "records", nameless=nameless)
+    (tmp_path / "records").rename(tmp_path / "away")
+    (tmp_path / "records").mkdir()  # the mount point
+    with pytest.raises(Unavailable):
+        await storage.require_room()
+    with pytest.raises(Unavailable):
+        await keep(storage, uuid4(), b"content")
+    assert list((tmp_path / "records").iterdir()) == []
+
+
+async def test_draft_that_is_cleared_away_before_it_is_locked_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, other, record_id = prepared(tmp_path, nameless=False), prepared(tmp_path, nameless=False), uuid4()
+    flock, before = fcntl.flock, file_descriptors()
+
+    def let_others_go_first(*arguments: Any) -> None:
+        monkeypatch.setattr("fcntl.flock", flock)
+        other.prepare()  # as another replica does when it starts
+        flock(*arguments)
+
+    monkeypatch.setattr("fcntl.flock", let_others_go_first)
+    await keep(storage, record_id, b"content")
+    assert storage.locate(record_id).read_bytes() == b"content"
+    assert files(tmp_path) == [storage.locate(record_id)]
+    assert file_descriptors() == before
+
+
+async def test_whether_a_file_is_there_is_told(kept: Kept) -> None:
+    record_id = uuid4()
+    assert not await kept.storage.has(record_id)
+    await keep(kept.storage, record_id, b"content")
+    assert await kept.storage.has(record_id)
+    await kept.storage.delete(record_id)
+    assert not await kept.storage.has(record_id)
+
+
 WRITER = """
 import asyncio, os, subprocess, sys
 from pathlib import Path

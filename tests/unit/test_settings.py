@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from service.account_settings import AccountSettings
-from service.environment import unknown_variables
 from service.settings import InvalidSettingsError, Settings, read_settings
+from service.settings.accounts import AccountSettings
+from service.settings.unknown_variables import unknown_variables
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 

@@ -1,12 +1,11 @@
 """Routes for operators: liveness, readiness, metrics."""
 
-import asyncio
-
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import metrics
 from service.refusals import NOT_READY, SHUTTING_DOWN
+from service.threads import OPERATORS
 from service.web.app_keys import ADMISSION, HEALTH
 from service.web.presentation import json_response
 
@@ -32,5 +31,5 @@ async def ready(request: web.Request) -> web.Response:
 
 async def expose_metrics(_request: web.Request) -> web.Response:
     """GET /metrics: Prometheus' text format."""
-    body = await asyncio.to_thread(metrics.exposition)
+    body = await OPERATORS.run(metrics.exposition)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})

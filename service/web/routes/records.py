@@ -1,6 +1,7 @@
 """Routes for records: two ways to upload, and what an owner can do with what is kept."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from uuid import UUID
 
 from aiohttp import hdrs, web
@@ -19,7 +20,8 @@ from service.web.presentation import json_response, record_json, record_url
 from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
 _PAGE = 100
-_LARGEST_PAGE = 1000
+_LARGEST_PAGE = 500
+_LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 
 async def post_record(request: web.Request) -> web.Response:
@@ -97,7 +99,7 @@ def _created(request: web.Request, taken: Taken) -> web.Response:
 
 def _limit(request: web.Request) -> int:
     text = request.query.get("limit", str(_PAGE))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _LARGEST_PAGE):
+    if not _LIMIT.fullmatch(text) or int(text) > _LARGEST_PAGE:
         raise INVALID_LIMIT(largest=_LARGEST_PAGE)
     return int(text)
 
@@ -108,9 +110,11 @@ def _after(request: web.Request) -> Position | None:
         return None
     created_at, _, record_id = text.partition(",")
     try:
-        position = Position(datetime.fromisoformat(created_at), UUID(record_id))
-    except ValueError:
-        position = None
-    if position is None or position.created_at.tzinfo is None:
+        moment = datetime.fromisoformat(created_at)
+        # PostgreSQL knows fewer offsets than Python.
+        position = Position(moment.astimezone(UTC), UUID(record_id))
+    except (ValueError, OverflowError):
+        raise INVALID_AFTER() from None
+    if moment.tzinfo is None:
         raise INVALID_AFTER()
     return position

@@ -19,9 +19,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.account_settings import AccountSettings
-from service.database_url import check_database_url, with_password
-from service.setting_values import check_networks, check_public_url, check_storage_url
+from service.settings.accounts import AccountSettings
+from service.settings.database_url import check_database_url, with_password
+from service.settings.values import check_networks, check_public_url, check_storage_url
 
 PREFIX = "WAVEPRESS_"
 _SECRET = {"database_url", "database_password", "s3_secret_access_key", "registration_token"}
@@ -116,13 +116,12 @@ class Settings(AccountSettings, BaseSettings):
     stall_seconds: float = Field(default=30, gt=0, description="How long an upload, or its encoder, may stand still")
     min_bytes_per_second: int = Field(default=1_000, ge=0, description="Slowest upload, measured over STALL_SECONDS")
     max_upload_seconds: float = Field(
-        default=90_000,
-        gt=0,
-        description="How long an upload may take in all: by default a day of sound and an hour",
+        default=90_000, gt=0, description="How long an upload may take in all: by default a day of sound and an hour"
     )
     download_stall_seconds: float = Field(
         default=300, gt=0, description="How long a client may take nothing of an answer; players pause"
     )
+    outage_seconds: float = Field(default=60, ge=0, description="How long an upload's end waits for a lost database")
     shutdown_seconds: float = Field(default=20, ge=0, description="How long uploads may go on after SIGTERM")
     max_connections: int = Field(
         default=4096,

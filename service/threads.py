@@ -1,0 +1,60 @@
+"""Threads for what blocks, apart for each kind of work: a disk that hangs stops one kind and no other.
+
+The event loop's own threads are those of downloads: they open files, and aiohttp opens and reads them there.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.cancellation import to_the_end
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Up to `count` threads, each of which starts when it is needed."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run a function that may block, and return its result.
+
+        A cancellation takes effect once the function has returned, or if it has not begun. So it never goes on behind
+        the caller's back, with descriptors that the caller has closed.
+        """
+        work = self._executor.submit(contextvars.copy_context().run, function, *arguments)
+        result = asyncio.wrap_future(work)
+        try:
+            return await asyncio.shield(result)
+        except asyncio.CancelledError:
+            if not work.cancel():
+                with contextlib.suppress(Exception):  # whoever is cancelled asks for no result
+                    await to_the_end(result)
+            raise
+
+
+UPLOADS = Threads("uploads", 32)
+# Health checks and metrics. Of each check one runs at a time, so that some of these are always free.
+OPERATORS = Threads("operators", 4)
+
+_current: contextvars.ContextVar[Threads] = contextvars.ContextVar("threads", default=UPLOADS)
+
+
+@contextlib.contextmanager
+def using(threads: Threads) -> Iterator[None]:
+    """Have `in_thread` use these, for all that is begun in the block."""
+    before = _current.set(threads)
+    try:
+        yield
+    finally:
+        _current.reset(before)
+
+
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Run a function that may block in the threads of this work, an upload's by default; as `Threads.run` does."""
+    return await _current.get().run(function, *arguments)

@@ -1,0 +1,70 @@
+"""Threads of their own for each kind of work, and what a cancellation finds there."""
+
+import asyncio
+import contextlib
+import threading
+
+import pytest
+
+from service.threads import OPERATORS, Threads, in_thread, using
+
+
+async def test_result_and_error_come_back() -> None:
+    threads = Threads("test", 1)
+    assert await threads.run(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await threads.run(divmod, 7, 0)
+
+
+async def test_cancellation_waits_for_a_function_that_has_begun() -> None:
+    threads, has_begun, may_end = Threads("test", 1), threading.Event(), threading.Event()
+
+    def work() -> None:
+        has_begun.set()
+        may_end.wait(10)
+
+    running = asyncio.create_task(threads.run(work))
+    await asyncio.to_thread(has_begun.wait)
+    running.cancel()
+    await asyncio.wait({running}, timeout=0.05)
+    assert not running.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_function_that_has_not_begun_never_does_after_a_cancellation() -> None:
+    threads, may_end, ran = Threads("test", 1), threading.Event(), list[int]()
+    first = asyncio.create_task(threads.run(may_end.wait, 10))
+    second = asyncio.create_task(threads.run(ran.append, 2))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    may_end.set()
+    await first
+    await threads.run(ran.append, 3)
+    assert ran == [3]
+
+
+async def test_work_keeps_to_the_threads_that_it_was_given() -> None:
+    async def name() -> str:
+        return (await in_thread(threading.current_thread)).name
+
+    assert (await name()).startswith("uploads")
+    with using(OPERATORS):
+        begun = asyncio.create_task(name())
+    assert (await begun).startswith("operators")
+    assert (await name()).startswith("uploads")
+
+
+async def test_kinds_of_threads_do_not_wait_for_each_other() -> None:
+    may_end = threading.Event()
+    hanging = [asyncio.create_task(in_thread(may_end.wait, 10)) for _ in range(64)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await OPERATORS.run(threading.current_thread)
+        await asyncio.to_thread(threading.current_thread)
+    may_end.set()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*hanging)
