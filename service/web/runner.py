@@ -17,6 +17,7 @@ from service.web.app_keys import NO_ROUTE
 from service.web.connection_limit import ConnectionLimit
 from service.web.errors import Handler, problem
 from service.web.request_log import REQUEST_ID_HEADER, request_id
+from service.web.sending import PIECE_BYTES, InPieces
 
 log = structlog.stdlib.get_logger()
 
@@ -150,7 +151,9 @@ class Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send a response, then let its body go: aiohttp keeps a connection's last response until the next request."""
+        """Send a response without copies of it, then let its body go: aiohttp keeps it until the next request."""
+        if isinstance(resp, web.Response) and isinstance(resp.body, bytes) and len(resp.body) > PIECE_BYTES:
+            resp.body = InPieces(resp.body)
         sent, is_lost = await super().finish_response(request, resp, start_time)
         if isinstance(sent, web.Response):
             sent.body = None

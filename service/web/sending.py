@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 from typing import cast
 
-from aiohttp import hdrs, web
+from aiohttp import Payload, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
@@ -17,6 +17,7 @@ from service.storage import RemoteFile
 from service.storage.draft_files import unavailable
 from service.storage.reading import open_kept_file
 
+PIECE_BYTES = 16 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -100,6 +101,29 @@ def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:
     if request.transport is not None:
         request.transport.abort()
     return ConnectionResetError(reason)
+
+
+class InPieces(Payload):
+    """A body that is sent piece by piece. aiohttp copies any other one whole, until the client has taken it."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._body = memoryview(body)
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return len(self._body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return it as text."""
+        return bytes(self._body).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write a piece whenever the kernel has all of the one before."""
+        for start in range(0, self.size, PIECE_BYTES):
+            await writer.write(self._body[start : start + PIECE_BYTES])
+            await writer.drain()
 
 
 class _OpenFile(web.FileResponse):

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import gc
 import logging
+import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+from service.web.connection_limit import ConnectionLimit
 from service.web.runner import Connection, Runner
+from service.web.sending import PIECE_BYTES
+from tests.support.waiting import until
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
 BROKEN_CHUNK = b"zz\r\n"
@@ -47,6 +51,11 @@ def app_of(method: str, handler: Callable[[web.Request], Awaitable[web.StreamRes
     app = web.Application()
     app.router.add_route(method, "/", handler)
     return app
+
+
+def our_runner(app: web.Application) -> web.AppRunner:
+    make_connection = functools.partial(Connection, reader_stall_seconds=10, limit=ConnectionLimit(10))
+    return Runner(app, make_connection, shutdown_timeout=1)
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -123,13 +132,30 @@ async def test_aiohttp_keeps_the_last_response_of_a_connection_and_we_do_not(*, 
         return web.Response(body=body)
 
     app = app_of("GET", handle)
-    ours = Runner(app, functools.partial(Connection, reader_stall_seconds=1), shutdown_timeout=1)
-    async with connected(app, ours if is_ours else None) as (reader, writer):
+    async with connected(app, our_runner(app) if is_ours else None) as (reader, writer):
         for _ in range(2):  # what the first one leaves is settled when the second one is answered
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             await answer(reader)
         gc.collect()
         assert [body() is None for body in bodies] == [True, is_ours]
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+async def test_aiohttp_copies_all_of_an_answer_that_nobody_reads_and_we_do_not(*, is_ours: bool) -> None:
+    body = os.urandom(2**20) * 64  # more than the kernel takes
+    transports: list[asyncio.Transport] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        transports.append(request.transport)
+        return web.Response(body=body)
+
+    app = app_of("GET", handle)
+    async with connected(app, our_runner(app) if is_ours else None) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: transports and transports[0].get_write_buffer_size())
+        assert (transports[0].get_write_buffer_size() <= PIECE_BYTES) is is_ours
+        assert (await answer(reader)).endswith(b"\r\n\r\n" + body)
 
 
 async def test_file_response_replaces_the_validators_that_it_is_given(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Serves the API's description: the OpenAPI document, and Swagger UI to read it and try it."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -48,6 +49,7 @@ _HEADERS = {
 _OPEN_DOCUMENT = json.dumps(build_document()).encode().removesuffix(b"}")
 
 
+@functools.lru_cache(maxsize=8)  # requests that are answered at the same time share one
 def openapi_document(url: str) -> bytes:
     """Return the OpenAPI document of a service that its clients call `url`."""
     return b'%s, "servers": %s}\n' % (_OPEN_DOCUMENT, json.dumps([{"url": url}]).encode())
