@@ -98,17 +98,21 @@ async def under(attack: Attack, port: int) -> AsyncIterator[Sequence[Attacker]]:
 async def until_established(attackers: Sequence[Attacker], seconds: float) -> None:
     """Wait until each has done its part or was closed, at most so long."""
     deadline = time.perf_counter() + seconds
-    while time.perf_counter() < deadline:
-        if all(attacker.is_established or attacker.is_closed_by_service for attacker in attackers):
+    while not all(attacker.is_established or attacker.is_closed_by_service for attacker in attackers):
+        if time.perf_counter() > deadline:
             return
         await asyncio.sleep(_LOOK_SECONDS)
 
 
 def keep_after(path: str, *, is_read: bool) -> Behaviour:
-    """Ask for something, read the answer or none of it, and keep the connection."""
+    """Ask for something, read the answer or none of it, and keep the connection.
+
+    Each asks for it under another name, so that the answers differ where they have the name.
+    """
+    ports = itertools.count(1024)
 
     async def behave(attacker: Attacker) -> None:
-        await attacker.send(_get(path))
+        await attacker.send(_get(path, host=f"localhost:{next(ports)}"))
         if is_read:
             await attacker.receive_answer()
         await attacker.stay()
@@ -193,5 +197,5 @@ async def _attack(behave: Behaviour, attacker: Attacker, port: int, opening: asy
         attacker.is_closed_by_service = True
 
 
-def _get(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
+def _get(path: str, *headers: str, host: str = "localhost") -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode()

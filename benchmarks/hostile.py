@@ -128,7 +128,7 @@ def _attacks(target: _Target, share: float) -> Iterator[Attack]:
         yield Attack(f"{many} kept after {path}", many, read)
         yield Attack(f"{many} kept, unread {path}", many, unread, small_buffers=True)
     yield Attack(f"{some} slow readers, disk", some, sip(target.mp3), small_buffers=True)
-    yield Attack(f"{some} unread lists", some, ask_unread("/records?limit=1000", target.mallory), small_buffers=True)
+    yield Attack(f"{some} unread lists", some, ask_unread("/records?limit=500", target.mallory), small_buffers=True)
     yield Attack(f"{many} half requests, a byte each 3 s", many, drip)
     yield Attack(f"{some} pipelining, unread", some, pipeline("/openapi.json"), small_buffers=True)
     registrations = int(10_000 * share)
@@ -173,15 +173,15 @@ async def _measure(target: _Target, attack: Attack) -> list[Row]:
         while time.perf_counter() < ends:
             await asyncio.to_thread(visits.visit, target)
         rows = [_memory_row(attack, attackers, before, procfs.peak_resident_bytes(pid)), _visits_row(visits)]
-    await _settle(pid, descriptors)
+    await asyncio.to_thread(_settle, pid, descriptors)
     return rows
 
 
-async def _settle(pid: int, descriptors: int) -> None:
+def _settle(pid: int, descriptors: int) -> None:
     """Wait until the service has closed the connections of an attack, so that the next one begins without them."""
     deadline = time.perf_counter() + _SETTLE_SECONDS
     while procfs.descriptor_count(pid) > descriptors + 10 and time.perf_counter() < deadline:
-        await asyncio.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS)
 
 
 def _memory_row(attack: Attack, attackers: Sequence[Attacker], before: int, peak: int) -> Row:
