@@ -61,6 +61,9 @@ SELECT format('CREATE ROLE %I', name) FROM unnest(ARRAY['wavepress_migrate', 'wa
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 ALTER ROLE wavepress_migrate LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'migrate_password';
 ALTER ROLE wavepress_service LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'service_password';
+-- No address of a record in PostgreSQL's log, either.
+ALTER ROLE wavepress_migrate SET log_min_error_statement = 'panic';
+ALTER ROLE wavepress_service SET log_min_error_statement = 'panic';
 
 ALTER DATABASE wavepress OWNER TO wavepress_migrate;
 REVOKE ALL ON DATABASE wavepress FROM PUBLIC;

@@ -23,6 +23,7 @@ from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
 from service.doctor import ADVICE, examine
 from service.errors import ServiceError
+from service.ids import shortened
 from service.logs import configure_logs
 from service.operators import Parts, operate
 from service.ownership import explain
@@ -165,7 +166,7 @@ def _announce(settings: Settings, url: str) -> None:
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"wavepress: {message}", file=sys.stderr)  # noqa: T201 - where a person looks
+    print(f"wavepress: {shortened(message)}", file=sys.stderr)  # noqa: T201 - where a person looks
     return status
 
 

@@ -2,14 +2,21 @@
 
 import logging
 import sys
-from collections.abc import Callable
-from typing import Literal
+import threading
+from collections.abc import Callable, Mapping
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from service.ids import shortened
+
+log = structlog.stdlib.get_logger()
+
 # Without the frames' local variables, because one of them may be a token.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+_EXCEPTIONS_AS_JSON = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _MOMENT_SECONDS = 0.1
 _MINUTE = 60
 _RESET = "\x1b[0m"
@@ -17,7 +24,11 @@ _COLORS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}  # green,
 
 
 def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
-    """Send every log line of the process, including its libraries', to standard error in one format."""
+    """Send every log line of the process, including its libraries', to standard error in one format.
+
+    No line has a whole id or a whole token, except for the request's own id. What Python itself would print, such as
+    an exception that nobody catches, becomes a line too.
+    """
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     clock = (
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
@@ -31,19 +42,63 @@ def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderers: list[Processor] = (
-        [for_people(colors=sys.stderr.isatty())] if is_text else [_TRACEBACKS, structlog.processors.JSONRenderer()]
-    )
+    exceptions = structlog.processors.format_exc_info if is_text else _EXCEPTIONS_AS_JSON
+    renderer = for_people(colors=sys.stderr.isatty()) if is_text else structlog.processors.JSONRenderer()
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            exceptions,
+            _shorten_ids,
+            renderer,
+        ],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("yoyo").setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    _log_uncaught_exceptions()
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines. If one cannot be made, says where it came from; Python would print its parts, which may be ids."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if record.name != __name__:  # else this would go on for ever
+            reason = type(sys.exception()).__name__
+            log.error("line_lost", logger=record.name, place=f"{record.module}:{record.lineno}", reason=reason)
+
+
+def _log_uncaught_exceptions() -> None:
+    def log_crash(*exc_info: object) -> None:
+        log.critical("crashed", exc_info=exc_info)
+
+    def log_thread(found: threading.ExceptHookArgs) -> None:
+        log.error("thread_crashed", exc_info=(found.exc_type, found.exc_value, found.exc_traceback))
+
+    def log_unraisable(found: "sys.UnraisableHookArgs") -> None:
+        exc_info = (found.exc_type, found.exc_value, found.exc_traceback)
+        log.error("exception_ignored", place=repr(found.object), exc_info=exc_info)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = log_crash, log_thread, log_unraisable
+
+
+def _shorten_ids(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Shorten every id in an event but the request's own, which clients and proxies know by its whole."""
+    return {name: value if name == "request_id" else _with_short_ids(value) for name, value in event.items()}
+
+
+def _with_short_ids(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {name: _with_short_ids(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_short_ids(inner) for inner in value]
+    return shortened(str(value))
 
 
 def for_people(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str]:

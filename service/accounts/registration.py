@@ -32,7 +32,7 @@ class RegistrationPolicy:
             raise REGISTRATION_CLOSED()
         if self.mode == "open":
             return
-        if token is not None and self.token and hmac.compare_digest(token.encode(), self.token.encode()):
+        if token is not None and self.token and hmac.compare_digest(_as_sent(token), self.token.encode()):
             return
         if token is not None:
             limits.count_failure(address)
@@ -46,6 +46,11 @@ class RegistrationPolicy:
             return "Who has WAVEPRESS_REGISTRATION_TOKEN may create users."
         unset = " WAVEPRESS_REGISTRATION_TOKEN is not set." if self.mode == "token" else ""
         return f"Only `wavepress users create` creates users.{unset}"
+
+
+def _as_sent(token: str) -> bytes:
+    """Return a header's bytes. It may not be UTF-8."""
+    return token.encode(errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)

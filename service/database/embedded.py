@@ -10,7 +10,13 @@ from pathlib import Path
 from service.database.cluster import OR_USE_YOURS, Cluster, EmbeddedError, Server, find_binaries, find_server
 from service.ownership import explain
 
-_SETTINGS = {"shared_buffers": "32MB", "io_method": "sync", "log_checkpoints": "off"}
+_SETTINGS = {
+    "shared_buffers": "32MB",
+    "io_method": "sync",
+    "log_checkpoints": "off",
+    # A statement that fails has the ids of records in it.
+    "log_min_error_statement": "panic",
+}
 _STOP_IT = "Stop it with Ctrl-C, or set WAVEPRESS_DATA_DIR to another directory"
 
 

@@ -16,6 +16,7 @@ import structlog
 
 from service.cancellation import to_the_end
 from service.errors import Unavailable
+from service.ids import shortened
 from service.refusals import STORAGE_FULL, STORAGE_UNAVAILABLE
 from service.storage import Room, StoredFile
 from service.threads import in_thread
@@ -176,8 +177,8 @@ def translated_errors() -> Iterator[None]:
 
 
 def unavailable(reason: str) -> Unavailable:
-    """Log why a storage does not work, and return a refusal that does not say why."""
-    log.error("storage_failed", reason=reason)
+    """Log why a storage does not work, without whole ids, and return a refusal that does not say why."""
+    log.error("storage_failed", reason=shortened(reason))
     return STORAGE_UNAVAILABLE()
 
 

@@ -1,15 +1,13 @@
 """What the errors of an S3-compatible store mean."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 
 from obstore.exceptions import BaseError
 
 from service.errors import Unavailable
+from service.ids import shortened
 from service.storage.draft_files import unavailable
-
-_ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @contextlib.contextmanager
@@ -27,5 +25,5 @@ def failed(error: Exception) -> Unavailable:
 
 
 def reason(error: Exception) -> str:
-    """Return an error's first line without the whole id: knowing it is the permission to download."""
-    return _ID.sub(r"\1...", str(error).partition("\n")[0])
+    """Return an error's first line, without whole ids."""
+    return shortened(str(error).partition("\n")[0])

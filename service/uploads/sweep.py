@@ -9,6 +9,7 @@ import structlog
 
 from service.database.pool import Database
 from service.database.records import select_known_ids
+from service.ids import shortened
 from service.storage import Entry, Storage
 
 log = structlog.stdlib.get_logger()
@@ -62,7 +63,7 @@ async def sweep(storage: Storage, database: Database, policy: SweepPolicy) -> Sw
             "Nothing was removed. List them with --dry-run; remove them with --force."
         )
     for record_id in orphans:
-        log.info("orphan_found" if policy.dry_run else "orphan_removed", record=_shortened(record_id))
+        log.info("orphan_found" if policy.dry_run else "orphan_removed", record=shortened(str(record_id)))
         if not policy.dry_run:
             await storage.delete(record_id)
     return SweepReport(files=files, orphans=len(orphans), removed=0 if policy.dry_run else len(orphans))
@@ -76,8 +77,3 @@ async def _batches(storage: Storage) -> AsyncIterator[list[Entry]]:
             yield batch
             batch = []
     yield batch
-
-
-def _shortened(record_id: UUID) -> str:
-    """Shorten an id for the log, because a whole id is the permission to download."""
-    return f"{record_id.hex[:8]}..."

@@ -9,6 +9,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from service import metrics
 from service.errors import ClientGone
+from service.ids import shortened
 from service.web.addresses import client_address
 from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, TRANSPORT, USER_ID
 
@@ -16,9 +17,6 @@ log = structlog.stdlib.get_logger()
 
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# A record's id is the permission to download it, and a token looks the same. Eight digits are enough to tell lines
-# apart.
-_ID = re.compile(r"([0-9a-f]{8})(?:-*[0-9a-f]){24}", re.IGNORECASE)
 _LONGEST_PATH = 100
 _QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics"}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
@@ -78,7 +76,7 @@ def _route(request: web.BaseRequest) -> str:
 def _shown_path(request: web.BaseRequest) -> str:
     """Return the path as a person reads it, without whole ids and without anything that moves a terminal's cursor."""
     path = "".join(character if character.isprintable() else "?" for character in request.path)
-    shown = _ID.sub(r"\1…", path)
+    shown = shortened(path)  # before it is cut, because most of an id is as good as the whole
     return shown if len(shown) <= _LONGEST_PATH else f"{shown[:_LONGEST_PATH]}…"
 
 

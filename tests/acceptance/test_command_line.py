@@ -77,7 +77,7 @@ def test_log_outside_a_terminal_is_only_json(tmp_path: Path) -> None:
         serving.process.terminate()
         assert serving.process.wait(20) == 0
     events = [json.loads(line)["event"] for line in serving.log().splitlines()]
-    assert events == ["migrated", "serving", "request", "stopping", "stopped"]
+    assert events == ["migrated", "registration", "serving", "user_created", "request", "stopping", "stopped"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -170,7 +170,8 @@ def test_a_replay_is_as_documented(known: Known) -> None:
 async def test_swagger_ui_uses_only_our_own_files(service: Service) -> None:
     page = await service.get("/docs")
     policy = page.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert policy.startswith("default-src 'none';")
+    assert "script-src 'self'; style-src 'self';" in policy
     files = re.findall(r'(?:href|src)="([^"]+)"', page.body.decode())
     assert len(files) == 5
     for file in files:

@@ -54,6 +54,13 @@ async def test_registration_by_token_requires_the_token_on_every_route(start_ser
     assert (await register(service, path, Authorization=f"Bearer {SECRET}")).status in {200, 201}
 
 
+async def test_registration_token_that_is_not_text_is_a_wrong_one(start_service: StartService) -> None:
+    service = await start_service(registration="token", registration_token=SECRET)
+    async with connect(service) as client:
+        await client.send(b"POST /users?username=ann HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n\r\n")
+        assert (await client.answer()).status == 401
+
+
 async def test_nobody_may_register_if_no_registration_token_is_set(start_service: StartService) -> None:
     service = await start_service(registration="token")
     for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer x"}):

@@ -43,6 +43,7 @@ async def test_answer_is_the_record(service: Service, account: Account, transpor
     assert set(record) == {
         *("id", "url", "filename", "duration", "sample_rate", "channels", "bit_rate", "size", "sha256"),
         *("warnings", "created_at"),
+        "expires_at",
     }
     assert answer.headers["Location"] == record["url"] == str(service.url / f"records/{UUID(record['id'])}.mp3")
     assert (record["filename"], record["duration"]) == ("talk.wav", 1.0)
@@ -298,8 +299,8 @@ async def test_silence_and_full_scale_are_sound_too(service: Service, account: A
     ("query", "sentence"),
     [
         ("bitrate=64000", "bitrate is not a known parameter. Did you mean bit_rate?"),
-        ("%00%0a=1", " is not a known parameter. Known are bit_rate."),
-        ("zzz=1", "zzz is not a known parameter. Known are bit_rate."),
+        ("%00%0a=1", " is not a known parameter. Known are bit_rate, expires_in."),
+        ("zzz=1", "zzz is not a known parameter. Known are bit_rate, expires_in."),
     ],
 )
 async def test_unknown_parameter_is_a_warning_with_the_nearest_name(

@@ -71,6 +71,11 @@ def test_metrics_are_not_on_the_public_port(plain: Project) -> None:
     assert "wavepress_build_info" in plain("exec", "wavepress", "python", "-c", page)
 
 
+def test_database_logs_no_statement_of_the_service(plain: Project) -> None:
+    shown = run_with_database(plain, "cursor.execute('SHOW log_min_error_statement'); print(*cursor.fetchone())")
+    assert shown == "panic\n"
+
+
 def test_service_has_rights_only_on_rows(plain: Project) -> None:
     rights = "cursor.execute('SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user')"
     assert run_with_database(plain, f"{rights}; print(cursor.fetchone())") == "('wavepress_service', False)\n"

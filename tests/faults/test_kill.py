@@ -224,7 +224,7 @@ async def started_upload(serving: Serving, account: dict[str, str], transport: T
     wav = noise(10, channels=1)
     body = framed(wav, transport)
     method, path = ("POST", "/records") if transport == "multipart" else ("PUT", "/records/talk.wav")
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: {account['Authorization']}"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: {account['Authorization']}"]
     lines += ["Transfer-Encoding: chunked"] if transport == "chunked" else [f"Content-Length: {len(body)}"]
     lines += ["Content-Type: multipart/form-data; boundary=b"] if transport == "multipart" else []
     end = int(len(body) * share)

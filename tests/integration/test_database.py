@@ -218,7 +218,7 @@ async def test_broken_connection_is_noticed_on_descriptors_past_1023(pool_url: s
 
 
 async def test_statement_that_is_given_up_is_given_up_in_the_server_too(pool_url: str) -> None:
-    async with open_database(pool_url, CONNECTIONS, query_seconds=IMPATIENT_SECONDS) as database:
+    async with open_database(pool_url, CONNECTIONS, query_seconds=2) as database:
         with seconds_within(0.1, 4), pytest.raises(Unavailable):
             await database.fetch_all(sleep(60), {})
         assert not asleep(pool_url)
@@ -254,7 +254,7 @@ async def test_time_limit_in_the_server_ends_with_its_statement(pool_url: str) -
 async def test_statement_that_the_server_cancels_leaves_no_traceback_in_the_log(
     pool_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_database(pool_url, 1, query_seconds=IMPATIENT_SECONDS) as database:
+    async with open_database(pool_url, 1, query_seconds=2) as database:
         with pytest.raises(Unavailable):
             await database.fetch_all(sleep(60), {})
     assert not [record for record in caplog.records if record.exc_info]

@@ -12,6 +12,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -107,6 +108,15 @@ def test_log_of_the_last_run_is_kept_and_that_of_the_one_before_is_not(directory
     assert "this is run 1" not in logs["postgres.log"]
     assert "this is run 1" in logs["postgres.log.1"]
     assert "this is run 0" not in logs["postgres.log.1"]
+
+
+def test_log_has_no_statement_that_failed(directory: Path) -> None:
+    record_id = uuid4()
+    with postgres(directory, options=FAST) as dsn, pytest.raises(psycopg2.Error):
+        query(dsn, "SELECT 1 / (length(%s) * 0)", [str(record_id)])
+    log = (directory / "postgres.log").read_text()
+    assert "division by zero" in log
+    assert str(record_id) not in log
 
 
 def test_share_uses_the_running_server_and_leaves_it_running(directory: Path) -> None:

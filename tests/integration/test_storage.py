@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.errors import ServiceError, StorageFull, Unavailable
 from service.storage import Draft, Entry, Storage, StoredFile, file_name
@@ -410,6 +411,17 @@ async def test_directory_that_vanished_is_an_outage(tmp_path: Path, *, nameless:
         await storage.require_room()
     await storage.delete(record_id)
     assert file_descriptors() == before
+
+
+async def test_outage_is_logged_without_the_whole_id(tmp_path: Path) -> None:
+    storage, record_id = DiskStorage(tmp_path), uuid4()
+    storage.locate(record_id).mkdir(parents=True)  # the disk's error names what it cannot remove
+    with capture_logs() as logs, pytest.raises(Unavailable):
+        await storage.delete(record_id)
+    (line,) = logs
+    assert line["event"] == "storage_failed"
+    assert f"{record_id.hex[:8]}….mp3" in line["reason"]
+    assert str(record_id) not in line["reason"]
 
 
 @pytest.mark.parametrize("min_free_bytes", [0, 1, 2**62])

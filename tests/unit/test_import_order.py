@@ -19,6 +19,7 @@ ORDER = [
     "service.refusals",
     "service.models",
     "service.names",
+    "service.ids",
     "service.metrics",
     "service.cancellation",
     "service.threads",

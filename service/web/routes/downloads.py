@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 
 from service.database.records import find_record
 from service.errors import NotFound
+from service.ids import shortened
 from service.models import Record
 from service.refusals import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RECORD_NOT_FOUND
 from service.web.app_keys import DATABASE, DOWNLOAD, STORAGE
@@ -66,7 +67,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
             return await send_local_file(request, file, wanted, headers)
         return await send_remote_file(request, file, record.size, wanted, headers)
     except FileNotFoundError as error:
-        log.error("file_missing", record=f"{record.id.hex[:8]}...")
+        log.error("file_missing", record=shortened(str(record.id)))
         raise no_such_record() from error
 
 

@@ -1,7 +1,6 @@
 """Routes for records: two ways to upload, and what an owner can do with what is kept."""
 
 import itertools
-import json
 import re
 from datetime import UTC, datetime
 from uuid import UUID
@@ -23,10 +22,9 @@ from service.web.upload_body import SentWav, declared_type, form_wav, is_form, r
 
 _PAGE = 100
 _LARGEST_PAGE = 500
-# A client may ask for many pages and read none. Of each page, the service has to hold all that is not read.
-_PAGE_BYTES = 64 * 1024
-# More never fit into a page.
-_MOST_RECORDS = 200
+_LARGEST_PAGE_BYTES = 128 * 1024
+# What a record takes as JSON at most: without its name, and for each character of it (an escaped pair of surrogates).
+_RECORD_BYTES, _BYTES_OF_A_CHARACTER = 1024, 12
 _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 
@@ -53,8 +51,14 @@ async def list_records(request: web.Request) -> web.Response:
     """GET /records: the owner's records, newest first, page by page."""
     user = await authenticate(request)
     limit, after = _limit(request), _after(request)
-    records = await select_records(request.app[DATABASE], user, min(limit, _MOST_RECORDS) + 1, after)
-    return _page(request, records, limit)
+    records = await select_records(request.app[DATABASE], user, limit + 1, after)
+    page = _of_bounded_size(records[:limit])
+    url, headers = None, MultiDict[str]()
+    if len(records) > len(page):
+        last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
+        url = str(URL(f"{base_url(request)}/records").with_query(limit=str(limit), after=last))
+        headers[hdrs.LINK] = f'<{url}>; rel="next"'
+    return json_response({"records": [record_json(request, record) for record in page], "next": url}, headers=headers)
 
 
 async def remove_record(request: web.Request) -> web.Response:
@@ -63,6 +67,13 @@ async def remove_record(request: web.Request) -> web.Response:
     record = await _own_record(request, user)
     await request.app[REMOVAL].delete_record(record.id)
     return web.Response(status=204)
+
+
+def _of_bounded_size(records: list[Record]) -> list[Record]:
+    """Return as many of the records as make a page of bounded size: names may be long, and a page may go unread."""
+    sizes = itertools.accumulate(_RECORD_BYTES + _BYTES_OF_A_CHARACTER * len(record.filename) for record in records)
+    count = sum(size <= _LARGEST_PAGE_BYTES for size in sizes)
+    return records[: max(1, count)]
 
 
 def _require_wav_type(request: web.Request) -> None:
@@ -95,31 +106,6 @@ def _created(request: web.Request, taken: Taken) -> web.Response:
     if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip().lower() == "text/plain":
         return web.Response(status=status, text=f"{url}\n", headers=headers)
     return json_response(record_json(request, taken.record), status=status, headers=headers)
-
-
-def _page(request: web.Request, records: list[Record], limit: int) -> web.Response:
-    """Answer with as many of the records as a page may have, and with the address of the next page if there are more.
-
-    A page has at least one record, if there is any.
-    """
-    shown = _that_fit([json.dumps(record_json(request, record)) for record in records[:limit]])
-    url, headers = None, MultiDict[str]()
-    if len(shown) < len(records):
-        last = records[len(shown) - 1]
-        query = {"limit": str(limit), "after": f"{last.created_at.isoformat()},{last.id}"}
-        url = str(URL(f"{base_url(request)}/records").with_query(query))
-        headers[hdrs.LINK] = f'<{url}>; rel="next"'
-    text = f'{{"records": [{", ".join(shown)}], "next": {json.dumps(url)}}}\n'
-    return web.Response(text=text, headers=headers, content_type="application/json")
-
-
-def _that_fit(documents: list[str]) -> list[str]:
-    ends = itertools.accumulate(map(len, documents))
-    return [
-        document
-        for number, (document, end) in enumerate(zip(documents, ends, strict=True))
-        if number == 0 or end <= _PAGE_BYTES
-    ]
 
 
 def _limit(request: web.Request) -> int:
