@@ -57,7 +57,9 @@ async def sweep(storage: Storage, database: Database, policy: SweepPolicy) -> Sw
         old = [entry.id for entry in batch if entry.modified_at < before]
         known = await select_known_ids(database, old)
         orphans += [record_id for record_id in old if record_id not in known]
-    if len(orphans) > max(1, policy.max_share * files) and not (policy.force or policy.dry_run):
+    # A storage of which nothing is known belongs to another database, even if it has one file only.
+    most = max(1, policy.max_share * files) if len(orphans) < files else 0
+    if len(orphans) > most and not (policy.force or policy.dry_run):
         raise TooManyOrphansError(
             f"{len(orphans)} of {files} files have no record: this database is probably not theirs. "
             "Nothing was removed. List them with --dry-run; remove them with --force."

@@ -113,8 +113,9 @@ async def test_rows_are_left_alone_even_without_a_file(storage: DiskStorage, dat
 async def test_young_orphans_are_spared(
     storage: DiskStorage, database: Database, age_seconds: float, removed: int
 ) -> None:
+    keep_file(storage, age_seconds=0)
     orphan = keep_file(storage, age_seconds=age_seconds)
-    assert await sweep(storage, database, policy()) == SweepReport(files=1, orphans=removed, removed=removed)
+    assert await sweep(storage, database, policy()) == SweepReport(files=2, orphans=removed, removed=removed)
     assert (orphan in await kept(storage)) == (not removed)
 
 
@@ -142,9 +143,9 @@ async def test_whole_id_is_never_logged(storage: DiskStorage, database: Database
 @pytest.mark.parametrize(
     ("records", "orphans", "is_refused"),
     [
-        (0, 1, False),  # a single file is never too many
+        (0, 1, True),  # a storage without any record is another database's
+        (1, 1, False),  # beside others, a single file is never too many
         (0, 2, True),
-        (1, 1, False),
         (17, 2, True),  # 2 of 19 are more than a tenth
         (18, 2, False),
         (27, 3, False),

@@ -171,3 +171,8 @@ def test_a_record_is_shown_with_its_address_and_in_universal_time() -> None:
 def test_a_record_from_any_time_zone_is_shown_the_same() -> None:
     universal = replace(RECORD, created_at=RECORD.created_at.astimezone(UTC))
     assert record_json(request(), universal) == record_json(request(), RECORD)
+
+
+def test_name_of_a_download_cannot_be_turned_round() -> None:
+    """A right-to-left override would show "talk\u202e3pm.exe" as "talkexe.mp3"."""
+    assert content_disposition("talk\u202e\u2066.wav") == 'inline; filename="talk.mp3"'
