@@ -5,15 +5,16 @@
 
 import argparse
 import asyncio
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from benchmarks.attacks import (
+from benchmarks.honest import Target, Visits, make_target
+from benchmarks.running import raise_descriptor_limit, running_service
+from benchmarks.table import Row, at_most, format_table
+from tests.support import procfs, s3
+from tests.support.attacks import (
     Attack,
     Attacker,
     ask_unread,
@@ -25,14 +26,6 @@ from benchmarks.attacks import (
     under,
     until_established,
 )
-from benchmarks.client import Address, Connection, upload
-from benchmarks.latency import seconds_of
-from benchmarks.running import Running, new_user, raise_descriptor_limit, running_service
-from benchmarks.sounds import make_wav
-from benchmarks.table import Row, at_most, format_table
-from service.database.embedded import postgres
-from tests.support import procfs, s3, wavs
-from tests.support.database import query
 
 _MOST_MIB = 300
 # Much more than it takes, because others may use the machine.
@@ -41,42 +34,8 @@ _ESTABLISHING_SECONDS = 60
 _HOLD_SECONDS = 5
 _SETTLE_SECONDS = 10
 _LOOK_SECONDS = 0.05
-_WAV_SECONDS = 3
-# 15.3 MiB at 320 kbit/s, of silence, because nobody listens.
-_LONG_WAV_SECONDS = 400
-_RECORDS = 1000
-# Each character is twelve bytes of JSON.
-_LONGEST_NAME = "\N{SAXOPHONE}" * 1000
 _DESCRIPTORS_BESIDES = 200
 _MIB = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A service with a long MP3, a short WAV to upload, and a user who has many records with long names."""
-
-    service: Running
-    wav: Path
-    mp3: str
-    mp3_byte_count: int
-    mallory: Address
-
-
-@dataclass(slots=True)
-class _Visits:
-    """How many seconds each honest upload and download took, and why others failed."""
-
-    uploads: list[float] = field(default_factory=list)
-    downloads: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def visit(self, target: _Target) -> None:
-        """Upload a WAV and download the MP3, each over a connection of its own."""
-        try:
-            self.uploads.append(seconds_of(lambda: upload(target.service.address, target.wav)))
-            self.downloads.append(seconds_of(lambda: _download(target)))
-        except (OSError, RuntimeError) as error:
-            self.failures.append(repr(error))
 
 
 def main() -> None:
@@ -100,7 +59,7 @@ def main() -> None:
 
 def _rows_on_disk(directory: Path, share: float, only: str) -> Iterator[Row]:
     with running_service(directory) as service:
-        target = _make_target(service, directory)
+        target = make_target(service, directory)
         for attack in _attacks(target, share):
             if only in attack.what:
                 yield from asyncio.run(_measure(target, attack))
@@ -116,55 +75,33 @@ def _rows_on_s3(directory: Path, share: float, only: str) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(dir=directory) as store, s3.seaweedfs(Path(store)) as url:
         settings = {name.upper(): str(value) for name, value in s3.settings(url, "hostile").items()}
         with running_service(directory, settings) as service:
-            target = _make_target(service, directory)
+            target = make_target(service, directory)
             attack = Attack(what, int(1000 * share), sip(target.mp3), small_buffers=True)
             yield from asyncio.run(_measure(target, attack))
 
 
-def _attacks(target: _Target, share: float) -> Iterator[Attack]:
+def _attacks(target: Target, share: float) -> Iterator[Attack]:
     many, some = int(2000 * share), int(1000 * share)
     for path in ("/", "/openapi.json", "/docs/swagger-ui-bundle.js"):
         read, unread = keep_after(path, is_read=True), keep_after(path, is_read=False)
         yield Attack(f"{many} kept after {path}", many, read)
         yield Attack(f"{many} kept, unread {path}", many, unread, small_buffers=True)
     yield Attack(f"{some} slow readers, disk", some, sip(target.mp3), small_buffers=True)
-    yield Attack(f"{some} unread lists", some, ask_unread("/records?limit=500", target.mallory), small_buffers=True)
+    yield Attack(
+        f"{some} unread lists", some, ask_unread("/records?limit=500", target.mallory.token), small_buffers=True
+    )
     yield Attack(f"{many} half requests, a byte each 3 s", many, drip)
     yield Attack(f"{some} pipelining, unread", some, pipeline("/openapi.json"), small_buffers=True)
     registrations = int(10_000 * share)
     yield Attack(f"{registrations} registrations, 100 at a time", 100, register(registrations))
 
 
-def _make_target(service: Running, directory: Path) -> _Target:
-    long_wav = directory / "long.wav"
-    silence = bytes(_LONG_WAV_SECONDS * 48_000)
-    long_wav.write_bytes(wavs.wav(silence, sample_rate=48_000, channels=1, sample_format=wavs.U8))
-    with Connection(service.address) as connection:
-        connection.send_head("PUT", "/records/long.wav?bit_rate=320000", long_wav.stat().st_size)
-        connection.send_file(long_wav, long_wav.stat().st_size)
-        record = json.loads(connection.receive())
-    mallory = new_user(service.address.port)
-    _fill_newest_user(service.data_dir)
-    return _Target(service, make_wav(directory, _WAV_SECONDS), urlsplit(record["url"]).path, record["size"], mallory)
-
-
-def _fill_newest_user(data_dir: Path) -> None:
-    """Give a user many records, without files: only lists are asked for."""
-    statement = """
-        INSERT INTO records (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256)
-        SELECT gen_random_uuid(), (SELECT max(id) FROM users), %s, 1, 44100, 2, 128000, 1, sha256('')
-        FROM generate_series(1, %s)
-    """
-    with postgres(data_dir / "postgres", share=True) as url:
-        query(url, statement, (_LONGEST_NAME, _RECORDS))
-
-
-async def _measure(target: _Target, attack: Attack) -> list[Row]:
+async def _measure(target: Target, attack: Attack) -> list[Row]:
     """Attack, let honest clients visit from the beginning to the end, and return what was found."""
     pid, port = target.service.pid, target.service.address.port
     before, descriptors = procfs.resident_bytes(pid), procfs.descriptor_count(pid)
     procfs.forget_peak(pid)
-    visits = _Visits()
+    visits = Visits()
     async with under(attack, port) as attackers:
         building_up = asyncio.create_task(until_established(attackers, _ESTABLISHING_SECONDS))
         while not building_up.done():
@@ -191,7 +128,7 @@ def _memory_row(attack: Attack, attackers: Sequence[Attacker], before: int, peak
     return Row(f"{attack.what}: peak RSS", seen, figure=peak / _MIB, unit="MiB", aim=at_most(_MOST_MIB, "MiB"))
 
 
-def _visits_row(visits: _Visits) -> Row:
+def _visits_row(visits: Visits) -> Row:
     longest = max([*visits.uploads, *visits.downloads], default=0)
     if visits.failures:
         return Row("  honest clients", visits.failures[0], "", float("inf"), "s", at_most(_PATIENCE_SECONDS, "s"))
@@ -200,13 +137,6 @@ def _visits_row(visits: _Visits) -> Row:
         f"download {min(visits.downloads):.2f} to {max(visits.downloads):.2f} s, {len(visits.downloads)} times"
     )
     return Row("  honest clients: longest", figures, "", longest, "s", at_most(_PATIENCE_SECONDS, "s"))
-
-
-def _download(target: _Target) -> None:
-    with Connection(target.service.address) as connection:
-        connection.send_head("GET", target.mp3)
-        if connection.receive_and_forget() != target.mp3_byte_count:
-            raise RuntimeError("the MP3 has another size than its record says")
 
 
 if __name__ == "__main__":

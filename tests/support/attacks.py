@@ -9,8 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.client import Address
-
 _RECEIVE_BYTES = 256 * 1024
 # So that the service has to keep what a client does not read: by itself the kernel would take megabytes of it.
 _SMALL_BUFFER_BYTES = 4096
@@ -120,11 +118,11 @@ def keep_after(path: str, *, is_read: bool) -> Behaviour:
     return behave
 
 
-def ask_unread(path: str, address: Address) -> Behaviour:
+def ask_unread(path: str, token: str) -> Behaviour:
     """Ask for something that is only for a user, read the first byte so that it is surely there, and stop."""
 
     async def behave(attacker: Attacker) -> None:
-        await attacker.send(_get(path, f"Authorization: Bearer {address.token}"))
+        await attacker.send(_get(path, f"Authorization: Bearer {token}"))
         await attacker.receive(1)
         await attacker.stay()
 
@@ -155,11 +153,12 @@ async def drip(attacker: Attacker) -> None:
 
 def pipeline(path: str) -> Behaviour:
     """Send requests, and read no answer, until the service takes no more."""
+    requests = _get(path) * _PIPELINED_AT_ONCE
 
     async def behave(attacker: Attacker) -> None:
         attacker.is_established = True
         while True:
-            await attacker.send(_get(path) * _PIPELINED_AT_ONCE)
+            await attacker.send(requests)
 
     return behave
 
