@@ -47,7 +47,8 @@ container-test: $(INSTALLED) ## Build the image, bring each stack up beside your
 bench: $(INSTALLED) ## Measure against bare ffmpeg run beside it
 	$(BIN)/python -m benchmarks.throughput
 
-load: $(INSTALLED) ## Overload the service, then send it 1,000 uploads at once
+load: $(INSTALLED) ## Overload the service, send it 1,000 uploads at once, attack it
+	$(BIN)/python -m benchmarks.hostile
 	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.crowd
 

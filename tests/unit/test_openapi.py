@@ -25,7 +25,7 @@ from service.uploads.idempotency import LONGEST_KEY
 from service.web.routes.docs import openapi_document
 
 PACKAGE = Path(service.__file__).parent
-DOCUMENT = json.loads(openapi_document("https://wavepress.example/api"))
+DOCUMENT = json.loads(b"".join(openapi_document("https://wavepress.example/api")))
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS = COMPONENTS["schemas"]
 PROBLEM = "application/problem+json"

@@ -1,6 +1,5 @@
 """Serves the API's description: the OpenAPI document, and Swagger UI to read it and try it."""
 
-import functools
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from service.refusals import NO_SUCH_ADDRESS
 from service.web.addresses import base_url
 from service.web.openapi import build_document
 from service.web.security_headers import CONTENT_SECURITY_POLICY, page_policy
-from service.web.sending import send_asset
+from service.web.sending import InPieces, send_asset
 
 _FOLDER = Path(__file__).parents[1]
 _ASSETS = {
@@ -45,19 +44,18 @@ _HEADERS = {
     )
 }
 
-# The document without its last brace: its servers follow, which depend on the request.
+# The document without its last brace: its servers follow, which depend on the request. All answers share it.
 _OPEN_DOCUMENT = json.dumps(build_document()).encode().removesuffix(b"}")
 
 
-@functools.lru_cache(maxsize=8)  # requests that are answered at the same time share one
-def openapi_document(url: str) -> bytes:
-    """Return the OpenAPI document of a service that its clients call `url`."""
-    return b'%s, "servers": %s}\n' % (_OPEN_DOCUMENT, json.dumps([{"url": url}]).encode())
+def openapi_document(url: str) -> tuple[bytes, bytes]:
+    """Return the OpenAPI document of a service that its clients call `url`, in two parts."""
+    return _OPEN_DOCUMENT, b', "servers": %s}\n' % json.dumps([{"url": url}]).encode()
 
 
 async def openapi(request: web.Request) -> web.Response:
     """GET /openapi.json: the document, with the URL that the client called as its server."""
-    return web.Response(body=openapi_document(base_url(request)), content_type="application/json")
+    return web.Response(body=InPieces(*openapi_document(base_url(request))), content_type="application/json")
 
 
 async def swagger_ui(_request: web.Request) -> web.Response:

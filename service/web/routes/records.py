@@ -51,8 +51,9 @@ async def list_records(request: web.Request) -> web.Response:
     """GET /records: the owner's records, newest first, page by page."""
     user = await authenticate(request)
     limit, after = _limit(request), _after(request)
-    records = await select_records(request.app[DATABASE], user, limit + 1, after)
-    page = _of_bounded_size(records[:limit])
+    most = min(limit, _LARGEST_PAGE_BYTES // _RECORD_BYTES)
+    records = await select_records(request.app[DATABASE], user, most + 1, after)
+    page = _of_bounded_size(records[:most])
     url, headers = None, MultiDict[str]()
     if len(records) > len(page):
         last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
