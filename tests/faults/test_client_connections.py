@@ -17,7 +17,7 @@ from tests.support.procfs import descriptors
 from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
 from tests.support.waiting import until
 
-KEEPALIVE_SECONDS = 4.0
+KEEPALIVE_SECONDS = 8.0
 STALL_SECONDS = 2.0
 SMUGGLED = b"POST /users?username=smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 FOLLOWING = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
