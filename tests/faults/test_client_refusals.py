@@ -143,7 +143,7 @@ async def test_user_at_the_limit_of_uploads_is_refused_and_others_are_not(
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
         async with half_upload(service, ann, WAV) as (another, _):
             another.reset()
-        await until(lambda: not query(service.database_url, "SELECT FROM upload_leases"))
+        await until(lambda: not query(service.database_url, "SELECT upload_id FROM upload_leases"))
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
 
 
