@@ -50,6 +50,9 @@ def main() -> None:
     configure_logs(settings.log_format)
     try:
         _COMMANDS[arguments.command](settings, arguments)
+    except BrokenPipeError:  # `wavepress records list | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
         sys.exit(_complain(explain(error, settings.data_dir) or str(error), status=1))
     except (EmbeddedError, MigrationFailed, ServiceError, TooManyOrphansError) as error:

@@ -93,18 +93,24 @@ async def _replace_token(parts: Parts, arguments: argparse.Namespace) -> None:
 
 async def _list_records(parts: Parts, arguments: argparse.Namespace) -> None:
     only = arguments.user_id
+    if only is not None:
+        await _print_records(parts.database, await _require_user(parts.database, only))
+        return
     async for user in _users(parts.database):
-        if only is None or user.id == only:
-            async for record in _records(parts.database, user):
-                _print(
-                    id=str(record.id),
-                    user_id=record.user_id,
-                    filename=record.filename,
-                    duration=record.duration,
-                    size=record.size,
-                    created_at=_iso(record.created_at),
-                    expires_at=_iso(record.expires_at),
-                )
+        await _print_records(parts.database, user)
+
+
+async def _print_records(database: Database, user: User) -> None:
+    async for record in _records(database, user):
+        _print(
+            id=str(record.id),
+            user_id=record.user_id,
+            filename=record.filename,
+            duration=record.duration,
+            size=record.size,
+            created_at=_iso(record.created_at),
+            expires_at=_iso(record.expires_at),
+        )
 
 
 async def _delete_record(parts: Parts, arguments: argparse.Namespace) -> None:

@@ -125,7 +125,7 @@ WRONG_USER_TOKEN = Refusal(Forbidden, "wrong_user_token", "user_token is not the
 
 # 404 and 405: there is no such thing.
 NO_SUCH_ADDRESS = Refusal(NotFound, "not_found", "There is nothing at this address. The API is described at /docs.")
-RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record, or it is not yours.")
+RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record.")
 USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")
 METHOD_NOT_ALLOWED = Refusal(
     MethodNotAllowed,

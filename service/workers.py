@@ -24,10 +24,10 @@ from service.web.addresses import host_and_port
 def serve_with_workers(settings: Settings, database_url: str, count: int, announce: Callable[[str], None]) -> None:
     """Serve from `count` processes until SIGTERM or SIGINT; SIGHUP restarts them one by one, without a refusal.
 
-    They share the limits on uploads: a process never refuses an upload while another one has a place for it. Blocking;
-    ends the process.
+    They share the limits on uploads: a process never refuses an upload while another one has a place for it. Blocks, and
+    ends by exiting the process.
     """
-    # While SIGHUP replaces the workers, there are twice as many, and more if it comes again.
+    # While SIGHUP replaces the workers, there are two generations of them, and more if it comes again.
     places = make_places(settings, rows=16 * count)
 
     async def make() -> web.AppRunner:

@@ -18,7 +18,7 @@ from service.errors import ServiceError
 from service.models import User
 from service.refusals import TOKEN_EXPIRED, UNKNOWN_TOKEN, USER_DISABLED
 
-# A token's last use is written once in this time, so that requests cost no write.
+# A token's last use is written at most once in this many seconds, so that most requests write nothing.
 _USE_SECONDS = 60.0
 # Another request may renew the token at the same moment.
 _TRIES = 5

@@ -19,7 +19,7 @@ from service.audio.system_calls import seccomp_filter
 
 log = structlog.stdlib.get_logger()
 
-# What programs expect to find, and what holds nothing.
+# Devices that programs expect, and that store nothing.
 _DEVICES = tuple(map(Path, ("/dev/null", "/dev/zero", "/dev/urandom")))
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,7 +49,7 @@ class Confinement:
     writable: tuple[Path, ...]
 
     def apply(self) -> list[str]:
-        """Confine the calling thread for good, and return which parts hold: the kernel may not offer all of them."""
+        """Confine the calling thread for good. Returns the parts that took effect: a kernel may lack some."""
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         parts = {
             "capabilities": _drop_capabilities,
@@ -110,7 +110,10 @@ def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Drop every capability from what a program can gain. Raises PermissionError if we are not root, and have none."""
+    """Drop every capability from what a program can gain.
+
+    Does nothing if this process has none. Raises PermissionError if it has some and may not drop them.
+    """
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(64):
         try:

@@ -14,7 +14,7 @@ class HostAddresses:
     """The addresses of the servers that a database URL names.
 
     libpq looks names up inside PQconnectStart, and the event loop stands still until DNS answers or is given up. If
-    it is told the addresses beside the names, it asks nobody. This has no issue at aiopg.
+    it is told the addresses beside the names, it asks nobody. aiopg has no issue about this.
     """
 
     def __init__(self, url: str) -> None:

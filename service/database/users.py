@@ -99,7 +99,7 @@ async def find_user(database: Database, user_id: int) -> User | None:
 
 
 async def select_users(database: Database, *, after_id: int, limit: int) -> list[User]:
-    """Return up to `limit` users in the order of their ids, from behind `after_id` on."""
+    """Return up to `limit` users in the order of their ids, with ids above `after_id`."""
     return [_user(row) for row in await database.fetch_all(_SELECT, {"after_id": after_id, "limit": limit})]
 
 

@@ -32,7 +32,7 @@ class InvalidSettingsError(Exception):
 
 
 class _FilesSource(PydanticBaseSettingsSource):
-    """Reads a setting from a file: the variable with _FILE after its name has the path. Secrets often come so."""
+    """Reads a setting from a file: the variable with _FILE after its name has the path. Secrets come like this."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002 - its signature
         variable = f"{PREFIX}{field_name.upper()}_FILE"

@@ -175,7 +175,7 @@ class Admission:
             next_one.turn.set_result(None)
 
     def _next(self) -> _Waiting:
-        """Return who is next: the first of a user with less than half of all slots, else the first."""
+        """Return the first upload whose user has fewer than half of the slots; if there is none, the first of all."""
         modest = (waiting for waiting in self._queue if self._running_of[waiting.user_id] < self._half)
         return next(modest, self._queue[0])
 

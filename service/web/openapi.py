@@ -71,7 +71,7 @@ def _by_status(refusals: Iterator[ServiceError]) -> dict[int, list[ServiceError]
 
 
 def _response(refusals: Sequence[ServiceError]) -> Node:
-    """Describe the answer with one status, which has one of these codes."""
+    """Describe the response with one status, and the codes that it may have."""
     first = refusals[0]
     codes = [refusal.code for refusal in refusals]
     headers = [REQUEST_ID_HEADER, *(name for name in problem(first).headers if name != hdrs.CONTENT_TYPE)]
