@@ -24,7 +24,7 @@ from service.web.addresses import host_and_port
 def serve_with_workers(settings: Settings, database_url: str, count: int, announce: Callable[[str], None]) -> None:
     """Serve from `count` processes until SIGTERM or SIGINT; SIGHUP restarts them one by one, without a refusal.
 
-    They share the limits on uploads: a process never refuses an upload while another one has a place for it. Blocks, and
+    They share the limits on uploads: a process never refuses an upload while another one has a place. Blocks, and
     ends by exiting the process.
     """
     # While SIGHUP replaces the workers, there are two generations of them, and more if it comes again.
