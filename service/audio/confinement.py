@@ -7,13 +7,15 @@ the service itself is not confined.
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import structlog
+
+from service.audio.system_calls import seccomp_filter
 
 log = structlog.stdlib.get_logger()
 
@@ -34,14 +36,6 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2
 _FILE_RIGHTS_BY_VERSION = (13, 14, 15, 15, 16)
 _ALL_NETWORK, _ALL_SCOPES = 0b11, 0b11
 _NETWORK_SINCE, _SCOPES_SINCE = 4, 6
-
-# By machine: the kernel's number of its architecture, and those of the system calls that ffmpeg has no use for:
-# socket, ptrace, process_vm_readv, process_vm_writev, io_uring_setup, bpf, unshare, setns, keyctl.
-_SYSTEM_CALLS = {
-    "x86_64": (0xC000003E, (41, 101, 310, 311, 425, 321, 272, 308, 250)),
-    "aarch64": (0xC00000B7, (198, 117, 270, 271, 425, 280, 97, 268, 219)),
-}
-_X32_CALLS = 0x40000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +85,15 @@ def _holds(name: str, confine: Callable[[], None]) -> bool:
     try:
         confine()
     except OSError as error:
-        log.info("confinement_not_available", part=name, reason=os.strerror(error.errno or 0))
+        _note_absence(name, os.strerror(error.errno or 0))
         return False
     return True
+
+
+@cache
+def _note_absence(name: str, reason: str) -> None:
+    """Log, once and not for each encoder, that a part does not hold."""
+    log.info("confinement_not_available", part=name, reason=reason)
 
 
 def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
@@ -129,27 +129,10 @@ def _has_capabilities() -> bool:
 
 
 def _refuse_system_calls() -> None:
-    if platform.machine() not in _SYSTEM_CALLS:
-        raise OSError(errno.ENOSYS, "not this machine")
-    architecture, refused = _SYSTEM_CALLS[platform.machine()]
-    program = b"".join(_filter(architecture, refused))
+    program = seccomp_filter()
     buffer = ctypes.create_string_buffer(program)
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header)
-
-
-def _filter(architecture: int, refused: tuple[int, ...]) -> Iterable[bytes]:
-    """Yield the filter's instructions: another architecture and the refused calls fail with EPERM, all else passes."""
-    load, jump_if_equal, jump_if_at_least, answer = 0x20, 0x15, 0x35, 0x06
-    allow, refuse = 0x7FFF0000, 0x00050000 | errno.EPERM
-    yield struct.pack("HBBI", load, 0, 0, 4)  # the architecture
-    yield struct.pack("HBBI", jump_if_equal, 0, len(refused) + 3, architecture)
-    yield struct.pack("HBBI", load, 0, 0, 0)  # the call's number
-    yield struct.pack("HBBI", jump_if_at_least, len(refused) + 1, 0, _X32_CALLS)
-    for index, number in enumerate(refused):
-        yield struct.pack("HBBI", jump_if_equal, len(refused) - index, 0, number)
-    yield struct.pack("HBBI", answer, 0, 0, allow)
-    yield struct.pack("HBBI", answer, 0, 0, refuse)
 
 
 def _prctl(option: int, *arguments: int | bytes) -> None:

@@ -1,9 +1,12 @@
-"""Starts ffmpegs from a thread that is confined, so that they are confined from their first instruction on."""
+"""Starts ffmpegs from threads that are confined, so that they are confined from their first instruction on."""
 
 import asyncio
+import contextlib
+import errno
 import os
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from subprocess import Popen
 
@@ -13,40 +16,45 @@ from service.cancellation import to_the_end
 
 @dataclass(eq=False)
 class Spawner:
-    """Starts processes that are confined to `confinement`.
+    """Starts processes, each in a confinement of its own, so that none reaches what another has open.
 
-    The thread also keeps a slow start away from the event loop. It lives as long as the service does: what it has
-    started dies with it. `parts` are those of the confinement that hold, once something has been started.
+    A process has a thread for as long as it runs: what a thread has started dies with the service. `parts` are those
+    of the confinement that hold, once something has been started.
     """
 
     confinement: Confinement
     parts: list[str] = field(default_factory=list)
-    # Those that are not used any more stay: what they have started would die with them.
-    _threads: list[ThreadPoolExecutor] = field(default_factory=list)
-    _places: list[tuple[int, int]] = field(default_factory=list)
 
     async def start(self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int) -> Popen[bytes]:
         """Start a command in a process group of its own, without an environment. Raises OSError.
 
         A cancellation leaves no process behind.
         """
-        thread = await asyncio.to_thread(self._confined_thread)
-        starting = asyncio.get_running_loop().run_in_executor(thread, _start, command, stdin, stdout, stderr)
+        started = Future[Popen[bytes]]()
+        thread = threading.Thread(
+            target=self._run, args=(started, command, stdin, stdout, stderr), name="spawner", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            raise OSError(errno.EAGAIN, str(error)) from error
+        starting = asyncio.wrap_future(started)
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             await _give_up(starting)
             raise
 
-    def _confined_thread(self) -> ThreadPoolExecutor:
-        """Return the thread; a new one if a writable directory has been made anew, which the old one does not know."""
-        places = [(state.st_dev, state.st_ino) for state in map(os.stat, self.confinement.writable)]
-        if not self._threads or places != self._places:
-            thread = ThreadPoolExecutor(1, "spawner")
-            self.parts = thread.submit(self.confinement.apply).result()
-            self._threads.append(thread)
-            self._places = places
-        return self._threads[-1]
+    def _run(self, started: Future[Popen[bytes]], command: Sequence[str], stdin: int, stdout: int, stderr: int) -> None:
+        try:
+            self.parts = self.confinement.apply()
+            process = _start(command, stdin, stdout, stderr)
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
 def _start(command: Sequence[str], stdin: int, stdout: int, stderr: int) -> Popen[bytes]:

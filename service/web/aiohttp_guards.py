@@ -19,6 +19,16 @@ def body_given_up(connection: RequestHandler) -> StreamReader | None:
     return request.content if request is not None and is_broken else None
 
 
+def queued_requests(connection: RequestHandler) -> list[tuple[RawRequestMessage | None, StreamReader]]:
+    """Return the head and the body of each request that waits until those before it are answered.
+
+    What is not HTTP has None for a head. aiohttp limits each header and their number, so that a head may have 1 MB,
+    and up to 32 requests may wait.
+    """
+    queued = connection._messages  # noqa: SLF001
+    return [(head if isinstance(head, RawRequestMessage) else None, body) for head, body in queued]
+
+
 class UnsignedResponse(web.Response):
     """A response without a Server header, for a request that has not reached an application.
 

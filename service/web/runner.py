@@ -8,21 +8,25 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from service.refusals import BAD_REQUEST
-from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+from service.web.aiohttp_guards import UnsignedResponse, body_given_up, queued_requests
 from service.web.app_keys import NO_ROUTE
 from service.web.connection_limit import ConnectionLimit
 from service.web.errors import Handler, problem
 from service.web.request_log import REQUEST_ID_HEADER, request_id
+from service.web.security_headers import add_secure_headers
 from service.web.sending import PIECE_BYTES, InPieces
 
 log = structlog.stdlib.get_logger()
 
 # What the kernel keeps for a client, beyond what is on its way; by itself it goes up to 4 MB for each.
 _UNSENT_BYTES = 128 * 1024
+# A request's line and headers together, as nginx takes them; aiohttp would take 1 MB, and keep it twice.
+_LONGEST_HEAD_BYTES = 32 * 1024
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -118,6 +122,8 @@ class Connection(RequestHandler):
     ) -> None:
         super().__init__(server, loop=loop, **options)  # type: ignore[arg-type] # the options are aiohttp's own
         self._reader_stall_seconds = reader_stall_seconds
+        self._newest_body: StreamReader | None = None
+        self._unfinished_head_bytes = 0
         self._limit = limit
         # Set by the application: a request is being worked on, and no byte of its answer has been sent.
         self.is_in_our_hands = False
@@ -141,7 +147,16 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, and tell a running request if the rest of its body cannot be read."""
+        is_body = self._newest_body is not None and not self._newest_body.is_eof()
+        known = len(queued_requests(self))
         super().data_received(data)
+        new = queued_requests(self)[known:]
+        self._unfinished_head_bytes = 0 if new or is_body else self._unfinished_head_bytes + len(data)
+        if new:
+            self._newest_body = new[-1][1]
+        if max(self._unfinished_head_bytes, *(_head_size(head) for head, _ in new), 0) > _LONGEST_HEAD_BYTES:
+            log.info("head_too_long", remote=self.peername)
+            self.force_close()
         content = body_given_up(self)
         if content is not None and not content.is_eof() and content.exception() is None:
             content.set_exception(web.RequestPayloadError("broken chunks"))
@@ -174,5 +189,11 @@ class Connection(RequestHandler):
         answer = problem(BAD_REQUEST())
         response = UnsignedResponse(status=answer.status, body=answer.body, content_type=answer.content_type)
         response.headers[REQUEST_ID_HEADER] = request_id(request)
+        add_secure_headers(response)
         response.force_close()
         return response
+
+
+def _head_size(head: RawRequestMessage | None) -> int:
+    """Return how many bytes a request's line and headers have on the wire, or a little less."""
+    return 0 if head is None else len(head.path) + sum(len(name) + len(value) for name, value in head.raw_headers)

@@ -28,7 +28,12 @@ def style_hash(style: str) -> str:
 
 
 async def secure_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Add what the response does not set itself, and remove Server. This is a handler of on_response_prepare."""
+    """Do as `add_secure_headers` does. This is a handler of on_response_prepare."""
+    add_secure_headers(response)
+
+
+def add_secure_headers(response: web.StreamResponse) -> None:
+    """Add what the response does not set itself, and remove Server."""
     response.headers.popall(hdrs.SERVER, None)
     for name, value in _DEFAULTS.items():
         response.headers.setdefault(name, value)

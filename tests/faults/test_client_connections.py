@@ -17,7 +17,7 @@ from tests.support.procfs import descriptors
 from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
 from tests.support.waiting import until
 
-KEEPALIVE_SECONDS = 4.0
+KEEPALIVE_SECONDS = 8.0
 STALL_SECONDS = 2.0
 SMUGGLED = b"POST /users?username=smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 FOLLOWING = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -274,6 +274,9 @@ async def test_bytes_that_are_not_http_get_a_problem_like_every_other_error(serv
     assert (answer.status, answer.json["code"]) == (400, "bad_request")
     assert answer.headers["content-type"] == "application/problem+json"
     assert len(answer.headers["x-request-id"]) == 32
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["cache-control"] == "no-store"
     assert "server" not in answer.headers
 
 

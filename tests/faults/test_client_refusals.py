@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from service.web.app_keys import ADMISSION, STORAGE
+from service.web.app_keys import STORAGE
 from tests.support import wavs
 from tests.support.client import NOBODY, TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.database import query
 from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold, logged_requests
 from tests.support.procfs import children
@@ -142,7 +143,7 @@ async def test_user_at_the_limit_of_uploads_is_refused_and_others_are_not(
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
         async with half_upload(service, ann, WAV) as (another, _):
             another.reset()
-        await until(lambda: not service.app[ADMISSION].running)
+        await until(lambda: not query(service.database_url, "SELECT upload_id FROM upload_leases"))
         assert (await service.upload(ann, GOOD_WAV, transport=transport)).status == 201
 
 

@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 
 from tests.support import s3, wavs
-from tests.support.client import Service, StartService
+from tests.support.client import TRANSPORTS, Service, StartService
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.procfs import forget_peak, peak_resident_bytes, resident_bytes
-from tests.support.raw import RawClient, connect, connect_with_small_buffer
+from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
 
 KIBIBYTE = 1024
 READERS = 200
@@ -87,6 +87,49 @@ async def test_connections_that_are_kept_after_an_answer_hold_nothing_of_it(
         for client in clients:
             assert await length_of(client, ASSET) > 1_000_000
         assert resident_bytes(os.getpid()) - before < READERS * MOST_BYTES
+
+
+def head_of(byte_count: int) -> bytes:
+    """Return a request's head without its end, of headers that aiohttp takes each by itself."""
+    line = b"X: " + b"y" * 4000 + b"\r\n"
+    return b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n" + line * (byte_count // len(line))
+
+
+async def test_head_that_is_long_but_usual_is_taken_and_a_longer_one_ends_the_connection(
+    start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await start_service()
+    async with invariants_hold(service, caplog):
+        async with connect(service) as client:
+            for _ in range(3):  # each by itself
+                await client.send(head_of(30 * KIBIBYTE) + b"\r\n")
+                assert (await client.answer()).status == 200
+        for end in (b"", b"\r\n"):
+            async with connect(service) as client:
+                await client.send(head_of(40 * KIBIBYTE) + end)
+                assert await client.is_closed_by_service()
+
+
+async def test_long_head_behind_a_download_that_stops_ends_the_connection(
+    start_service: StartService, s3_endpoint_url: str
+) -> None:
+    """While sendfile sends a file from the disk, nothing is read at all."""
+    service = await start_service(**s3.settings(s3_endpoint_url, uuid4().hex))
+    path = await keep_large_mp3(service)
+    async with connect_with_small_buffer(service) as client:
+        await take(client, path, 1000)
+        await client.send(head_of(40 * KIBIBYTE))
+        with contextlib.suppress(ConnectionError):
+            assert len(await client.reader.read()) < 7_900_000
+
+
+async def test_body_that_comes_together_with_its_head_is_not_taken_for_one(service: Service) -> None:
+    account = await service.create_user()
+    wav = wavs.wav(bytes(100 * KIBIBYTE), sample_rate=44100, channels=1)
+    async with connect(service) as client:
+        for transport in TRANSPORTS * 2:
+            await client.send(request_head(account, transport, len(wav)) + framed(wav, transport))
+            assert (await client.answer()).status == 201
 
 
 async def length_of(client: RawClient, path: str) -> int:

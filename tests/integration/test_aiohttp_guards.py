@@ -54,8 +54,9 @@ def app_of(method: str, handler: Callable[[web.Request], Awaitable[web.StreamRes
 
 
 def our_runner(app: web.Application) -> web.AppRunner:
-    make_connection = functools.partial(Connection, reader_stall_seconds=10, limit=ConnectionLimit(10))
-    return Runner(app, make_connection, shutdown_timeout=1)
+    return Runner(
+        app, functools.partial(Connection, reader_stall_seconds=10, limit=ConnectionLimit(100)), shutdown_timeout=1
+    )
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -96,6 +97,19 @@ async def test_body_that_arrives_slowly_is_not_given_up() -> None:
     async with connected(app_of("POST", look)) as (reader, writer):
         writer.write(CHUNKED)
         assert b"200 OK" in await answer(reader)
+
+
+async def test_aiohttp_takes_a_head_of_a_megabyte() -> None:
+    heads: list[int] = []
+
+    async def look(request: web.Request) -> web.Response:
+        heads.append(sum(len(value) for value in request.headers.values()))
+        return web.Response()
+
+    async with connected(app_of("GET", look)) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"y" * 8000 + b"\r\n") * 125 + b"\r\n")
+        assert b"200 OK" in await answer(reader)
+    assert heads == [1_000_001]
 
 
 async def test_aiohttp_logs_a_traceback_for_what_is_not_http_and_signs_its_answer(

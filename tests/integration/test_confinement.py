@@ -1,6 +1,7 @@
 """What an encoder that has been taken over could still do: run programs, and write its own draft."""
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -81,6 +82,54 @@ async def test_no_socket_can_be_opened(spawner: Spawner, family: str) -> None:
 async def test_service_cannot_be_signalled(spawner: Spawner) -> None:
     status, said = await run(spawner, "/bin/sh", "-c", f"kill -0 {os.getpid()}")
     assert (status != 0, "not permitted" in said) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "os.setpriority(os.PRIO_PROCESS, {service}, 19)",
+        "os.sched_setaffinity({service}, os.sched_getaffinity(0))",
+        "resource.prlimit({service}, resource.RLIMIT_CPU)",
+        "os.chmod('{secret}', 0)",
+        "os.chown('{secret}', 0, 0)",
+        "os.utime('{secret}')",
+        "os.setxattr('{secret}', 'user.x', b'')",
+        "os.truncate('{secret}', 0)",
+    ],
+)
+async def test_service_and_its_files_cannot_be_changed(spawner: Spawner, drafts: Path, script: str) -> None:
+    script = script.format(service=os.getpid(), secret=drafts.parent / "secret")
+    status, said = await run(spawner, PYTHON, "-ISc", f"import os, resource; {script}")
+    assert (status, "not permitted" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "call", ["unshare(0x10000000)", "ptrace(0, 0, 0, 0)", "shmget(0, 4096, 0o600)", "socket(1, 1, 0)"]
+)
+async def test_system_call_of_no_use_to_it_is_refused(spawner: Spawner, call: str) -> None:
+    script = (
+        f"import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); os._exit(libc.{call} and ctypes.get_errno())"
+    )
+    assert await run(spawner, PYTHON, "-ISc", script) == (errno.EPERM, "")
+
+
+async def test_encoder_can_set_its_own_limits(spawner: Spawner) -> None:
+    assert await run(spawner, "/usr/bin/prlimit", "--nofile=64", "--", "/bin/true") == (0, "")
+
+
+async def test_encoder_reaches_no_other_encoder(spawner: Spawner, drafts: Path) -> None:
+    draft = os.open(drafts, os.O_TMPFILE | os.O_RDWR)
+    os.write(draft, b"sound")
+    other = await spawner.start(["/bin/sleep", "60"], stdin=subprocess.DEVNULL, stdout=draft, stderr=subprocess.DEVNULL)
+    try:
+        for attempt in (f"cat /proc/{other.pid}/fd/1", f"echo x > /proc/{other.pid}/fd/1", f"kill {other.pid}"):
+            status, said = await run(spawner, "/bin/sh", "-c", attempt)
+            assert (status != 0, "ermi" in said) == (True, True), attempt
+        assert (os.pread(draft, 10, 0), other.poll()) == (b"sound", None)
+    finally:
+        other.kill()
+        other.wait()
+        os.close(draft)
 
 
 async def test_no_capability_is_left(spawner: Spawner) -> None:

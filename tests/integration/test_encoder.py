@@ -220,6 +220,7 @@ async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
         assert limit(limits, "Max file size") == [str(3600 * 16_000 + 2**20)] * 2
         assert limit(limits, "Max open files") == ["64", "64"]
         assert limit(limits, "Max core file size") == ["0", "0"]
+        assert limit(limits, "Max address space") == [str(2 * 2**30)] * 2
         assert "NoNewPrivs:\t1\n" in read(pid, "status")
         assert read(pid, "environ") == ""
         assert (os.getsid(pid), os.getpgid(pid)) == (os.getsid(0), pid)

@@ -35,6 +35,7 @@ ORDER = [
     "service.audio.wav",
     "service.audio.mp3",
     "service.audio.ffmpeg_command",
+    "service.audio.system_calls",
     "service.audio.confinement",
     "service.audio.spawner",
     "service.audio.ffmpeg_process",
