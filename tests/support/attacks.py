@@ -103,7 +103,7 @@ async def until_established(attackers: Sequence[Attacker], seconds: float) -> No
 
 
 def keep_after(path: str, *, is_read: bool) -> Behaviour:
-    """Ask for something, read the answer or none of it, and keep the connection.
+    """Ask for something, read the answer or only its first byte, and keep the connection.
 
     Each asks for it under another name, so that the answers differ where they have the name.
     """
@@ -111,8 +111,7 @@ def keep_after(path: str, *, is_read: bool) -> Behaviour:
 
     async def behave(attacker: Attacker) -> None:
         await attacker.send(_get(path, host=f"localhost:{next(ports)}"))
-        if is_read:
-            await attacker.receive_answer()
+        await (attacker.receive_answer() if is_read else attacker.receive(1))
         await attacker.stay()
 
     return behave

@@ -38,7 +38,9 @@ def test_every_proof_that_a_document_names_exists(document: str) -> None:
 
 
 def test_every_promise_has_a_proof() -> None:
-    rows = re.findall(r"^\| (?!promise|what breaks)(.+) \|$", text_of("docs/guarantees.md"), re.MULTILINE)
+    promises, heading, _results = text_of("docs/guarantees.md").partition("\n## Under attack\n")
+    assert heading
+    rows = re.findall(r"^\| (?!promise|what breaks)(.+) \|$", promises, re.MULTILINE)
     assert len(rows) > 20
     assert [row for row in rows if "`" not in row.rpartition(" | ")[2]] == []
 

@@ -249,3 +249,8 @@ def test_documented_limits_are_those_of_the_service() -> None:
     assert SCHEMAS["Record"]["properties"]["filename"]["maxLength"] == LONGEST_FILENAME
     assert SCHEMAS["Username"]["maxLength"] == LONGEST_USERNAME
     assert COMPONENTS["parameters"]["IdempotencyKey"]["schema"]["maxLength"] == LONGEST_KEY
+
+
+def test_answers_share_the_document_whatever_the_url_is() -> None:
+    documents = [openapi_document(url)[0] for url in ("http://localhost:1", "http://localhost:2")]
+    assert documents[0] is documents[1]
