@@ -288,7 +288,7 @@ UNSUPPORTED_CHANNELS = Refusal(
     Unprocessable,
     "unsupported_channels",
     "The WAV has {channels} channels. Send 1 to {most}.",
-    {"channels": 0, "most": 8},
+    {"channels": 0, "most": 32},
     offset=22,
 )
 UNSUPPORTED_CODEC = Refusal(
@@ -303,7 +303,7 @@ UNSUPPORTED_SAMPLE_RATE = Refusal(
     Unprocessable,
     "unsupported_sample_rate",
     "The WAV's sample rate is {sample_rate} Hz. Send {least} to {most} Hz.",
-    {"sample_rate": 1, "least": 8000, "most": 192_000},
+    {"sample_rate": 1, "least": 1000, "most": 768_000},
     offset=24,
 )
 

@@ -21,8 +21,9 @@ from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
-# The resampler keeps its last samples until more follow, so this much silence follows. The Info header cuts it off.
-_FLUSH_SAMPLES = 64
+# The resampler keeps its last samples until more follow, so this much silence follows: so many samples of the MP3, and
+# of the WAV. The Info header cuts it off.
+_FLUSH_SAMPLES, _FLUSH_SOURCE_SAMPLES = 64, 32
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
 # ffmpeg's exit statuses if samples are not numbers or are far too large. Depending on its version, LAME fails an
 # assertion, or ffmpeg reports AVERROR_BUG or ENOMEM.
@@ -101,8 +102,7 @@ class Encoding:
         ffmpeg fails, is killed, is stuck, or writes an MP3 of the wrong length.
         """
         if self._is_resampled:
-            flush = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
-            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * flush))
+            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * self._flush))
         self._process.end_input()
         status = await self._exit_status()
         if status != 0:
@@ -116,6 +116,12 @@ class Encoding:
     def _is_resampled(self) -> bool:
         return self._source.sample_rate != self._target.sample_rate
 
+    @property
+    def _flush(self) -> int:
+        """How many samples of silence follow the WAV's samples."""
+        samples = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
+        return max(samples, _FLUSH_SOURCE_SAMPLES)
+
     def _expected(self, sample_count: int) -> tuple[int, list[int]]:
         """Return how many samples the MP3 must play, and the frame counts that are right for them."""
         rate = self._target.sample_rate
@@ -123,7 +129,8 @@ class Encoding:
             return sample_count, [mp3.frame_count(sample_count, rate)]
         heard = mp3.resampled_count(sample_count, self._source.sample_rate)
         # ffmpeg's resampler may round up or down.
-        encoded = range(heard + _FLUSH_SAMPLES - 2, heard + _FLUSH_SAMPLES + 3)
+        middle = mp3.resampled_count(sample_count + self._flush, self._source.sample_rate)
+        encoded = range(middle - 2, middle + 3)
         return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
 
     async def _exit_status(self) -> int:

@@ -86,8 +86,6 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max
         ar=source.sample_rate,
         ch_layout=_channel_layout(source),
     )["a:0"]
-    # Without this limit, ffmpeg mixes float samples louder than integer ones, and they clip.
-    mix = {"rematrix_maxval": 1} if source.channels > target.channels else {}
     resample = {"ar": target.sample_rate} if source.sample_rate != target.sample_rate else {}
     output = stream.output(
         # ffmpeg opens the draft again by this name, so it can seek in it to write the Info header. Not /dev/stdout: if
@@ -101,16 +99,33 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max
         threads=1,
         t=max_duration_seconds + 1,
         flush_packets=1,  # makes a full disk an error instead of a short file
-        **mix,
+        **_mix(source, target),
         **resample,
     )
     quiet = output.global_args("-hide_banner", "-nostdin", "-nostats", "-v", "error")
     return [str(part) for part in quiet.compile(cmd=executable, overwrite_output=True)]
 
 
+def _mix(source: WavHeader, target: Mp3Format) -> dict[str, object]:
+    """Return the options that mix the channels down, without clipping.
+
+    ffmpeg knows how to mix up to eight channels by their speakers. More than eight are the tracks of a field recorder
+    or an array of microphones: the first, third and so on go to the left, the others to the right, in equal parts.
+    """
+    if source.channels <= target.channels:
+        return {}
+    if source.channels in _CHANNEL_MASKS:
+        # Without this limit, ffmpeg mixes float samples louder than integer ones, and they clip.
+        return {"rematrix_maxval": 1}
+    sides = (range(side, source.channels, 2) for side in (0, 1))
+    mixes = ("+".join(f"{1 / len(side):.9f}*c{channel}" for channel in side) for side in sides)
+    return {"af": "|".join(["pan=stereo", *(f"c{side}={mix}" for side, mix in enumerate(mixes))])}
+
+
 def _channel_layout(source: WavHeader) -> str:
-    # With one or two channels the mask is ignored: ffmpeg would play a single "front left" 3 dB too quiet.
-    if source.channels not in _CHANNEL_MASKS:
-        return "mono" if source.channels == 1 else "stereo"
-    known = _CHANNEL_MASKS[source.channels]
-    return hex(source.channel_mask if source.channel_mask in known else known[0])
+    if source.channels in _CHANNEL_MASKS:
+        known = _CHANNEL_MASKS[source.channels]
+        return hex(source.channel_mask if source.channel_mask in known else known[0])
+    # With one or two channels the mask is ignored: ffmpeg would play a single "front left" 3 dB too quiet. With more
+    # than eight, ffmpeg takes them by number.
+    return {1: "mono", 2: "stereo"}.get(source.channels, f"{source.channels}C")

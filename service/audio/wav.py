@@ -65,7 +65,7 @@ class WavReader:
 
     def warnings(self) -> tuple[RecordWarning, ...]:
         """Return what was odd about a finished WAV but does not refuse it."""
-        found = []
+        found = list(self.header.warnings) if self.header is not None else []
         if self.header is not None and (rest := self.data_byte_count % self.header.block_align):
             detail = f"The last {rest} bytes are less than one sample and were left out."
             found.append(RecordWarning("partial_sample", detail))

@@ -1,4 +1,4 @@
-"""Reads a WAV's header: where the samples are, what they are, and whether we take them."""
+"""Reads a WAV's header: where the samples are, and how many."""
 
 # Sources: Microsoft's "Multiple Channel Audio Data and WAVE Files", EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64).
 
@@ -6,36 +6,16 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from service.audio.wav_format import FMT_BYTES, parse_fmt
 from service.errors import Unprocessable
-from service.refusals import (
-    HEADER_TOO_LARGE,
-    MALFORMED_HEADER,
-    NOT_WAV,
-    UNSUPPORTED_CHANNELS,
-    UNSUPPORTED_CODEC,
-    UNSUPPORTED_SAMPLE_RATE,
-)
+from service.models import RecordWarning
+from service.refusals import HEADER_TOO_LARGE, MALFORMED_HEADER, NOT_WAV
 
-SAMPLE_RATES = range(8_000, 192_001)
-CHANNELS = range(1, 9)
 # Broadcast WAVs have some MB of metadata before the samples. A longer header is refused.
 MAX_HEADER_BYTES = 16 * 2**20
 # Skipping millions of empty chunks would take more CPU than encoding sound.
 MAX_CHUNKS = 2**16
 
-_PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
-_CODECS = {
-    (_PCM, 1): "u8",
-    (_PCM, 2): "s16le",
-    (_PCM, 3): "s24le",
-    (_PCM, 4): "s32le",
-    (_FLOAT, 4): "f32le",
-    (_FLOAT, 8): "f64le",
-    (_ALAW, 1): "alaw",
-    (_MULAW, 1): "mulaw",
-}
-# The tail of every KSDATAFORMAT_SUBTYPE_* GUID; its first two bytes are the format tag.
-_SUBTYPE_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _OTHER_MAGIC = {
     b"RIFX": "a big-endian RIFX file",
     b"riff": "a Sony Wave64 file",
@@ -46,8 +26,6 @@ _OTHER_MAGIC = {
     b"ID3\x03": "an MP3 file",
     b"ID3\x04": "an MP3 file",
 }
-# WAVEFORMATEXTENSIBLE takes 40 bytes and the fixed part of ds64 28; nothing after them is used.
-_LARGEST_READ = 40
 # sox writes 0x7FFFF000 minus the rest of a block, arecord 0x80000000, ffmpeg 0xFFFFFFFF or that minus the header,
 # and others 0x7FFFFFFF.
 _PLACEHOLDERS = (range(0x7FFFF000 - 64, 0x80000001), range(0xFFFFFF00, 0x100000000))
@@ -59,7 +37,8 @@ class WavHeader:
 
     `codec` is ffmpeg's name for the raw sample format ("s16le"), `block_align` the bytes of one sample of all
     channels, `channel_mask` the speaker bits (0 if the file names none). `data_size` is the byte count of the
-    samples. It is None if the writer did not know it: the samples then go on to the end of the body.
+    samples. It is None if the writer did not know it: the samples then go on to the end of the body. `warnings` say
+    what is odd about the header.
     """
 
     codec: str
@@ -70,6 +49,7 @@ class WavHeader:
     data_offset: int
     data_size: int | None
     is_riff: bool
+    warnings: tuple[RecordWarning, ...] = ()
 
     @property
     def playing_rate(self) -> int:
@@ -97,13 +77,13 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
         chunk_count += 1
         if offset + padded > MAX_HEADER_BYTES or chunk_count > MAX_CHUNKS:
             raise HEADER_TOO_LARGE(max_bytes=MAX_HEADER_BYTES, max_chunks=MAX_CHUNKS, offset=offset - 8)
-        kept = min(size, _LARGEST_READ) if chunk_id in {b"fmt ", b"ds64"} else 0
+        kept = min(size, FMT_BYTES) if chunk_id in {b"fmt ", b"ds64"} else 0
         if kept:
             if chunk_id in chunks:
                 raise _malformed(f"There is a second {chunk_id.decode().strip()} chunk.", offset - 8)
             chunks[chunk_id] = offset, (yield kept)
             if chunk_id == b"fmt ":
-                _parse_fmt(*chunks[chunk_id])  # refuse now, not after megabytes of other chunks
+                parse_fmt(*chunks[chunk_id])  # refuse now, not after megabytes of other chunks
         if padded > kept:
             yield kept - padded
         offset += padded
@@ -122,7 +102,8 @@ def _header(
         data_size = _data_size(size if is_short else long_data_size, long_riff_size, offset, is_long=not is_short)
     else:
         raise _malformed("An RF64 or BW64 file needs a ds64 chunk.", offset - 8)
-    return WavHeader(*_parse_fmt(*chunks[b"fmt "]), data_offset=offset, data_size=data_size, is_riff=is_riff)
+    found = parse_fmt(*chunks[b"fmt "])._asdict()
+    return WavHeader(**found, data_offset=offset, data_size=data_size, is_riff=is_riff)
 
 
 def _malformed(what: str, offset: int) -> Unprocessable:
@@ -134,35 +115,6 @@ def _require_wav(magic: bytes) -> bool:
     if magic in {b"RIFF", b"RF64", b"BW64"}:
         return magic == b"RIFF"
     raise NOT_WAV(what=_OTHER_MAGIC.get(magic, "not a WAV"), offset=0)
-
-
-def _parse_fmt(offset: int, fmt: bytes) -> tuple[str, int, int, int, int]:
-    """Return codec, sample rate, channels, channel mask and block align. Raises Unprocessable."""
-    if len(fmt) < 16:  # noqa: PLR2004 - WAVEFORMAT with its bits per sample
-        raise _malformed("The fmt chunk is shorter than 16 bytes.", offset)
-    tag, channels, sample_rate, _byte_rate, block_align, bits = struct.unpack("<HHIIHH", fmt[:16])
-    mask = 0
-    if tag == _EXTENSIBLE:
-        if len(fmt) < _LARGEST_READ:
-            raise _malformed("The extensible fmt chunk is shorter than 40 bytes.", offset)
-        mask, tag, tail = struct.unpack("<IH14s", fmt[20:40])
-        if tail != _SUBTYPE_TAIL:
-            tag = _EXTENSIBLE  # a vendor's own format, which is not among our codecs
-    if channels not in CHANNELS:
-        raise UNSUPPORTED_CHANNELS(channels=channels, most=CHANNELS[-1], offset=offset + 2)
-    if sample_rate not in SAMPLE_RATES:
-        least, most = SAMPLE_RATES[0], SAMPLE_RATES[-1]
-        raise UNSUPPORTED_SAMPLE_RATE(sample_rate=sample_rate, least=least, most=most, offset=offset + 4)
-    width = (bits + 7) // 8
-    codec = _CODECS.get((tag, width))
-    if codec is None:
-        raise UNSUPPORTED_CODEC(tag=tag, bits=bits, offset=offset)
-    if block_align != channels * width:
-        raise _malformed(
-            f"The block align is {block_align} bytes; {channels} channels of {bits} bits take {channels * width}.",
-            offset + 12,
-        )
-    return codec, sample_rate, channels, mask, block_align
 
 
 def _parse_ds64(offset: int, ds64: bytes) -> tuple[int, int]:

@@ -260,10 +260,10 @@ async def send_slowly(client: RawClient, content: bytes, size: int, seconds: flo
         (wavs.wav(b"", sample_rate=44100, channels=2), 422, "empty"),
         (wavs.wav(b"", sample_rate=44100, channels=2, after=[wavs.chunk(b"LIST", bytes(500))]), 422, "empty"),
         (wavs.wav(b"", sample_rate=44100, channels=2, data_size=0xFFFFFFFF), 422, "empty"),
-        (wavs.wav(bytes(90), sample_rate=44100, channels=9), 422, "unsupported_channels"),
+        (wavs.wav(bytes(90), sample_rate=44100, channels=33), 422, "unsupported_channels"),
         (wavs.wav(bytes(90), sample_rate=1, channels=1), 422, "unsupported_sample_rate"),
         (wavs.wav(bytes(90), sample_rate=44100, channels=1, format_tag=0x55), 422, "unsupported_codec"),
-        (wavs.wav(bytes(90), sample_rate=44100, channels=1, block_align=0), 422, "malformed_header"),
+        (wavs.wav(bytes(90), sample_rate=44100, channels=1, bits=24, block_align=4), 422, "malformed_header"),
     ],
 )
 async def test_bad_wav_gets_its_code_and_leaves_nothing_behind(

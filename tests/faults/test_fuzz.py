@@ -113,7 +113,7 @@ def _data_size(rng: random.Random, wav: bytes, _place: int) -> bytes:
 
 def _sample_rate(rng: random.Random, wav: bytes, _place: int) -> bytes:
     place = wav.find(b"fmt ") + 12
-    rate = rng.choice([8000, 11025, 16000, 44100, 88200, 192_000, rng.randrange(7990, 192_010)])
+    rate = rng.choice([1000, 8000, 11025, 16000, 44100, 88200, 768_000, rng.randrange(990, 768_010)])
     return wav[:place] + struct.pack("<I", rate) + wav[place + 4 :]
 
 
@@ -175,19 +175,19 @@ def form_of(fmt: bytes) -> tuple[int, int, int] | None:
     """Return the sample rate, the channels and the bytes per frame; None if the service does not take them."""
     if len(fmt) < 16:
         return None
-    tag, channels, sample_rate, _, block_align, bits = struct.unpack_from("<HHIIHH", fmt)
+    tag, channels, sample_rate, _, declared_align, bits = struct.unpack_from("<HHIIHH", fmt)
     if tag == wavs.EXTENSIBLE_TAG:
         if len(fmt) < 40:
             return None
         tag, tail = struct.unpack_from("<H14s", fmt, 24)
         tag = tag if tail == b"\0\0\0\0\x10\0" + wavs.GUID_TAIL else 0
-    byte_count = -(-bits // 8)
-    is_right = (tag, byte_count) in BYTES_A_SAMPLE and block_align == channels * byte_count
-    return (sample_rate, channels, block_align) if is_right and _is_sensible(sample_rate, channels) else None
+    byte_count = 1 if tag in {6, 7} else -(-bits // 8)
+    is_right = (tag, byte_count) in BYTES_A_SAMPLE and (byte_count != 3 or declared_align != 4 * channels)
+    return (sample_rate, channels, channels * byte_count) if is_right and _is_sensible(sample_rate, channels) else None
 
 
 def _is_sensible(sample_rate: int, channels: int) -> bool:
-    return 8000 <= sample_rate <= 192_000 and 1 <= channels <= 8
+    return 1000 <= sample_rate <= 768_000 and 1 <= channels <= 32
 
 
 def reading(wav: bytes) -> Reading:

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -29,7 +30,7 @@ from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
 from tests.support.ffmpegs import lend_ffmpeg
-from tests.support.mp3s import assert_sounds_like, info_header
+from tests.support.mp3s import assert_sounds_like, decode, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.programs import python
 from tests.support.waiting import until
@@ -193,7 +194,10 @@ async def test_pieces_become_the_mp3_of_all_samples(
 
 
 @every_ffmpeg
-@pytest.mark.parametrize("rate", [8_000, 8_001, 11_025, 22_050, 37_800, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize(
+    "rate",
+    [1_000, 1_001, 5_512, 6_000, 8_000, 8_001, 11_025, 22_050, 37_800, 48_000, 96_000, 192_000, 384_000, 768_000],
+)
 async def test_info_header_is_right_at_every_kind_of_rate(draft: int, ffmpeg: str, rate: int) -> None:
     samples = chirp(rate + 1, rate, 1)
     found = await encode(encoder(ffmpeg), wav(samples, sample_rate=rate, channels=1), draft)
@@ -209,6 +213,41 @@ async def test_resampled_sound_is_whole_about_the_end_of_a_frame(draft: int, ffm
     found = await encode(encoder(ffmpeg), wav(samples, sample_rate=96_000, channels=2), draft)
     assert_sounds_like(found, samples, 96_000)
     assert info_header(found).sample_count == 20 * 1152 + beyond_frames
+
+
+@every_ffmpeg
+@pytest.mark.parametrize("rate", [1_000, 3_000, 7_999, 250_000, 256_000, 500_000, 705_600, 768_000])
+async def test_short_sound_of_the_strangest_rates_is_whole(tmp_path: Path, ffmpeg: str, rate: int) -> None:
+    for sample_count in (1, 20, 99, rate // 10 + 1):
+        with nameless_file(tmp_path) as draft:
+            samples = chirp(sample_count, rate, 1)
+            found = await encode(encoder(ffmpeg), wav(samples, sample_rate=rate, channels=1), draft)
+        heard = mp3.resampled_count(sample_count, rate)
+        assert info_header(found).sample_count == (heard if rate > 32_000 else max(heard, 47))
+
+
+@every_ffmpeg
+@pytest.mark.parametrize("sample_format", [S16, F32], ids=str)
+@pytest.mark.parametrize("channels", [9, 10, 17, 32])
+async def test_more_than_eight_channels_go_left_and_right_in_turn(
+    draft: int, ffmpeg: str, channels: int, sample_format: SampleFormat
+) -> None:
+    samples = chirp(30_000, 48_000, channels)
+    source = wav(samples, sample_rate=48_000, channels=channels, sample_format=sample_format)
+    found = await encode(encoder(ffmpeg), source, draft)
+    sides = np.stack([samples[:, side::2].mean(axis=1) for side in (0, 1)], axis=1)
+    assert_sounds_like(found, sides, 48_000)
+
+
+@every_ffmpeg
+async def test_each_of_many_channels_is_heard_on_its_side(tmp_path: Path, ffmpeg: str) -> None:
+    for channel in range(9):
+        samples = np.zeros((9_000, 9))
+        samples[:, channel] = chirp(9_000, 48_000, 1)[:, 0]
+        with nameless_file(tmp_path) as draft:
+            found = await encode(encoder(ffmpeg), wav(samples, sample_rate=48_000, channels=9), draft)
+        loud = np.abs(decode(found)).max(axis=0) > 0.05
+        assert list(loud) == [channel % 2 == 0, channel % 2 == 1]
 
 
 async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:

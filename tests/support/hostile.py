@@ -198,18 +198,12 @@ _CODECS = {f"{name} format tag": mono(format_tag=tag) for name, tag in _TAGS.ite
     "65535 bits": mono(bits=65535, block_align=8192),
     "16 bits of float": mono(format_tag=3),
     "24 bits of float": mono(format_tag=3, bits=24, block_align=3),
-    "16 bits of A-law": mono(format_tag=6),
-    "16 bits of mu-law": mono(format_tag=7),
 }
 
 _MALFORMED = {
-    "zero block align": mono(block_align=0),
-    "block align of one byte too few": mono(block_align=1),
-    "block align of another channel": mono(block_align=4),
-    "largest block align": mono(block_align=65535),
-    "bits that do not match the block align": mono(bits=8),
     "24 bits in 4 bytes": mono(bits=24, block_align=4),
-    "channels times bits that wrap": mono(channels=8, bits=32, block_align=0),
+    "24 bits in 4 bytes, stereo": mono(channels=2, bits=24, block_align=8),
+    "20 bits in 4 bytes": mono(bits=20, block_align=4),
     "no fmt": riff(data()),
     "fmt behind the data": riff(data(), fmt()),
     "fmt of 0 bytes": riff(fmt(0), data()),
@@ -314,9 +308,9 @@ REFUSED = {
     **_refusals(_TOO_LARGE, 413, "too_large"),
     **_refusals({"37 hours declared": mono(data_size=0x7FFFF000 - 65)}, 413, "too_long"),
     **_refusals(_UNENCODABLE, 422, "unencodable_audio"),
-    **_refusals({f"{n} channels": mono(channels=n) for n in (0, 9, 255, 65535)}, 422, "unsupported_channels"),
+    **_refusals({f"{n} channels": mono(channels=n) for n in (0, 33, 255, 65535)}, 422, "unsupported_channels"),
     **_refusals(
-        {f"{rate} Hz": mono(sample_rate=rate) for rate in (0, 1, 7999, 192_001, 2**31, 2**32 - 1)},
+        {f"{rate} Hz": mono(sample_rate=rate) for rate in (0, 1, 999, 768_001, 2**31, 2**32 - 1)},
         422,
         "unsupported_sample_rate",
     ),
@@ -379,6 +373,22 @@ _ODD_CHUNKS = {
 }
 
 
+_WRONG_FIELDS = {
+    "zero block align": Taken(mono(block_align=0)),
+    "block align of one byte too few": Taken(mono(block_align=1)),
+    "block align of another channel": Taken(mono(block_align=4)),
+    "block align of another channel, right byte rate": Taken(mono(block_align=4, byte_rate=2 * RATE)),
+    "largest block align": Taken(mono(block_align=65535)),
+    "stereo with the block align of mono": Taken(mono(channels=2, block_align=2), COUNT // 2, channels=2),
+    "24 bits with the block align of 20": Taken(mono(SOUND[:798], sample_format=wavs.S24, block_align=2), 266),
+    "bits that do not match the block align": Taken(mono(bits=8), 2 * COUNT),
+    "channels times bits that wrap": Taken(mono(channels=8, bits=32, block_align=0), COUNT // 16, channels=2),
+    "16 bits of A-law": Taken(mono(format_tag=6), 2 * COUNT),
+    "16 bits of mu-law": Taken(mono(format_tag=7), 2 * COUNT),
+    "13 bits of extensible A-law": Taken(mono(sample_format=wavs.ALAW, bits=13, extensible=True), 2 * COUNT),
+}
+
+
 def _odd_sounds() -> dict[str, Taken]:
     single = wavs.S16.encode(np.array([[0.5]]))
     return {
@@ -386,6 +396,12 @@ def _odd_sounds() -> dict[str, Taken]:
         "one sample at 44.1 kHz": Taken(mono(single, sample_rate=44100), 1, 44100),
         "one sample at 192 kHz": Taken(mono(single, sample_rate=192_000), 1, 192_000),
         "one sample of eight channels": Taken(mono(single * 8, channels=8), 1, channels=2),
+        **{f"{rate} Hz": Taken(mono(sample_rate=rate), sample_rate=rate) for rate in (1000, 1001, 5512, 6000, 7999)},
+        **{f"{rate} Hz": Taken(mono(sample_rate=rate), sample_rate=rate) for rate in (250_000, 384_000, 768_000)},
+        **{
+            f"{channels} channels": Taken(mono(bytes(4 * channels), channels=channels), 2, channels=channels)
+            for channels in (9, 16, 31, 32)
+        },
         "8001 Hz": Taken(mono(sample_rate=8001), sample_rate=8001),
         "191999 Hz": Taken(mono(sample_rate=191_999), sample_rate=191_999),
         "192 kHz": Taken(mono(sample_rate=192_000), sample_rate=192_000),
@@ -410,4 +426,4 @@ def _odd_sounds() -> dict[str, Taken]:
     }
 
 
-TAKEN = _PLACEHOLDERS | _ODD_SIZES | _ODD_CHUNKS | _odd_sounds()
+TAKEN = _PLACEHOLDERS | _ODD_SIZES | _ODD_CHUNKS | _WRONG_FIELDS | _odd_sounds()

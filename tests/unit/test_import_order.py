@@ -31,6 +31,7 @@ ORDER = [
     "service.settings.unknown_variables",
     "service.logs",
     "service.audio",
+    "service.audio.wav_format",
     "service.audio.wav_header",
     "service.audio.wav",
     "service.audio.mp3",
