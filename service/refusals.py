@@ -75,6 +75,11 @@ MALFORMED_JSON = Refusal(
 MALFORMED_MULTIPART = Refusal(
     MalformedRequest, "malformed_multipart", "The body is not well-formed multipart/form-data. Send the form again."
 )
+MISSING_BOUNDARY = Refusal(
+    MalformedRequest,
+    "missing_boundary",
+    "Content-Type has no boundary. Leave this header out: whatever makes the form adds it, with the boundary.",
+)
 NESTED_MULTIPART = Refusal(
     MalformedRequest, "nested_multipart", "A part of the form is a multipart itself. Send one flat form."
 )
@@ -265,7 +270,11 @@ MALFORMED_HEADER = Refusal(
     {"what": "The fmt chunk is shorter than 16 bytes."},
     offset=20,
 )
-NO_FILE = Refusal(Unprocessable, "no_file", "The form has no file. Send the WAV as a part with a file name.")
+NO_FILE = Refusal(
+    Unprocessable,
+    "no_file",
+    "The form has no file. Send the WAV as a part with a file name; with curl: -F file=@talk.wav, with the @.",
+)
 SIZE_WRAPPED = Refusal(
     Unprocessable,
     "size_wrapped",
