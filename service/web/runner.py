@@ -8,14 +8,14 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
-from service.refusals import BAD_REQUEST
-from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+from service.web.aiohttp_guards import UnsignedResponse, body_given_up, is_broken, is_idle, newest_body
 from service.web.app_keys import NO_ROUTE
 from service.web.connection_limit import ConnectionLimit
 from service.web.errors import Handler, problem
+from service.web.malformed import lacks_length, refusal_of
 from service.web.request_log import REQUEST_ID_HEADER, request_id
 from service.web.sending import PIECE_BYTES, InPieces
 
@@ -103,8 +103,9 @@ class _Listening:
 class Connection(RequestHandler):
     """One client's connection.
 
-    A client that takes nothing for `reader_stall_seconds` is disconnected. Between two requests, the connection keeps
-    no response in memory. What is not HTTP is answered like every other error.
+    A client that takes nothing for `reader_stall_seconds` is disconnected. One that closes its sending side still gets
+    its answers. Between two requests, the connection keeps no response in memory. What is not HTTP is answered like
+    every other error.
     """
 
     def __init__(
@@ -121,6 +122,9 @@ class Connection(RequestHandler):
         self._limit = limit
         # Set by the application: a request is being worked on, and no byte of its answer has been sent.
         self.is_in_our_hands = False
+        self._is_half_closed = False
+        self._lacks_length = False
+        self._last_body: StreamReader | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bound what a client that reads slowly, or not at all, holds of ours, and for how long."""
@@ -142,11 +146,23 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, and tell a running request if the rest of its body cannot be read."""
         super().data_received(data)
+        self._last_body = newest_body(self) or self._last_body
+        if is_broken(self):
+            self._lacks_length = lacks_length(data)
         content = body_given_up(self)
         if content is not None and not content.is_eof() and content.exception() is None:
             content.set_exception(web.RequestPayloadError("broken chunks"))
             content.feed_eof()  # so that aiohttp does not wait for the rest
             self.close()  # as soon as this request is answered
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio wants a bool, or None
+        """Keep the connection for the answers to what has arrived whole: a client may close only its sending side.
+
+        aiohttp closes the connection, and with it the running request.
+        """
+        self._is_half_closed = True
+        is_whole = self._last_body is not None and self._last_body.is_eof()
+        return is_whole and not is_idle(self)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -157,6 +173,8 @@ class Connection(RequestHandler):
         sent, is_lost = await super().finish_response(request, resp, start_time)
         if isinstance(sent, web.Response):
             sent.body = None
+        if self._is_half_closed and newest_body(self) is None:
+            self.close()  # nothing more can come
         return sent, is_lost
 
     def handle_error(
@@ -171,7 +189,7 @@ class Connection(RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         log.info("malformed_request", request_id=request_id(request), status=status, reason=type(exc).__name__)
-        answer = problem(BAD_REQUEST())
+        answer = problem(refusal_of(exc, without_length=self._lacks_length))
         response = UnsignedResponse(status=answer.status, body=answer.body, content_type=answer.content_type)
         response.headers[REQUEST_ID_HEADER] = request_id(request)
         response.force_close()

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+from service.web.connection_limit import ConnectionLimit
 from service.web.runner import Connection, Runner
 from service.web.sending import PIECE_BYTES
 from tests.support.waiting import until
@@ -53,7 +54,8 @@ def app_of(method: str, handler: Callable[[web.Request], Awaitable[web.StreamRes
 
 
 def our_runner(app: web.Application) -> web.AppRunner:
-    return Runner(app, functools.partial(Connection, reader_stall_seconds=10), shutdown_timeout=1)
+    make_connection = functools.partial(Connection, reader_stall_seconds=10, limit=ConnectionLimit(100))
+    return Runner(app, make_connection, shutdown_timeout=1)
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -94,6 +96,23 @@ async def test_body_that_arrives_slowly_is_not_given_up() -> None:
     async with connected(app_of("POST", look)) as (reader, writer):
         writer.write(CHUNKED)
         assert b"200 OK" in await answer(reader)
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+async def test_aiohttp_drops_the_answer_to_a_client_that_has_closed_its_side_and_we_do_not(*, is_ours: bool) -> None:
+    async def handle(_request: web.Request) -> web.Response:
+        await closed.wait()
+        return web.Response()
+
+    closed = asyncio.Event()
+    app = app_of("GET", handle)
+    async with connected(app, our_runner(app) if is_ours else None) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write_eof()
+        if not is_ours:
+            assert await reader.read() == b""
+        closed.set()
+        assert (b"200 OK" in await reader.read()) is is_ours
 
 
 async def test_aiohttp_logs_a_traceback_for_what_is_not_http_and_signs_its_answer(

@@ -93,6 +93,7 @@ ORDER = [
     "service.web.aiohttp_guards",
     "service.web.connection_limit",
     "service.web.sending",
+    "service.web.malformed",
     "service.web.runner",
     "service.web.openapi",
     "service.web.disposition",
