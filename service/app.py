@@ -22,10 +22,10 @@ from service.uploads.removal import Removal
 from service.uploads.revocation import Revocations
 from service.web import app_keys
 from service.web.body import BodyLimits
+from service.web.connection import keep_in_our_hands, leave_our_hands
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
-from service.web.runner import keep_in_our_hands, leave_our_hands
 from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 

@@ -80,6 +80,13 @@ class Conflict(ServiceError):
     title = "Conflict"
 
 
+class LengthRequired(ServiceError):
+    """The request does not say how long its body is, so that it has none."""
+
+    status = 411
+    title = "Length required"
+
+
 class PreconditionFailed(ServiceError):
     """The record is not the version that the request's conditions ask for."""
 

@@ -11,6 +11,7 @@ from service.errors import (
     ExpectationFailed,
     Forbidden,
     InternalError,
+    LengthRequired,
     MalformedRequest,
     MethodNotAllowed,
     NotAuthenticated,
@@ -75,8 +76,23 @@ MALFORMED_JSON = Refusal(
 MALFORMED_MULTIPART = Refusal(
     MalformedRequest, "malformed_multipart", "The body is not well-formed multipart/form-data. Send the form again."
 )
+MISSING_BOUNDARY = Refusal(
+    MalformedRequest,
+    "missing_boundary",
+    "Content-Type has no boundary. Leave this header out: whatever makes the form adds it, with the boundary.",
+)
+MISSING_HOST = Refusal(
+    MalformedRequest,
+    "missing_host",
+    "The request has no Host header, which HTTP/1.1 requires. Send Host: <this service>.",
+)
 NESTED_MULTIPART = Refusal(
     MalformedRequest, "nested_multipart", "A part of the form is a multipart itself. Send one flat form."
+)
+PARTIAL_UPLOAD = Refusal(
+    MalformedRequest,
+    "partial_upload",
+    "Content-Range says that this is a part of a file. Send the whole WAV in one request, without this header.",
 )
 SECOND_FILE = Refusal(MalformedRequest, "second_file", "The form has a second file. Send one file in each request.")
 TOO_MANY_FIELDS = Refusal(
@@ -156,9 +172,14 @@ UPLOAD_TOO_SLOW = Refusal(
     {"max_seconds": 90_000},
 )
 
-# 409, 412, 416 and 417: the request's own conditions.
+# 409, 411, 412, 416 and 417: the request's own conditions.
 UPLOAD_RUNNING = Refusal(
     Conflict, "upload_running", "An upload with this Idempotency-Key is still running. Ask again in a moment."
+)
+LENGTH_REQUIRED = Refusal(
+    LengthRequired,
+    "length_required",
+    "The request does not say how long its body is. Send Content-Length, or Transfer-Encoding: chunked.",
 )
 PRECONDITION_FAILED = Refusal(
     PreconditionFailed,
@@ -265,7 +286,11 @@ MALFORMED_HEADER = Refusal(
     {"what": "The fmt chunk is shorter than 16 bytes."},
     offset=20,
 )
-NO_FILE = Refusal(Unprocessable, "no_file", "The form has no file. Send the WAV as a part with a file name.")
+NO_FILE = Refusal(
+    Unprocessable,
+    "no_file",
+    "The form has no file. Send the WAV as a part with a file name; with curl: -F file=@talk.wav, with the @.",
+)
 SIZE_WRAPPED = Refusal(
     Unprocessable,
     "size_wrapped",

@@ -21,9 +21,10 @@ from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.addresses import host_and_port
 from service.web.body import PIECE_BYTES
+from service.web.connection import Connection
 from service.web.connection_limit import ConnectionLimit
 from service.web.request_log import RequestLog
-from service.web.runner import Connection, Runner
+from service.web.runner import Runner
 
 log = structlog.stdlib.get_logger()
 

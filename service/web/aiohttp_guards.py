@@ -14,9 +14,28 @@ def body_given_up(connection: RequestHandler) -> StreamReader | None:
     When its chunks are broken, aiohttp's parser in C queues an error as the connection's next request. It does
     not tell the reader, which would wait until the connection ends.
     """
-    request, messages = connection._current_request, connection._messages  # noqa: SLF001
-    is_broken = bool(messages) and not isinstance(messages[-1][0], RawRequestMessage)
-    return request.content if request is not None and is_broken else None
+    request = connection._current_request  # noqa: SLF001
+    return request.content if request is not None and is_broken(connection) else None
+
+
+def is_broken(connection: RequestHandler) -> bool:
+    """Return whether the newest that waits for its turn is not a request, but the parser's error."""
+    messages = connection._messages  # noqa: SLF001
+    return bool(messages) and not isinstance(messages[-1][0], RawRequestMessage)
+
+
+def newest_body(connection: RequestHandler) -> StreamReader | None:
+    """Return the body of the newest request that waits for its turn, or None if none waits.
+
+    aiohttp's parser keeps the body that is still arriving to itself.
+    """
+    return connection._messages[-1][1] if connection._messages else None  # noqa: SLF001
+
+
+def is_idle(connection: RequestHandler) -> bool:
+    """Return whether there is no request that must be answered. Until its handler runs, only the queue tells."""
+    waiter = connection._waiter  # noqa: SLF001
+    return waiter is not None and not waiter.done() and not connection._messages  # noqa: SLF001
 
 
 def queued_requests(connection: RequestHandler) -> list[tuple[RawRequestMessage | None, StreamReader]]:

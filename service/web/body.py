@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from service.refusals import (
@@ -44,7 +44,7 @@ class Body:
         self._request = request
         self._content = request.content
         self._limits = limits
-        self._awaits_continue = hdrs.EXPECT in request.headers
+        self._awaits_continue = hdrs.EXPECT in request.headers and request.version >= HttpVersion11
         self._waited_seconds = 0.0
         self._received = 0
         self.allowance = limits.max_upload_bytes + 2 * ENVELOPE_BYTES
@@ -118,8 +118,12 @@ async def defer_continue(_request: web.Request) -> None:
 
 
 def check_expectation(request: web.Request) -> None:
-    """Raise ExpectationFailed if the request expects something other than "100 Continue"."""
-    if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+    """Raise ExpectationFailed if the request expects something other than "100 Continue".
+
+    HTTP/1.0 has no expectations: RFC 9110 10.1.1 wants them ignored there.
+    """
+    is_other = request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue"
+    if is_other and request.version >= HttpVersion11:
         raise EXPECTATION_FAILED()
 
 
@@ -128,7 +132,7 @@ def check_headers(request: web.Request, limits: BodyLimits) -> None:
 
     Raises UnsupportedMedia if it is encoded, and TooLarge if its declared size is too large.
     """
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
         raise CONTENT_ENCODED()
     envelope = ENVELOPE_BYTES if request.content_type.startswith("multipart/") else 0
     if (request.content_length or 0) > limits.max_upload_bytes + envelope:

@@ -72,8 +72,8 @@ def problem(error: ServiceError) -> web.Response:
     response = json_response(
         problem_document(error), status=error.status, headers=headers, content_type="application/problem+json"
     )
-    if error.status == HTTPStatus.REQUEST_TIMEOUT:
-        response.force_close()
+    if error.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.LENGTH_REQUIRED}:
+        response.force_close()  # what may follow is not a request
     return response
 
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from service.models import IdempotentUpload, RecordWarning, User
-from service.refusals import INVALID_BIT_RATE, INVALID_EXPIRES_IN, INVALID_IDEMPOTENCY_KEY
+from service.refusals import (
+    INVALID_BIT_RATE,
+    INVALID_EXPIRES_IN,
+    INVALID_IDEMPOTENCY_KEY,
+    LENGTH_REQUIRED,
+    PARTIAL_UPLOAD,
+)
 from service.uploads.idempotency import LONGEST_KEY
 from service.uploads.intake import Taken, UploadBody, UploadTerms
 from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
@@ -70,6 +76,7 @@ class _HttpUpload:
 
     def terms(self) -> UploadTerms:
         self.check(self.request)
+        _require_whole(self.request)
         check_headers(self.request, self.request.app[BODY_LIMITS])
         self._digest()  # a malformed one is refused now
         return UploadTerms(
@@ -92,6 +99,14 @@ class _HttpUpload:
 
     def _digest(self) -> bytes | None:
         return parse_digest(self.request.headers.get("Content-Digest"))
+
+
+def _require_whole(request: web.Request) -> None:
+    """Refuse an upload that says it is a part of something, and one whose length nobody can tell."""
+    if hdrs.CONTENT_RANGE in request.headers:
+        raise PARTIAL_UPLOAD()
+    if request.content_length is None and hdrs.TRANSFER_ENCODING not in request.headers:
+        raise LENGTH_REQUIRED()
 
 
 def requested_bit_rate(request: web.Request) -> int | None:

@@ -1,41 +1,20 @@
 """Reads a multipart form in order: fields, one file, more fields."""
 
-import warnings
-from collections.abc import AsyncIterator, Awaitable
-from typing import Self, TypeVar, cast
+from collections.abc import AsyncIterator, Mapping
+from typing import Self, cast
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.multipart import BadContentDispositionHeader, BadContentDispositionParam
+from aiohttp.helpers import parse_mimetype
+from multidict import CIMultiDictProxy
 
-from service.refusals import (
-    FIELD_TOO_LONG,
-    MALFORMED_MULTIPART,
-    NESTED_MULTIPART,
-    SECOND_FILE,
-    TRANSFER_ENCODED,
-    UNEXPECTED_FILE,
-)
+from service.refusals import MALFORMED_MULTIPART, MISSING_BOUNDARY, SECOND_FILE, UNEXPECTED_FILE, UNSUPPORTED_TYPE
 from service.web.app_keys import BODY_LIMITS
 from service.web.body import ENVELOPE_BYTES, PIECE_BYTES, Body
+from service.web.form_part import FormPart, parsed
 
-T = TypeVar("T")
-
-# Python would keep the text of each warning about a client's malformed form for ever.
-warnings.simplefilter("ignore", BadContentDispositionHeader)
-warnings.simplefilter("ignore", BadContentDispositionParam)
-
-_LONGEST_FIELD = 8 * 1024
-_PLAIN_ENCODINGS = {"", "binary", "8bit", "7bit"}
-
-
-class FormFile:
-    """The file of a form: its name, its declared type in lower case (empty if there is none), and its reader."""
-
-    def __init__(self, part: BodyPartReader) -> None:
-        self.part = part
-        self.filename = (part.filename or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        self.declared_type = part.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+# How much the files of another type may have, such as a description in JSON or a picture. They are not kept.
+_LARGEST_SKIPPED = 2**20
+_SKIPPED_PIECE_BYTES = 8 * 1024
 
 
 class Form:
@@ -46,9 +25,12 @@ class Form:
 
     def __init__(self, reader: MultipartReader, body: Body, max_upload_bytes: int) -> None:
         self.fields: dict[str, str] = {}
+        # The declared types of the files that were skipped.
+        self.skipped: list[str] = []
         self._reader = reader
         self._body = body
         self._max_upload_bytes = max_upload_bytes
+        self._skippable = _LARGEST_SKIPPED
 
     @classmethod
     def of(cls, request: web.Request) -> Self:
@@ -57,57 +39,67 @@ class Form:
         body = Body(request, limits)
         body.allowance = ENVELOPE_BYTES
         try:
-            # The reader only uses the methods of a stream that Body has.
-            reader = MultipartReader(request.headers, cast("StreamReader", body))
+            reader = _reader(request.headers, body)
         except (ValueError, AssertionError, LookupError) as error:
             raise MALFORMED_MULTIPART() from error
         return cls(reader, body, limits.max_upload_bytes)
 
-    async def next_file(self) -> FormFile | None:
-        """Read fields up to the next file. Returns None if the form ends before one."""
-        while (part := await _parsed(self._reader.next())) is not None:
-            if not isinstance(part, BodyPartReader):
-                raise NESTED_MULTIPART()
-            if part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "").lower() not in _PLAIN_ENCODINGS:
-                raise TRANSFER_ENCODED()
-            if part.filename is not None:
-                return FormFile(part)
-            self.fields[part.name or ""] = await _read_field(part)
+    async def next_file(self) -> FormPart | None:
+        """Read up to the next file, past fields, blank file inputs and files of a clearly different type.
+
+        Returns None if the form ends before one.
+        """
+        while (reader := await parsed(self._reader.next())) is not None:
+            part = FormPart(cast("BodyPartReader", reader))
+            part.check()
+            if await part.is_blank():
+                continue
+            if not await part.is_file():
+                self.fields[part.name] = await part.text()
+            elif part.is_aside:
+                await self._skip(part)
+            else:
+                return part
         return None
 
-    async def pieces(self, file: FormFile) -> AsyncIterator[bytes]:
+    async def pieces(self, file: FormPart) -> AsyncIterator[bytes]:
         """Yield the file, then read the rest of the form, which must be whole before anything is kept."""
         self._body.allowance = self._max_upload_bytes + ENVELOPE_BYTES
-        while not file.part.at_eof():
-            if piece := await _parsed(file.part.read_chunk(PIECE_BYTES)):
-                yield piece
+        async for piece in file.pieces(PIECE_BYTES):
+            yield piece
         self._body.allowance = ENVELOPE_BYTES
         if await self.next_file() is not None:
             raise SECOND_FILE()
         async for _ in self._body.pieces():
             pass
 
+    async def _skip(self, part: FormPart) -> None:
+        self.skipped.append(part.declared_type)
+        async for piece in part.pieces(_SKIPPED_PIECE_BYTES):
+            self._skippable -= len(piece)
+            if self._skippable < 0:
+                raise UNSUPPORTED_TYPE(declared=part.declared_type)
+            self._body.allowance += len(piece)
+
 
 async def read_fields(request: web.Request) -> dict[str, str]:
     """Return the fields of a form that has no file. Raises MalformedRequest."""
     form = Form.of(request)
-    if await form.next_file() is not None:
+    if await form.next_file() is not None or form.skipped:
         raise UNEXPECTED_FILE()
     return form.fields
 
 
-async def _read_field(part: BodyPartReader) -> str:
-    content = b""
-    while not part.at_eof():
-        content += await _parsed(part.read_chunk(_LONGEST_FIELD))
-        if len(content) > _LONGEST_FIELD:
-            raise FIELD_TOO_LONG(max_bytes=_LONGEST_FIELD)
-    return content.decode("utf-8", "replace")
+def _reader(headers: Mapping[str, str], body: Body) -> MultipartReader:
+    """Return aiohttp's reader for a body; it only uses the methods of a stream that Body has."""
+    boundary = parse_mimetype(headers[hdrs.CONTENT_TYPE]).parameters.get("boundary")
+    if not boundary:
+        raise MISSING_BOUNDARY()
 
+    def as_part(part_headers: CIMultiDictProxy[str], content: StreamReader, **_limits: object) -> BodyPartReader:
+        return BodyPartReader(f"--{boundary}".encode(), part_headers, content, subtype="form-data")
 
-async def _parsed(parsing: Awaitable[T]) -> T:
-    """Translate what aiohttp's multipart reader raises for malformed input."""
-    try:
-        return await parsing
-    except (ValueError, AssertionError, LookupError, RuntimeError, HttpProcessingError) as error:
-        raise MALFORMED_MULTIPART() from error
+    reader = MultipartReader(headers, cast("StreamReader", body))
+    # By itself, aiohttp reads a part that declares a multipart type as a form.
+    reader.multipart_reader_cls = cast("type[MultipartReader]", as_part)
+    return reader

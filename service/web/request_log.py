@@ -66,11 +66,11 @@ async def send_request_id(request: web.Request, response: web.StreamResponse) ->
 
 
 def _route(request: web.BaseRequest) -> str:
-    """Return the pattern of the request's route; a request that is not HTTP has none."""
+    """Return the pattern of the request's route, without a slash at its end; a request that is not HTTP has none."""
     if NO_ROUTE in request or not isinstance(request, web.Request):
         return "none"
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "none"
+    return resource.canonical.rstrip("/") or "/" if resource is not None else "none"
 
 
 def _shown_path(request: web.BaseRequest) -> str:

@@ -9,11 +9,9 @@ from service.names import clean_filename
 from service.refusals import NO_FILE, UNSUPPORTED_TYPE
 from service.web.app_keys import BODY_LIMITS
 from service.web.body import Body
+from service.web.disposition import parameter, parse_disposition
+from service.web.media_types import may_be_wav
 from service.web.multipart import Form
-
-WAV_TYPES = {"audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"}
-# What clients declare if they do not know the type. The WAV's first bytes decide.
-UNTOLD_TYPES = {"", "application/octet-stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +38,34 @@ def declared_type(request: web.Request) -> str:
 
 
 def raw_wav(request: web.Request, filename: str = "") -> SentWav:
-    """Take the whole body as the WAV. Raises Unprocessable for a bad file name."""
+    """Take the whole body as the WAV, under the name in Content-Disposition if `filename` is empty.
+
+    Raises Unprocessable for a bad file name.
+    """
+    name = filename or _name_in_header(request) or ""
     pieces = Body(request, request.app[BODY_LIMITS]).pieces()
-    return SentWav(clean_filename(filename), declared_type(request), pieces)
+    return SentWav(clean_filename(name), declared_type(request), pieces)
 
 
-async def form_wav(request: web.Request) -> SentWav:
-    """Read a form up to its first file.
+async def form_wav(request: web.Request, filename: str = "") -> SentWav:
+    """Read a form up to its first file. If `filename` is empty, the file's own name counts.
 
-    Raises MalformedRequest for a body that is not a multipart form, and Unprocessable for a form without a file
-    and for a bad file name.
+    Raises MalformedRequest for a body that is not a multipart form, UnsupportedMedia if its only files are of another
+    type, and Unprocessable for a form without a file and for a bad file name.
     """
     form = Form.of(request)
     file = await form.next_file()
     if file is None:
-        raise NO_FILE()
-    return SentWav(clean_filename(file.filename), file.declared_type, form.pieces(file), form.fields)
+        raise UNSUPPORTED_TYPE(declared=form.skipped[0]) if form.skipped else NO_FILE()
+    pieces = form.pieces(file)
+    return SentWav(clean_filename(filename or file.filename or ""), file.declared_type, pieces, form.fields)
 
 
 def require_wav_type(declared: str) -> None:
-    """Raise UnsupportedMedia if the declared type is not that of a WAV."""
-    if declared not in WAV_TYPES | UNTOLD_TYPES:
+    """Raise UnsupportedMedia if the declared type cannot be that of a WAV."""
+    if not may_be_wav(declared):
         raise UNSUPPORTED_TYPE(declared=declared)
+
+
+def _name_in_header(request: web.Request) -> str | None:
+    return parameter(parse_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION, "")), "filename")

@@ -15,8 +15,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+from service.web.connection import Connection
 from service.web.connection_limit import ConnectionLimit
-from service.web.runner import Connection, Runner
+from service.web.runner import Runner
 from service.web.sending import PIECE_BYTES
 from tests.support.waiting import until
 
@@ -110,6 +111,23 @@ async def test_aiohttp_takes_a_head_of_a_megabyte() -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"y" * 8000 + b"\r\n") * 125 + b"\r\n")
         assert b"200 OK" in await answer(reader)
     assert heads == [1_000_001]
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+async def test_aiohttp_drops_the_answer_to_a_client_that_has_closed_its_side_and_we_do_not(*, is_ours: bool) -> None:
+    async def handle(_request: web.Request) -> web.Response:
+        await closed.wait()
+        return web.Response()
+
+    closed = asyncio.Event()
+    app = app_of("GET", handle)
+    async with connected(app, our_runner(app) if is_ours else None) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write_eof()
+        if not is_ours:
+            assert await reader.read() == b""
+        closed.set()
+        assert (b"200 OK" in await reader.read()) is is_ours
 
 
 async def test_aiohttp_logs_a_traceback_for_what_is_not_http_and_signs_its_answer(

@@ -21,7 +21,7 @@ BOUNDARY = b"b0undary"
 LIMITS = BodyLimits(max_upload_bytes=2**20, stall_seconds=5, min_bytes_per_second=0)
 REFUSALS = {
     *("malformed_multipart", "nested_multipart", "transfer_encoded", "too_many_fields", "field_too_long"),
-    *("second_file", "no_file", "invalid_filename"),
+    *("second_file", "no_file", "invalid_filename", "unsupported_type", "unexpected_file"),
 }
 
 

@@ -1,5 +1,6 @@
 """Programs of the tests, run in processes of their own."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,3 +25,13 @@ def python(program: str, *arguments: str, stderr: int | None = None) -> Iterator
             yield process
         finally:
             process.kill()
+
+
+async def output_of(*command: str, stdin: bytes = b"", status: int = 0) -> str:
+    """Run a program to its end, and return what it wrote; fails unless it ends with that status."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate(stdin)
+    assert process.returncode == status, (process.returncode, output, errors)
+    return output.decode()

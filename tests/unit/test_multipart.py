@@ -11,12 +11,6 @@ from service.web.body import PIECE_BYTES
 from tests.support.forms import BOUNDARY, Form, fields_outcome, form, outcome, part
 from tests.support.pieces import split
 
-# aiohttp warns about bad headers of parts; the last test shows that the service ignores these warnings.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader"),
-    pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionParam"),
-]
-
 fuzz = settings(derandomize=True, deadline=None, max_examples=200)
 
 

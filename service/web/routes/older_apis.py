@@ -18,7 +18,6 @@ from service.refusals import (
     NO_FILE,
     NOT_YOUR_RECORD,
     RECORD_NOT_FOUND,
-    UNSUPPORTED_TYPE,
     USER_NOT_FOUND,
     WRONG_USER_ID,
     WRONG_USER_TOKEN,
@@ -30,7 +29,7 @@ from service.web.incoming_upload import replay_headers, take_upload
 from service.web.presentation import json_response
 from service.web.routes.downloads import mp3_response
 from service.web.routes.users import register
-from service.web.upload_body import UNTOLD_TYPES, WAV_TYPES, SentWav, form_wav
+from service.web.upload_body import SentWav, form_wav, require_wav_type
 
 _USER_ID_FIELD = "user_id"
 
@@ -86,8 +85,7 @@ async def _authenticate_a(request: web.Request) -> User:
 
 async def _find_wav_a(request: web.Request, user: User) -> SentWav:
     wav = await form_wav(request)
-    if wav.declared_type not in WAV_TYPES | UNTOLD_TYPES:
-        raise UNSUPPORTED_TYPE(declared=wav.declared_type).as_kind(MalformedRequest)
+    require_wav_type(wav.declared_type)
     if _USER_ID_FIELD in wav.fields:
         _require_user_id(wav.fields, user)
     return replace(wav, pieces=_of_user(wav, user))

@@ -36,7 +36,7 @@ async def post_record(request: web.Request) -> web.Response:
 
 
 async def put_record(request: web.Request) -> web.Response:
-    """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it. Its first bytes tell its type."""
+    """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it and whatever its type, or as a form."""
     return _created(request, await take_upload(request, authenticate=authenticate, find_wav=_put_wav))
 
 
@@ -89,7 +89,12 @@ async def _posted_wav(request: web.Request, _user: User) -> SentWav:
 
 
 async def _put_wav(request: web.Request, _user: User) -> SentWav:
-    return raw_wav(request, request.match_info.get("filename", ""))
+    filename = request.match_info.get("filename", "")
+    if not is_form(request):
+        return raw_wav(request, filename)
+    wav = await form_wav(request, filename)
+    require_wav_type(wav.declared_type)
+    return wav
 
 
 async def _own_record(request: web.Request, user: User) -> Record:

@@ -1,5 +1,7 @@
 """The table of routes: which handler answers which method and path."""
 
+import itertools
+
 from aiohttp import hdrs, web
 
 from service.refusals import METHOD_NOT_ALLOWED, NO_SUCH_ADDRESS
@@ -22,7 +24,6 @@ _ROUTES = [
     (hdrs.METH_GET, "/records", records.list_records),
     (hdrs.METH_POST, "/records", records.post_record),
     (hdrs.METH_PUT, "/records", records.put_record),
-    (hdrs.METH_PUT, "/records/", records.put_record),
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}.mp3", downloads.download),
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}", records.get_record),
     (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}", records.remove_record),
@@ -31,21 +32,21 @@ _ROUTES = [
     (hdrs.METH_POST, "/audiotrack", older_apis.post_audiotrack),
     (hdrs.METH_GET, "/audiotrack", older_apis.get_audiotrack),
     (hdrs.METH_POST, "/api_v1/users", users.create_user),
-    (hdrs.METH_POST, "/api_v1/users/", users.create_user),
     (hdrs.METH_POST, "/api_v1/records", older_apis.post_record_b),
-    (hdrs.METH_POST, "/api_v1/records/", older_apis.post_record_b),
     (hdrs.METH_GET, "/api_v1/records", older_apis.get_record_b),
-    (hdrs.METH_GET, "/api_v1/records/", older_apis.get_record_b),
 ]
 
 
 def add_routes(app: web.Application, *, with_metrics: bool) -> None:
-    """Add every route, and after them one that refuses every other request without asking for its body."""
+    """Add every route, and after them one that refuses every other request without asking for its body.
+
+    A slash at the end of an address never matters.
+    """
     metrics_route = (hdrs.METH_GET, "/metrics", operations.expose_metrics)
     for method, path, handler in [*_ROUTES, metrics_route] if with_metrics else _ROUTES:
         methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
-        for one in methods:
-            app.router.add_route(one, path, handler, expect_handler=defer_continue)
+        for form, one in itertools.product(dict.fromkeys([path, f"{path.rstrip('/')}/"]), methods):
+            app.router.add_route(one, form, handler, expect_handler=defer_continue)
     app.router.add_route(hdrs.METH_ANY, "/{anything:.*}", _refuse, expect_handler=defer_continue)
 
 
