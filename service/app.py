@@ -48,12 +48,11 @@ def create_app(
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[keep_in_our_hands, translate_errors])
-    app[app_keys.ADMISSION] = Admission(places or make_places(settings))
+    app[app_keys.ADMISSION] = Admission(places or make_places(settings), settings.max_uploads_per_user)
     app[app_keys.STORAGE] = make_storage(settings)
     _configure(app, settings)
     parts = _Parts(settings, database_url, query_seconds, lease_seconds)
     app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_use_cases])
-    app.on_shutdown.append(parts.drain)
     app.on_response_prepare.extend([leave_our_hands, secure_headers, send_request_id, own_file_headers])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
@@ -63,6 +62,7 @@ def _configure(app: web.Application, settings: Settings) -> None:
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
     app[app_keys.ALLOWED_HOSTS] = settings.host_names
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
+    app[app_keys.SHUTDOWN_SECONDS] = settings.shutdown_seconds
     app[app_keys.MAX_CONNECTIONS] = settings.max_connections
     app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
     app[app_keys.BODY_LIMITS] = BodyLimits(
@@ -125,8 +125,3 @@ class _Parts:
         ):
             yield
         await leases.give_back_owed()
-
-    async def drain(self, app: web.Application) -> None:
-        # A worker of gunicorn drains only here. `server.serve` drains before, because it listens for a second signal.
-        app[app_keys.ADMISSION].close()
-        await app[app_keys.ADMISSION].drain(self.settings.shutdown_seconds)

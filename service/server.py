@@ -134,7 +134,18 @@ def make_runner(app: web.Application) -> web.AppRunner:
         lingering_time=_LINGERING_SECONDS,
         read_bufsize=PIECE_BYTES,
     )
-    return Runner(app, make_connection, shutdown_timeout=_CLEANUP_SECONDS)
+    return Runner(
+        app,
+        make_connection,
+        shutdown_timeout=_CLEANUP_SECONDS,
+        let_uploads_end=functools.partial(_let_uploads_end, app),
+    )
+
+
+async def _let_uploads_end(app: web.Application) -> None:
+    """Drain a worker of gunicorn. `serve` has drained before, because it listens for a second signal."""
+    app[app_keys.ADMISSION].close()
+    await app[app_keys.ADMISSION].drain(app[app_keys.SHUTDOWN_SECONDS])
 
 
 def allow_many_descriptors() -> None:

@@ -15,6 +15,8 @@ from service.audio.spawner import Spawner
 _NICENESS = 10
 # Only this much of the end of ffmpeg's stderr is kept.
 _STDERR_BYTES = 4096
+# The rest of its words, if any, is there when it has been killed.
+_SILENCE_SECONDS = 1.0
 
 
 class FfmpegProcess:
@@ -75,7 +77,10 @@ class FfmpegProcess:
         if not self._ended.done():  # else its number may belong to another process by now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-        await self.wait()
+        await asyncio.shield(self._ended)
+        await asyncio.wait({self._silent}, timeout=_SILENCE_SECONDS)
+        if not self._silent.done():  # a child that has left the group holds stderr open
+            self._end_of_words()
 
     def _reap(self) -> None:
         status = self._process.poll()
@@ -88,9 +93,12 @@ class FfmpegProcess:
         words = os.read(self._stderr, _STDERR_BYTES)
         self._last_words = (self._last_words + words)[-_STDERR_BYTES:]
         if not words:
-            self._loop.remove_reader(self._stderr)
-            os.close(self._stderr)
-            self._silent.set_result(None)
+            self._end_of_words()
+
+    def _end_of_words(self) -> None:
+        self._loop.remove_reader(self._stderr)
+        os.close(self._stderr)
+        self._silent.set_result(None)
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:

@@ -13,6 +13,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # The network.
     "socket": (41, 198),
     # Other processes' memory, priorities and processors.
+    "setsid": (112, 157),
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),

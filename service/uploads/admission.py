@@ -13,6 +13,8 @@ from service.uploads.places import Places
 
 # A waiting upload checks this often whether its client is still there and whether another process has freed a slot.
 _LOOK_SECONDS = 0.1
+# A client that has waited for so long had better try another replica.
+_LONGEST_WAIT_SECONDS = 60.0
 
 Task = asyncio.Task[object]
 
@@ -31,12 +33,13 @@ class Admission:
     gets no more.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, max_uploads_per_user: int = 2**31) -> None:
         metrics.SLOTS_LIMIT.set(places.max_running)
         self.is_open = True
         self.running: set[Task] = set()
         self.waiting: set[Task] = set()
         self._places = places
+        self._max_uploads_per_user = max_uploads_per_user
         self._queue: list[_Waiting] = []
         self._arriving: set[Task] = set()
         self._running_of = Counter[int]()
@@ -68,7 +71,7 @@ class Admission:
 
     def arrive(self) -> None:
         """Keep a place for this task until it takes its slot, or ends. Raises Unavailable if there is none."""
-        self._require_place()
+        self.require_place()
         task = _current_task()
         self._arriving.add(task)
         self._count_waiting()
@@ -99,7 +102,8 @@ class Admission:
             if not task.cancelling():  # one that already cleans up must not be disturbed
                 task.cancel()
 
-    def _require_place(self) -> None:
+    def require_place(self) -> None:
+        """Raise Unavailable if the queue is full or the service shuts down."""
         if not self.is_open:
             raise SHUTTING_DOWN()
         self._note_fullness()
@@ -115,7 +119,7 @@ class Admission:
 
     async def _take(self, task: Task, user_id: int, is_abandoned: Callable[[], bool]) -> None:
         self._forget_arrival(task)
-        self._require_place()
+        self.require_place()
         if self._queue or not self._places.take_slot():
             await self._wait(task, _Waiting(user_id), is_abandoned)
         else:
@@ -126,9 +130,7 @@ class Admission:
 
     async def _wait(self, task: Task, waiting: _Waiting, is_abandoned: Callable[[], bool]) -> None:
         """Wait in the queue until the slot is ours."""
-        others_wait = any(other.user_id != waiting.user_id for other in self._queue)
-        if others_wait and self._running_of[waiting.user_id] >= self._half:
-            raise TOO_MANY_UPLOADS(max_uploads=self._running_of[waiting.user_id])
+        self._require_share(waiting.user_id)
         self._queue.append(waiting)
         self.waiting.add(task)
         self._count_waiting()
@@ -146,11 +148,23 @@ class Admission:
             self._count_waiting()
             self._hand_out()
 
+    def _require_share(self, user_id: int) -> None:
+        """Raise TooManyRequests if the user has all that one user may have of the slots and of the queue."""
+        running = self._running_of[user_id]
+        queued = sum(other.user_id == user_id for other in self._queue)
+        if running + queued >= self._max_uploads_per_user:
+            raise TOO_MANY_UPLOADS(max_uploads=running + queued)
+        if queued < len(self._queue) and running >= self._half:
+            raise TOO_MANY_UPLOADS(max_uploads=running)
+
     async def _until_turn(self, turn: asyncio.Future[None], is_abandoned: Callable[[], bool]) -> None:
+        began_at = time.monotonic()
         while not turn.done():
             await asyncio.wait({turn}, timeout=_LOOK_SECONDS)
             if is_abandoned():
                 raise CLIENT_GONE()
+            if time.monotonic() - began_at > _LONGEST_WAIT_SECONDS and not turn.done():
+                raise QUEUE_FULL()
             self._hand_out()
 
     def _give_back(self, task: Task, user_id: int) -> None:

@@ -89,9 +89,11 @@ class Intake:
     async def __call__(self, incoming: IncomingUpload) -> Taken:
         """Take one upload and return its record. Raises any ServiceError, and then nothing is left of the upload."""
         if not incoming.may_be_retry:
-            self.admission.arrive()
-        user = await incoming.identify()
+            self.admission.require_place()
+        user = await incoming.identify()  # a stranger has no place in the queue meanwhile
         terms = incoming.terms()
+        if terms.key is None:
+            self.admission.arrive()
         upload_id, began_at = uuid4(), time.monotonic()
         async with self.leases.given_back_after(upload_id):
             if terms.key is not None:

@@ -9,7 +9,8 @@ from aiohttp import hdrs, web
 from service.refusals import INVALID_HOST
 from service.web.app_keys import ALLOWED_HOSTS
 
-_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
+_LARGEST_PORT = 65_535
 
 
 def require_known_host(request: web.Request) -> None:
@@ -27,7 +28,11 @@ def _is_known(host: str, allowed: Collection[str]) -> bool:
     found = _HOST.fullmatch(host)
     if found is None:
         return False
-    name = found["name"].strip("[]").lower().removesuffix(".")
+    name = found["name"].lower().removesuffix(".")
+    if int(found["port"] or 0) > _LARGEST_PORT:
+        return False
+    if name.startswith("["):
+        return _is_ip_address(name.strip("[]")) and ":" in name
     return name == "localhost" or name in allowed or "*" in allowed or _is_ip_address(name)
 
 

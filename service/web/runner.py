@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import structlog
@@ -18,15 +18,32 @@ class Runner(web.AppRunner):
     """An AppRunner that makes each connection by `make_connection(server, loop=loop)`."""
 
     def __init__(
-        self, app: web.Application, make_connection: Callable[..., RequestHandler], *, shutdown_timeout: float
+        self,
+        app: web.Application,
+        make_connection: Callable[..., RequestHandler],
+        *,
+        shutdown_timeout: float,
+        let_uploads_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._make_connection = make_connection
+        self._let_uploads_end = let_uploads_end
 
     async def setup(self) -> None:
         """Prepare to serve; from now on, a connection that cannot be taken is a line in the log, and no traceback."""
         asyncio.get_running_loop().set_exception_handler(_LoopErrors())
         await super().setup()
+
+    async def cleanup(self) -> None:
+        """Take no more connections, let the uploads end, then close the connections.
+
+        aiohttp closes them first, and a closed connection takes no more of an upload that is still arriving.
+        """
+        for site in list(self.sites):
+            await site.stop()
+        if self._let_uploads_end is not None:
+            await self._let_uploads_end()
+        await super().cleanup()
 
     @property
     def server(self) -> web.Server | None:

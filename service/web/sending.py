@@ -16,6 +16,7 @@ from service.errors import Unavailable
 from service.storage import RemoteFile
 from service.storage.draft_files import unavailable
 from service.storage.reading import open_kept_file
+from service.web.conditions import date_of
 
 PIECE_BYTES = 16 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -23,7 +24,7 @@ _CHUNK_BYTES = 64 * 1024
 
 async def send_asset(request: web.Request, path: Path, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send a file on this machine as FileResponse does. Raises FileNotFoundError and Unavailable."""
-    return await _send(request, path, lambda file: _OpenFile(file, headers))
+    return await _send(request, path, lambda file: _Asset(file, headers))
 
 
 async def send_local_file(
@@ -154,6 +155,25 @@ class _OpenFile(web.FileResponse):
     def take_over(self) -> None:
         """Close our file: FileResponse has opened its own, and is about to send the headers."""
         self._file.close()
+
+
+class _Asset(_OpenFile):
+    """An open file of our own, for which FileResponse judges the request's conditions."""
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        return await super().prepare(cast("BaseRequest", _DatedRequest(request)))
+
+
+class _DatedRequest:
+    """A request for FileResponse, with those of its dates that can be read."""
+
+    def __init__(self, request: BaseRequest) -> None:
+        self._request = request
+        self.if_modified_since = date_of(request, hdrs.IF_MODIFIED_SINCE)
+        self.if_unmodified_since = date_of(request, hdrs.IF_UNMODIFIED_SINCE)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._request, name)
 
 
 class _JudgedFile(_OpenFile):

@@ -11,6 +11,7 @@ import pytest
 from service.web.app_keys import STORAGE
 from tests.support import s3, wavs
 from tests.support.client import Account, Service, StartService
+from tests.support.invariants import GOOD_WAV
 
 NOBODY = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 WAV = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)
@@ -188,3 +189,13 @@ async def test_uuid_in_upper_case_is_the_same_address(service: Service, kept: Ke
 
 async def test_download_needs_no_token(service: Service, kept: Kept) -> None:
     assert (await service.get(kept.path, headers={})).status == 200
+
+
+@pytest.mark.parametrize("header", ["If-Modified-Since", "If-Unmodified-Since"])
+@pytest.mark.parametrize(
+    "date", ["Thu, 01 Jan 99999999999999999999 00:00:00 GMT", "Thu, 99999999999 Jan 2026 00:00:00 GMT", "x"]
+)
+async def test_date_that_cannot_be_read_is_ignored(service: Service, account: Account, header: str, date: str) -> None:
+    mp3 = (await service.upload(account, GOOD_WAV)).json["url"]
+    for path in (mp3, "/docs/start.js"):
+        assert (await service.get(path, headers={header: date})).status == 200

@@ -26,6 +26,8 @@ MALFORMED = [
     "a@b",
     "::1",
     "a.example:123456",
+    "127.0.0.1:99999",
+    "[1.2.3.4]",
     "",
 ]
 FOREIGN = ["evil.example", "a.example.evil.example", "xn--a", "127.0.0.1.evil.example"]

@@ -130,3 +130,25 @@ async def test_no_worker_refuses_while_another_has_a_free_place(tmp_path: Path) 
             assert (await upload(session, token))[0] == 503
             may_end.set()
             assert await asyncio.gather(*uploads) == [201] * 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+async def test_signal_lets_the_uploads_of_a_worker_end(tmp_path: Path, number: signal.Signals) -> None:
+    with two_workers(tmp_path) as (process, url):
+        async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(force_close=True)) as session:
+            await wait_until_ready(session)
+            token = await create_user(session)
+
+            async def body() -> AsyncIterator[bytes]:
+                yield GOOD_WAV[:1000]
+                for _ in range(100):
+                    if await metric(session, "wavepress_encoder_slots_used") == 1:
+                        break
+                    await asyncio.sleep(0.05)
+                os.kill(process.pid, number)
+                await asyncio.sleep(1)  # for the workers to have been told
+                yield GOOD_WAV[1000:]
+
+            headers = {"Authorization": f"Bearer {token}"}
+            async with session.put("/records/talk.wav", data=body(), headers=headers) as answer:
+                assert answer.status == 201

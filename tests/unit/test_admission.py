@@ -432,3 +432,14 @@ async def test_queue_knows_since_when_it_is_full() -> None:
     assert admission.full_seconds > 0
     await end(running, waiting)
     assert admission.full_seconds == 0
+
+
+async def test_user_waits_for_no_more_than_one_user_may_have() -> None:
+    admission = Admission(Places(max_running=2, max_waiting=8), max_uploads_per_user=3)
+    uploads = [Upload(admission, user_id=ANN) for _ in range(3)]
+    await settle()
+    refused = Upload(admission, user_id=ANN)
+    with pytest.raises(TooManyRequests):
+        await refused.task
+    await end(*uploads)
+    await assert_all_free(admission, 2)

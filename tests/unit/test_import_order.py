@@ -94,6 +94,7 @@ ORDER = [
     "service.web.errors",
     "service.web.aiohttp_guards",
     "service.web.connection_limit",
+    "service.web.conditions",
     "service.web.sending",
     "service.web.malformed",
     "service.web.connection",

@@ -17,6 +17,7 @@ from service.ids import shortened
 from service.models import Record
 from service.refusals import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RECORD_NOT_FOUND
 from service.web.app_keys import DATABASE, DOWNLOAD, STORAGE
+from service.web.conditions import date_of
 from service.web.digests import repr_digest
 from service.web.presentation import content_disposition
 from service.web.sending import send_local_file, send_remote_file
@@ -87,12 +88,15 @@ def _is_known(request: web.Request, record: Record, last_modified: datetime) -> 
     if request.if_match is not None:
         is_wanted = any(etag.value in {"*", record.sha256} and not etag.is_weak for etag in request.if_match)
     else:
-        is_wanted = request.if_unmodified_since is None or last_modified <= request.if_unmodified_since
+        is_wanted = (unmodified_since := date_of(request, hdrs.IF_UNMODIFIED_SINCE)) is None or (
+            last_modified <= unmodified_since
+        )
     if not is_wanted:
         raise PRECONDITION_FAILED()
     if request.if_none_match is not None:
         return any(etag.value in {"*", record.sha256} for etag in request.if_none_match)
-    return request.if_modified_since is not None and last_modified <= request.if_modified_since
+    modified_since = date_of(request, hdrs.IF_MODIFIED_SINCE)
+    return modified_since is not None and last_modified <= modified_since
 
 
 def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, str]) -> range | None:
