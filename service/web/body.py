@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -17,6 +18,9 @@ from service.refusals import (
     TOO_LARGE,
     TOO_MANY_FIELDS,
 )
+
+if TYPE_CHECKING:
+    from service.web.connection_limit import LimitedConnection
 
 PIECE_BYTES = 64 * 1024
 # How much a multipart body may have around its file: boundaries, headers, fields.
@@ -43,6 +47,7 @@ class Body:
     def __init__(self, request: web.Request, limits: BodyLimits) -> None:
         self._request = request
         self._content = request.content
+        self._connection = cast("LimitedConnection", request.protocol)
         self._limits = limits
         self._awaits_continue = hdrs.EXPECT in request.headers and request.version >= HttpVersion11
         self._waited_seconds = 0.0
@@ -77,6 +82,7 @@ class Body:
         started = loop.time()
         try:
             async with asyncio.timeout(self._limits.stall_seconds):
+                self._connection.awaits_body, self._connection.is_in_our_hands = True, False
                 piece = await reading
         except TimeoutError as error:
             raise STALLED_BODY(seconds=self._limits.stall_seconds, offset=self._content.total_bytes) from error
@@ -88,6 +94,8 @@ class Body:
             if isinstance(error, RuntimeError) and self._request.transport is not None:
                 raise
             raise CLIENT_GONE() from error
+        finally:
+            self._connection.awaits_body, self._connection.is_in_our_hands = False, True
         self._check_pace(loop.time() - started, len(piece))
         self.allowance -= len(piece)
         if self.allowance < 0:

@@ -51,6 +51,7 @@ class Connection(RequestHandler):
         self._limit = limit
         # Set by the application: a request is being worked on, and no byte of its answer has been sent.
         self.is_in_our_hands = False
+        self.awaits_body = False
         self._is_half_closed = False
         self._lacks_length = False
 

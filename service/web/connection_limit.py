@@ -26,10 +26,10 @@ class LimitedConnection(Protocol):
     """What the limit has to know of a connection."""
 
     transport: asyncio.Transport | None
-
-    @property
-    def is_in_our_hands(self) -> bool:
-        """Whether a request of it is being worked on, so that the client can only wait."""
+    # A request of it is being worked on, so that the client can only wait.
+    is_in_our_hands: bool
+    # The rest of a request's body is awaited.
+    awaits_body: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -70,7 +70,8 @@ class ConnectionLimit:
     def _make_room(self, new: LimitedConnection) -> None:
         self._look()
         unused = [one for one in self._connections if one is not new and not one.is_in_our_hands]
-        unused.sort(key=lambda one: self._connections[one].since)
+        # An upload that pauses goes last.
+        unused.sort(key=lambda one: (one.awaits_body, self._connections[one].since))
         closed = unused[: max(1, int(self._most * _SHARE_CLOSED_AT_ONCE))] or [new]
         metrics.CONNECTIONS_CLOSED.inc(len(closed))
         for connection in closed:

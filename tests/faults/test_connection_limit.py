@@ -81,6 +81,15 @@ async def read_slowly(client: RawClient, byte_count: int) -> None:
         await asyncio.sleep(0.005)
 
 
+async def test_bodies_that_never_come_make_room_too(limited: Service) -> None:
+    head = b"POST /users HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n{"
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3 * LIMIT):
+            client = await stack.enter_async_context(connect(limited))
+            await client.send(head)
+        assert (await limited.get("/health/live")).status == 200
+
+
 async def test_limit_is_seen_in_the_metrics(limited: Service) -> None:
     async with crowd(limited, 2 * LIMIT):
         text = (await limited.get("/metrics")).body.decode()
