@@ -40,3 +40,10 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None
         while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
             task.cancel()
             await asyncio.wait({task}, timeout=1)
+
+
+def current_task() -> asyncio.Task[object]:
+    """Return the task that runs this coroutine."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
+    return task

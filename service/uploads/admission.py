@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from service import metrics
+from service.cancellation import current_task
 from service.refusals import CLIENT_GONE, QUEUE_FULL, SHUTTING_DOWN, TOO_MANY_UPLOADS
 from service.uploads.places import Places
 
@@ -15,8 +16,6 @@ from service.uploads.places import Places
 _LOOK_SECONDS = 0.1
 # A client that has waited for so long had better try another replica.
 _LONGEST_WAIT_SECONDS = 60.0
-
-Task = asyncio.Task[object]
 
 
 @dataclass(eq=False, slots=True)
@@ -36,12 +35,12 @@ class Admission:
     def __init__(self, places: Places, max_uploads_per_user: int = 2**31) -> None:
         metrics.SLOTS_LIMIT.set(places.max_running)
         self.is_open = True
-        self.running: set[Task] = set()
-        self.waiting: set[Task] = set()
+        self.running: set[asyncio.Task[object]] = set()
+        self.waiting: set[asyncio.Task[object]] = set()
         self._places = places
         self._max_uploads_per_user = max_uploads_per_user
         self._queue: list[_Waiting] = []
-        self._arriving: set[Task] = set()
+        self._arriving: set[asyncio.Task[object]] = set()
         self._running_of = Counter[int]()
         self._half = max(1, places.max_running // 2)
         self._nothing_runs = asyncio.Event()
@@ -56,7 +55,7 @@ class Admission:
         all slots. Raises ClientGone if `is_abandoned` becomes true during the wait. Raises Unavailable if the service
         shuts down: before the block, or in place of the cancellation with which `drain` ends the block.
         """
-        task = _current_task()
+        task = current_task()
         try:
             await self._take(task, user_id, is_abandoned)
             try:
@@ -72,7 +71,7 @@ class Admission:
     def arrive(self) -> None:
         """Keep a place for this task until it takes its slot, or ends. Raises Unavailable if there is none."""
         self.require_place()
-        task = _current_task()
+        task = current_task()
         self._arriving.add(task)
         self._count_waiting()
         task.add_done_callback(self._forget_arrival)
@@ -117,7 +116,7 @@ class Admission:
             self._full_since = time.time()
         metrics.QUEUE_FULL_SINCE.set(self._full_since or 0)
 
-    async def _take(self, task: Task, user_id: int, is_abandoned: Callable[[], bool]) -> None:
+    async def _take(self, task: asyncio.Task[object], user_id: int, is_abandoned: Callable[[], bool]) -> None:
         self._forget_arrival(task)
         self.require_place()
         if self._queue or not self._places.take_slot():
@@ -128,7 +127,7 @@ class Admission:
         self._nothing_runs.clear()
         metrics.SLOTS_USED.inc()
 
-    async def _wait(self, task: Task, waiting: _Waiting, is_abandoned: Callable[[], bool]) -> None:
+    async def _wait(self, task: asyncio.Task[object], waiting: _Waiting, is_abandoned: Callable[[], bool]) -> None:
         """Wait in the queue until the slot is ours."""
         self._require_share(waiting.user_id)
         self._queue.append(waiting)
@@ -167,7 +166,7 @@ class Admission:
                 raise QUEUE_FULL()
             self._hand_out()
 
-    def _give_back(self, task: Task, user_id: int) -> None:
+    def _give_back(self, task: asyncio.Task[object], user_id: int) -> None:
         self.running.discard(task)
         metrics.SLOTS_USED.dec()
         self._free_slot(user_id)
@@ -196,12 +195,6 @@ class Admission:
     def _count_waiting(self) -> None:
         self._places.set_waiting(len(self._queue) + len(self._arriving))
 
-    def _forget_arrival(self, task: Task) -> None:
+    def _forget_arrival(self, task: asyncio.Task[object]) -> None:
         self._arriving.discard(task)
         self._count_waiting()
-
-
-def _current_task() -> Task:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in a task
-    return task

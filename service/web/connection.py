@@ -15,9 +15,9 @@ from service.web.app_keys import NO_ROUTE
 from service.web.connection_limit import ConnectionLimit
 from service.web.errors import Handler, problem
 from service.web.malformed import lacks_length, refusal_of
+from service.web.pieces import PIECE_BYTES, InPieces
 from service.web.request_log import REQUEST_ID_HEADER, request_id
 from service.web.security_headers import add_secure_headers
-from service.web.sending import PIECE_BYTES, InPieces
 
 log = structlog.stdlib.get_logger()
 

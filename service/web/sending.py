@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 from typing import cast
 
-from aiohttp import Payload, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
@@ -18,7 +18,6 @@ from service.storage.draft_files import unavailable
 from service.storage.reading import open_kept_file
 from service.web.conditions import date_of
 
-PIECE_BYTES = 16 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -102,32 +101,6 @@ def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:
     if request.transport is not None:
         request.transport.abort()
     return ConnectionResetError(reason)
-
-
-class InPieces(Payload):
-    """A body that is sent piece by piece. aiohttp copies any other one whole, until the client has taken it."""
-
-    def __init__(self, *parts: bytes) -> None:
-        super().__init__(parts)
-        self._parts = parts
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes."""
-        return sum(map(len, self._parts))
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return it as text."""
-        return b"".join(self._parts).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write a piece whenever the kernel has all of the one before."""
-        for part in self._parts:
-            rest = memoryview(part)
-            while rest:
-                piece, rest = rest[:PIECE_BYTES], rest[PIECE_BYTES:]
-                await writer.write(piece)
-                await writer.drain()
 
 
 class _OpenFile(web.FileResponse):

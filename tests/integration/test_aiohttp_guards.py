@@ -17,8 +17,8 @@ from aiohttp.web_protocol import RequestHandler
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up
 from service.web.connection import Connection
 from service.web.connection_limit import ConnectionLimit
+from service.web.pieces import PIECE_BYTES
 from service.web.runner import Runner
-from service.web.sending import PIECE_BYTES
 from tests.support.waiting import until
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"

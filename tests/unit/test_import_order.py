@@ -95,6 +95,7 @@ ORDER = [
     "service.web.errors",
     "service.web.aiohttp_guards",
     "service.web.conditions",
+    "service.web.pieces",
     "service.web.sending",
     "service.web.malformed",
     "service.web.connection",

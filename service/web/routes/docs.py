@@ -8,8 +8,9 @@ from aiohttp import hdrs, web
 from service.refusals import NO_SUCH_ADDRESS
 from service.web.addresses import base_url
 from service.web.openapi import build_document
+from service.web.pieces import InPieces
 from service.web.security_headers import CONTENT_SECURITY_POLICY, page_policy
-from service.web.sending import InPieces, send_asset
+from service.web.sending import send_asset
 
 _FOLDER = Path(__file__).parents[1]
 _ASSETS = {
