@@ -1,9 +1,12 @@
 """Fixtures: a PostgreSQL for the session, a database, a data directory and a service for each test."""
 
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg2
+import psycopg2.errors
 import pytest
 from aiohttp import TCPConnector, web
 from aiohttp.test_utils import BaseTestServer, TestClient
@@ -31,8 +34,17 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str) -> str:
     """The session's database, without any row."""
-    query(postgres_url, "TRUNCATE users RESTART IDENTITY CASCADE")
+    empty(postgres_url)
     return postgres_url
+
+
+def empty(url: str) -> None:
+    """Remove every row. A service that another module's tests share may read meanwhile: then PostgreSQL stops one."""
+    for _ in range(5):
+        with contextlib.suppress(psycopg2.errors.DeadlockDetected):
+            query(url, "TRUNCATE users RESTART IDENTITY CASCADE")
+            return
+    raise AssertionError("the database cannot be emptied")
 
 
 @pytest.fixture

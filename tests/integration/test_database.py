@@ -47,9 +47,10 @@ SLEPT = {"slept": ""}
 
 
 def asleep(url: str) -> list[int]:
-    """Return the server's processes that run what `sleep` says."""
-    running = "SELECT pid, query FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
-    return [pid for pid, statement in query(url, running) if "SELECT pg_sleep" in statement]
+    """Return the server's processes that run what `sleep` says, for the pool of that address alone."""
+    running = "SELECT pid, query FROM pg_stat_activity WHERE state = 'active' AND application_name = %s"
+    found = query(url, running, [parse_dsn(url)["application_name"]])
+    return [pid for pid, statement in found if "SELECT pg_sleep" in statement]
 
 
 @pytest.fixture
