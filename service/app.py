@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from service import __version__, metrics
-from service.cancellation import in_background
+from service.background import in_background
 from service.database.pool import open_database
 from service.errors import StorageFull
 from service.parts import make_accounts, make_encoder, make_health, make_ingest, make_places, make_storage, user_limits

@@ -1,8 +1,7 @@
 """Runs work that a cancellation must not interrupt."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import Awaitable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,8 +14,7 @@ async def to_the_end(work: Awaitable[T]) -> T:
     with a bare `asyncio.shield`, the work has always ended when this returns.
     """
     task = asyncio.ensure_future(work)
-    caller = asyncio.current_task()
-    assert caller is not None  # noqa: S101 - a coroutine runs in a task
+    caller = current_task()
     earlier = caller.cancelling()
     while not task.done():
         try:
@@ -28,18 +26,6 @@ async def to_the_end(work: Awaitable[T]) -> T:
             while caller.cancelling() > max(earlier, 0):
                 caller.uncancel()
     return task.result()
-
-
-@contextlib.asynccontextmanager
-async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` beside the block, and cancel it at the end of the block."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        while not task.done():  # before Python 3.12 wait_for, which aiopg uses, may lose a cancellation
-            task.cancel()
-            await asyncio.wait({task}, timeout=1)
 
 
 def current_task() -> asyncio.Task[object]:

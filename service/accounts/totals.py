@@ -5,9 +5,9 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from service.background import going_on
 from service.database.pool import Database
 from service.database.users import Totals, select_totals
-from service.errors import ServiceError
 from service.refusals import BYTES_FULL, USERS_FULL
 
 _REFRESH_SECONDS = 5.0
@@ -69,7 +69,7 @@ class TotalLimits:
     async def refresh_for_ever(self) -> None:
         """Count every few seconds, until cancelled; not at all if there is no limit."""
         while self._max_users is not None or self._max_bytes is not None:
-            with contextlib.suppress(ServiceError):  # it is logged, and the old count will do
+            with going_on("totals"):  # the old count will do
                 await self._refresh()
             await asyncio.sleep(max(_REFRESH_SECONDS, self._cost_seconds / _SHARE))
 

@@ -3,19 +3,15 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import structlog
-
+from service.background import going_on
 from service.database.leases import delete_expired_leases, delete_leases, insert_upload_lease, update_leases
 from service.database.pool import Database
-from service.errors import ServiceError
 from service.models import User, UserLimits
 from service.refusals import QUOTA_EXCEEDED, TOO_MANY_UPLOADS
-
-log = structlog.stdlib.get_logger()
 
 # Leases that could not be given back are given back this soon after the database is back.
 _GIVE_BACK_SECONDS = 0.5
@@ -74,7 +70,7 @@ class Leases:
         if not self._owed:
             return
         owed = list(self._owed)
-        with _going_on():
+        with going_on("leases"):
             await delete_leases(self.database, owed)
             self._owed.difference_update(owed)
 
@@ -89,18 +85,7 @@ class Leases:
                 await self._renew()
 
     async def _renew(self) -> None:
-        with _going_on():
+        with going_on("leases"):
             if self._held:
                 await update_leases(self.database, self._held, self.lease_seconds)
             await delete_expired_leases(self.database)
-
-
-@contextlib.contextmanager
-def _going_on() -> Iterator[None]:
-    """Let no failure end the task that renews leases: uploads would lose theirs without a word."""
-    try:
-        yield
-    except ServiceError:  # it is logged, and the next round is soon enough
-        pass
-    except Exception:
-        log.exception("lease_renewal_failed")

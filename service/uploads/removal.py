@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from service.accounts import events
+from service.background import going_on
 from service.database.pool import Database
 from service.database.records import delete_records, select_due_ids
 from service.database.removal_turns import give_back_turn, take_turn
@@ -68,11 +69,10 @@ class Removal:
     async def remove_for_ever(self) -> None:
         """Remove what is due, soon after it is, until cancelled."""
         while True:
-            pause = _LOOK_SECONDS
-            try:
+            pause = _FAILURE_SECONDS
+            with going_on("removal"):
                 await self._remove_in_turn()
-            except ServiceError:  # it is logged
-                pause = _FAILURE_SECONDS
+                pause = _LOOK_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._has_work.wait()

@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
+from service.background import going_on
 from service.database.pool import Database
 from service.database.revocations import select_revoked
-from service.errors import ServiceError
 from service.models import User
 from service.refusals import UNKNOWN_TOKEN, USER_DISABLED
 
@@ -46,7 +46,7 @@ class Revocations:
         """Find out every few seconds which uploads may not go on, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            with contextlib.suppress(ServiceError):  # it is logged, and the next look is soon enough
+            with going_on("revocation"):
                 if self._uploads:
                     revoked = await select_revoked(self._database, self._uploads)
                     self._revoked = {

@@ -22,6 +22,7 @@ ORDER = [
     "service.ids",
     "service.metrics",
     "service.cancellation",
+    "service.background",
     "service.threads",
     "service.ownership",
     "service.settings.database_url",
