@@ -75,20 +75,25 @@ async def _enable_user(parts: Parts, arguments: argparse.Namespace) -> None:
 
 async def _set_disabled(parts: Parts, user_id: int, *, is_disabled: bool) -> None:
     await _require_user(parts.database, user_id)
-    await update_disabled(parts.database, user_id, is_disabled=is_disabled)
+    if not await update_disabled(parts.database, user_id, is_disabled=is_disabled):
+        raise USER_NOT_FOUND()
     events.note("user_disabled" if is_disabled else "user_enabled", user_id)
     _print(id=user_id, disabled=is_disabled)
 
 
 async def _delete_user(parts: Parts, arguments: argparse.Namespace) -> None:
     await _require_user(parts.database, arguments.user_id)
-    await parts.removal.delete_user(arguments.user_id)
+    if not await parts.removal.delete_user(arguments.user_id):
+        raise USER_NOT_FOUND()
     _print(id=arguments.user_id, removed_records=await parts.removal.remove_due())
 
 
 async def _replace_token(parts: Parts, arguments: argparse.Namespace) -> None:
     await _require_user(parts.database, arguments.user_id)
-    _print(id=arguments.user_id, token=str(await Tokens(parts.database).replace(arguments.user_id)))
+    token = await Tokens(parts.database).replace(arguments.user_id)
+    if token is None:
+        raise USER_NOT_FOUND()
+    _print(id=arguments.user_id, token=str(token))
 
 
 async def _list_records(parts: Parts, arguments: argparse.Namespace) -> None:
@@ -121,6 +126,7 @@ async def _delete_record(parts: Parts, arguments: argparse.Namespace) -> None:
 
 
 async def _require_user(database: Database, user_id: int) -> User:
+    """Return the user, who may be deleted a moment later. Raises NotFound."""
     user = await find_user(database, user_id)
     if user is None:
         raise USER_NOT_FOUND()

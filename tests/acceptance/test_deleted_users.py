@@ -1,17 +1,22 @@
-"""A user is deleted during an upload: the answer is 401, and nothing of the upload is left."""
+"""A user is deleted during other work: an upload is answered with 401 and leaves nothing, an operator is told."""
 
 import asyncio
+import secrets
+from argparse import Namespace
 from uuid import uuid4
 
 import pytest
 
-from service.database.pool import Database
+from service import operators
+from service.database.pool import Database, open_database
 from service.database.users import delete_removed_users, insert_user, mark_deleted
-from service.errors import NotAuthenticated
+from service.errors import NotAuthenticated, NotFound
 from service.models import IdempotentUpload, User
+from service.operators import Parts, operate
 from service.uploads.idempotency import claim
-from service.web.app_keys import ADMISSION, DATABASE, LEASES
+from service.web.app_keys import ADMISSION, DATABASE, LEASES, REMOVAL
 from tests.support.client import Service, StartService
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.raw import connect, request_head
 from tests.support.waiting import until
@@ -58,3 +63,36 @@ async def test_user_deleted_before_the_lease_is_taken_is_not_authenticated(servi
     await delete(service.app[DATABASE], user)
     with pytest.raises(NotAuthenticated):
         await service.app[LEASES].take(user, uuid4())
+
+
+async def test_deletion_that_runs_again_after_a_lost_answer_succeeds_and_another_one_does_not(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No service runs, which would remove the row meanwhile."""
+    async with open_database(database_url, max_connections=1) as database:
+        user, _ = await insert_user(database, "ann")
+        with monkeypatch.context() as same_run:
+            same_run.setattr(secrets, "token_bytes", bytes)
+            assert await mark_deleted(database, user.id)
+            first = query(database_url, "SELECT deleted_at FROM users")
+            assert await mark_deleted(database, user.id)
+        assert not await mark_deleted(database, user.id)
+        assert query(database_url, "SELECT deleted_at FROM users") == first
+
+
+@pytest.mark.parametrize("action", ["disable", "enable", "delete", "token"])
+async def test_operator_who_comes_a_moment_too_late_is_told_that_the_user_is_gone(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    database = service.app[DATABASE]
+    user, _ = await insert_user(database, "ann")
+
+    async def find_then_lose(_database: Database, _user_id: int) -> User:
+        await delete(database, user)
+        return user
+
+    monkeypatch.setattr(operators, "find_user", find_then_lose)
+    arguments = Namespace(command="users", action=action, user_id=user.id)
+    with pytest.raises(NotFound):
+        await operate(Parts(database, service.app[REMOVAL]), arguments)
+    assert "{" not in capsys.readouterr().out  # no answer; without a configuration, the log goes there too
