@@ -168,7 +168,7 @@ STALLED_BODY = Refusal(
 UPLOAD_TOO_SLOW = Refusal(
     ClientStalled,
     "upload_too_slow",
-    "An upload may take {max_seconds:g} seconds in all. Send it over a faster line, or in parts.",
+    "An upload may take {max_seconds:g} seconds in all. Send it over a faster line, or as several recordings.",
     {"max_seconds": 90_000},
 )
 
