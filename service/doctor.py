@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +13,7 @@ from service.health import Check, CheckFailed, database_check, encoder_check
 from service.parts import make_encoder, make_storage
 from service.settings import Settings
 from service.settings.unknown_variables import unknown_variables
+from service.settings.values import is_loopback
 from service.storage import Storage
 
 _SAMPLE_SIZE = 20
@@ -93,16 +93,7 @@ async def _verdict(check: Check) -> str:
 def _require_sane_public_url(settings: Settings) -> None:
     """Raise CheckFailed if others can reach the service, but its links name localhost or depend on the Host header."""
     if settings.public_url is None:
-        if not _is_local(settings.host):
+        if not is_loopback(settings.host):
             raise CheckFailed("It is not set, so every link depends on the request's Host header.")
-    elif _is_local(settings.public_url.host or "") and not _is_local(settings.host):
+    elif is_loopback(settings.public_url.host or "") and not is_loopback(settings.host):
         raise CheckFailed(f"Clients elsewhere cannot reach {settings.public_url}.")
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -1,9 +1,10 @@
 """The settings about users: who may become one, and what all of them may do together."""
 
-from ipaddress import ip_address
 from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
+
+from service.settings.values import is_loopback
 
 # Where many people share an address, fewer would lock some of them out.
 _LEAST_PER_ADDRESS = 100
@@ -69,16 +70,6 @@ class AccountSettings(BaseModel):
     def retention_seconds(self) -> float | None:
         """Return `retention_days` in seconds."""
         return self.retention_days * _DAY_SECONDS if self.retention_days is not None else None
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a service that listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _or_default(most: int | None, host: str) -> int:

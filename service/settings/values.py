@@ -1,6 +1,6 @@
-"""What the values of some settings may be; a ValueError says what they must be."""
+"""What the values of some settings may be, and what they mean; a ValueError says what they must be."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl
@@ -28,3 +28,13 @@ def check_networks(text: str) -> str:
     for network in text.split(","):
         ip_network(network.strip())
     return text
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a service that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

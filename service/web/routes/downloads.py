@@ -12,7 +12,6 @@ import structlog
 from aiohttp import hdrs, web
 
 from service.database.records import find_record
-from service.errors import NotFound
 from service.ids import shortened
 from service.models import Record
 from service.refusals import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RECORD_NOT_FOUND
@@ -32,13 +31,8 @@ async def download(request: web.Request) -> web.StreamResponse:
     """GET /records/{id}.mp3: the MP3, without a token, because nobody can guess the address."""
     record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
     if record is None:
-        raise no_such_record()
+        raise RECORD_NOT_FOUND()
     return await mp3_response(request, record)
-
-
-def no_such_record() -> NotFound:
-    """Return the refusal for a record that does not exist, or is not the caller's."""
-    return RECORD_NOT_FOUND()
 
 
 async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
@@ -69,7 +63,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         return await send_remote_file(request, file, record.size, wanted, headers)
     except FileNotFoundError as error:
         log.error("file_missing", record=shortened(str(record.id)))
-        raise no_such_record() from error
+        raise RECORD_NOT_FOUND() from error
 
 
 def _cache_seconds(record: Record) -> int:

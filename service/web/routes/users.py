@@ -16,6 +16,7 @@ from service.web.auth import authenticate, bearer_token, require_token
 from service.web.body import Body, check_headers
 from service.web.multipart import read_fields
 from service.web.presentation import json_response
+from service.web.upload_body import is_form
 
 _LARGEST_BODY = 16 * 1024
 
@@ -78,13 +79,15 @@ async def read_username(request: web.Request) -> str:
         return request.query["username"]
     check_headers(request, request.app[BODY_LIMITS])
     username: object
-    if request.content_type == "multipart/form-data":
+    if is_form(request):
         username = (await read_fields(request)).get("username")
     else:
         body = await _read_small_body(request)
-        is_form = request.content_type == "application/x-www-form-urlencoded"
+        is_urlencoded = request.content_type == "application/x-www-form-urlencoded"
         # curl -d declares JSON as a form, too.
-        username = _form_username(body) if is_form and not body.lstrip().startswith(b"{") else _json_username(body)
+        username = (
+            _form_username(body) if is_urlencoded and not body.lstrip().startswith(b"{") else _json_username(body)
+        )
     if not isinstance(username, str):
         raise INVALID_USERNAME(max_length=LONGEST_USERNAME)
     return username
