@@ -56,10 +56,10 @@ soak: $(INSTALLED) ## Use the service for ten minutes, and fail if its memory gr
 	$(BIN)/python -m benchmarks.soak
 
 # uv, because pip-tools pins only for the machine that it runs on. It gets its own environment: nothing else needs it.
-COMPILE = $$tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
+COMPILE = "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 lock: ## Pin every dependency with its hashes, for the image and for CI
-	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv $$tools \
-	    && $$tools/bin/python -m pip install --quiet --disable-pip-version-check uv \
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" \
+	    && "$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv \
 	    && $(COMPILE) $(UPGRADE) requirements.txt --output-file requirements.lock \
 	    && $(COMPILE) $(UPGRADE) setup.py --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from benchmarks.client import Address, Uploaded, upload
 from benchmarks.latency import probing
-from benchmarks.running import Running, new_user, raise_descriptor_limit, running_service
+from benchmarks.running import Running, new_user, raise_descriptor_limit, require_sight, running_service
 from benchmarks.sounds import make_wav
-from benchmarks.table import Row, at_least, at_most, format_table
+from benchmarks.table import Row, at_least, at_most, report
 from tests.support import procfs
 
 _UPLOADS = 1000
@@ -49,7 +49,7 @@ class _Look:
 
 
 def main() -> None:
-    """Run the uploads and print what was found; exit with 1 if the machine has too little memory."""
+    """Run the uploads and print what was found; exit with 1 if an aim is missed or there is too little memory."""
     parser = argparse.ArgumentParser(prog="benchmarks.crowd", description=__doc__, allow_abbrev=False)
     parser.add_argument("--uploads", type=int, default=_UPLOADS, metavar="N", help=f"how many ({_UPLOADS})")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_UPLOADS} uploads")
@@ -61,8 +61,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wavepress-crowd-") as name:
         wav = make_wav(Path(name), _WAV_SECONDS)
         with running_service(Path(name), {"MAX_ENCODINGS": str(count)}) as service:
+            require_sight(service)
             rows = _run_crowd(service, wav, count)
-    print(format_table(rows))
+    report(rows)
 
 
 def _run_crowd(service: Running, wav: Path, count: int) -> list[Row]:

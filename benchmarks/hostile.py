@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.honest import Target, Visits, make_target
-from benchmarks.running import raise_descriptor_limit, running_service
-from benchmarks.table import Row, at_most, format_table
+from benchmarks.running import raise_descriptor_limit, require_sight, running_service
+from benchmarks.table import Row, at_most, report
 from tests.support import procfs, s3
 from tests.support.attacks import (
     Attack,
@@ -52,13 +52,12 @@ def main() -> None:
             for row in make_rows(Path(name), share, arguments.only):
                 print(f"{row.what}: {row.service}", flush=True)
                 rows.append(row)
-    print(format_table(rows))
-    if not all(row.is_met for row in rows):
-        raise SystemExit("the service does not hold")
+    report(rows)
 
 
 def _rows_on_disk(directory: Path, share: float, only: str) -> Iterator[Row]:
     with running_service(directory) as service:
+        require_sight(service)
         target = make_target(service, directory)
         for attack in _attacks(target, share):
             if only in attack.what:

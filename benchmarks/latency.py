@@ -60,12 +60,13 @@ def probing(address: Address) -> Iterator[Latencies]:
 
 
 def latency_row(what: str, seconds: list[float], p99_aim_ms: float) -> Row:
-    """Return the row for what took `seconds` each time; the aim is for the p99."""
+    """Return the row for what took `seconds` each time; the aim is for the p99. It is noisy."""
     if len(seconds) < 2:  # noqa: PLR2004 - no percentile of fewer
         return Row(f"{what} ({len(seconds)} times)", "too few to tell")
     p50, p99 = percentile(seconds, 50), percentile(seconds, 99)
     figures = f"p50 {p50:.1f} ms, most {max(seconds) * 1000:.0f} ms"
-    return Row(f"{what} ({len(seconds)} times): p99", figures, "", p99, "ms", at_most(p99_aim_ms, "ms"))
+    title = f"{what} ({len(seconds)} times): p99"
+    return Row(title, figures, "", p99, "ms", at_most(p99_aim_ms, "ms"), is_noisy=True)
 
 
 def percentile(seconds: list[float], percent: int) -> float:

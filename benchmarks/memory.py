@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import bare
 from benchmarks.bench import Bench, run_at_once
 from benchmarks.client import Connection, upload
+from benchmarks.running import require_sight
 from benchmarks.sounds import BYTES_PER_SECOND, stream_wav, wav_byte_count
 from benchmarks.table import Row, at_most
 from service.audio.ffmpeg_command import bundled_ffmpeg
@@ -38,6 +39,7 @@ class _Peaks:
 
 def measure_sizes(bench: Bench) -> list[Row]:
     """Measure the peak of memory at a small WAV, at a large one, and at a larger one that is generated."""
+    require_sight(bench.service)
     upload(bench.service.address, bench.wav(_SMALL_SECONDS))
     return [
         _file_row(bench, bench.wav(_SMALL_SECONDS)),
@@ -50,6 +52,7 @@ def measure_live_uploads(bench: Bench) -> list[Row]:
     """Measure how much memory uploads add to the service's own process, while they pause and while they flow."""
     pid, wav = bench.service.pid, bench.wav(_SMALL_SECONDS)
     count = bench.shortened(_LIVE_UPLOADS)
+    require_sight(bench.service)
     upload(bench.service.address, wav)
     without = procfs.resident_bytes(pid)
     with _paused_uploads(bench, wav, count) as encoders:

@@ -15,11 +15,15 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 from benchmarks.client import Address, Connection, create_user
+from tests.support import procfs
 
 _ROOT = Path(__file__).parents[1]
 # A benchmark has only one user, who runs all the uploads.
 _ONE_FOR_MANY = {"WAVEPRESS_MAX_UPLOADS_PER_USER": "1000"}
 _DEFAULTS: Mapping[str, str] = MappingProxyType({})
+# Much more than either takes, because others may use the machine. The second is twice the default SHUTDOWN_SECONDS.
+_START_SECONDS = 120
+_STOP_SECONDS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ def running_service(directory: Path, settings: Mapping[str, str] = _DEFAULTS) ->
     """Run a service for the length of the block. Its files are below `directory`, and are removed at the end.
 
     `settings` are further variables, without their prefix. Raises RuntimeError with the service's log if it does not
-    start.
+    start, and if it has to be killed at the end.
     """
     with TemporaryDirectory(dir=directory) as data_dir, Path(data_dir, "log").open("w+") as log:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
@@ -48,15 +52,39 @@ def running_service(directory: Path, settings: Mapping[str, str] = _DEFAULTS) ->
                 port = _announced_port(process, Path(log.name))
                 yield Running(process.pid, new_user(port), Path(data_dir))
             finally:
-                process.terminate()
+                _stop(process, Path(log.name))
 
 
 def _announced_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    deadline = time.monotonic() + _START_SECONDS
     while (found := re.search(r'"url": "http://127\.0\.0\.1:(\d+)"', log.read_text())) is None:
-        if process.poll() is not None:
+        if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the service did not start:\n{log.read_text()}")
         time.sleep(0.01)
     return int(found[1])
+
+
+def _stop(process: subprocess.Popen[bytes], log: Path) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise RuntimeError(f"the service did not stop within {_STOP_SECONDS} s:\n{log.read_text()}") from None
+
+
+def require_sight(service: Running) -> None:
+    """Raise RuntimeError if this process may not read the service's memory and descriptors in /proc.
+
+    `wavepress serve` hides them from its own user, too.
+    """
+    try:
+        procfs.descriptor_count(service.pid)
+        procfs.proportional_bytes(service.pid)
+    except PermissionError:
+        raise RuntimeError(
+            "The service hides its memory and descriptors from its own user. Run this as root with CAP_SYS_PTRACE."
+        ) from None
 
 
 def new_user(port: int) -> Address:

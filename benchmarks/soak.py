@@ -1,7 +1,6 @@
 """Uses the service for ten minutes in all the ways that clients do, and fails if its memory grows: `make soak`."""
 
 import argparse
-import sys
 import tempfile
 import threading
 import time
@@ -13,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.running import Running, running_service
+from benchmarks.running import Running, require_sight, running_service
 from benchmarks.sounds import make_wav
-from benchmarks.table import Row, at_most, format_table
+from benchmarks.table import Row, at_most, report
 from benchmarks.visitor import Visitor
 from tests.support import procfs
 
@@ -74,9 +73,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wavepress-soak-") as name:
         wav = make_wav(Path(name), _WAV_SECONDS)
         with running_service(Path(name)) as service:
+            require_sight(service)
             rows = _soak(service, wav, arguments.minutes * _MINUTE)
-    print(format_table(rows))
-    sys.exit(0 if all(row.is_met for row in rows) else 1)
+    report(rows)
 
 
 def _soak(service: Running, wav: Path, seconds: float) -> list[Row]:
