@@ -45,4 +45,4 @@ make_venv() {
 is_usable || make_venv
 echo "Installing into $venv, once: a minute or so"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extra]" ||
-    fail "pip could not fetch the packages. Is there a network, or a proxy to set? Then run make $target again."
+    fail "pip could not install the packages: it says why above. If it did not reach them, is there a network, or a proxy to set? Then run make $target again."

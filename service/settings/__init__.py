@@ -87,8 +87,8 @@ class Settings(AccountSettings, BaseSettings):
     )
     allowed_hosts: str | None = Field(
         default=None,
-        description="Names that clients may call this service by, beside PUBLIC_URL's, `localhost` and IP addresses: "
-        "`a.example.com,b.example.com`, or `*` for any",
+        description="Further host names for this service: `a.example.com,b.example.com`, or `*` for any. PUBLIC_URL's, "
+        "`localhost` and IP addresses always work",
     )
     trusted_proxies: Annotated[str, AfterValidator(check_networks)] | None = Field(
         default=None,
@@ -99,7 +99,7 @@ class Settings(AccountSettings, BaseSettings):
         default=128_000,
         ge=8_000,
         le=320_000,
-        description="Highest MP3 bit rate in bit/s if an upload asks for none",
+        description="MP3 bit rate in bit/s if an upload asks for none; lower if MP3 has no such rate for the WAV",
     )
     max_encodings: int = Field(default=64, ge=1, description="Uploads that encode at a time; each takes about 8 MiB")
     max_waiting: int = Field(default=64, ge=0, description="Uploads that may wait for that; more are refused with 503")
@@ -114,7 +114,11 @@ class Settings(AccountSettings, BaseSettings):
         default=256 * 2**20, ge=0, description="Free space in DATA_DIR below which uploads are refused with 507"
     )
     stall_seconds: float = Field(default=30, gt=0, description="How long an upload, or its encoder, may stand still")
-    min_bytes_per_second: int = Field(default=1_000, ge=0, description="Slowest upload, measured over STALL_SECONDS")
+    min_bytes_per_second: int = Field(
+        default=1_000,
+        ge=0,
+        description="Bytes that an upload must bring each second, on average over STALL_SECONDS; fewer: 408",
+    )
     max_upload_seconds: float = Field(
         default=90_000, gt=0, description="How long an upload may take in all: by default a day of sound and an hour"
     )

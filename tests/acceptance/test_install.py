@@ -150,10 +150,13 @@ def test_venv_that_cannot_be_made_is_removed_and_the_package_is_named(clone: Clo
     assert not clone.venv.exists()
 
 
-def test_pip_without_a_network_asks_for_one_and_tries_again(clone: Clone) -> None:
+def test_pip_that_fails_says_what_to_look_at_and_is_tried_again(clone: Clone) -> None:
     clone.add_python("python3", "3.11.2", no_network=True)
     said = last_words(clone.make("run"))
-    assert said == ("pip could not fetch the packages. Is there a network, or a proxy to set? Then run make run again.")
+    assert said == (
+        "pip could not install the packages: it says why above. "
+        "If it did not reach them, is there a network, or a proxy to set? Then run make run again."
+    )
     assert last_words(clone.make("run")) == said
     assert len(clone.installs()) == 2
 

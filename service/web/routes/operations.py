@@ -16,7 +16,10 @@ async def live(_request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /health/ready: 200 if an upload would be taken now. Raises Unavailable with the checks that fail."""
+    """GET /health/ready: 200 if every check passes, also while the queue is full.
+
+    Raises Unavailable with the checks that fail.
+    """
     admission = request.app[ADMISSION]
     if not admission.is_open:
         results = {"shutdown": SHUTTING_DOWN().detail}
