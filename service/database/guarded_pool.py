@@ -21,14 +21,19 @@ _KEEPALIVE: Mapping[str, Any] = {
 
 
 class _Pool(aiopg.Pool):
-    """aiopg's pool, which is empty at first and looks a server's name up again before it connects."""
+    """aiopg's pool, which is empty at first and looks a server's name up again before it connects.
 
-    def __init__(self, url: str, max_connections: int, timeout_seconds: float) -> None:
+    It has no time limits; callers set them by `asyncio.timeout`. Before Python 3.12, aiopg's own lose a cancellation
+    that comes together with an answer (python/cpython#86296), and leave it counted. If the server then cancelled the
+    next statement, that would look like a cancellation of the task. aiopg has no issue for this.
+    """
+
+    def __init__(self, url: str, max_connections: int) -> None:
         super().__init__(
             url,
             minsize=max_connections,
             maxsize=max_connections,
-            timeout=timeout_seconds,
+            timeout=None,  # type: ignore[arg-type] # aiopg passes it on to functions that take None
             enable_json=False,
             enable_hstore=False,
             enable_uuid=True,
@@ -50,13 +55,15 @@ class _Pool(aiopg.Pool):
 class GuardedPool:
     """A pool of aiopg whose waiters always wake up, and whose errors say what happened.
 
-    The caller holds one of `permits` for each cursor, so that aiopg's own pool never has waiters. aiopg would forget to
-    wake them when a broken connection comes back, because `Pool.release` returns before `_wakeup`. aiopg has no issue
-    for this; the same code in asyncmy has long2ice/asyncmy#154.
+    Only `fill` has a time limit of its own, `fill_seconds`. The caller holds one of `permits` for each cursor, so that
+    aiopg's own pool never has waiters. aiopg would forget to wake them when a broken connection comes back, because
+    `Pool.release` returns before `_wakeup`. aiopg has no issue for this; the same code in asyncmy has
+    long2ice/asyncmy#154.
     """
 
-    def __init__(self, pool: aiopg.Pool, max_connections: int) -> None:
+    def __init__(self, pool: aiopg.Pool, max_connections: int, fill_seconds: float = 5.0) -> None:
         self._pool = pool
+        self._fill_seconds = fill_seconds
         self.permits = asyncio.Semaphore(max_connections)
 
     @contextlib.asynccontextmanager
@@ -72,9 +79,10 @@ class GuardedPool:
 
     async def fill(self) -> None:
         """Make all connections now and not when they are needed. Raises as `plain_errors` does, and TimeoutError."""
-        with plain_errors():
-            async with self._pool.acquire():  # makes those that are missing first
-                pass
+        async with asyncio.timeout(self._fill_seconds):
+            with plain_errors():
+                async with self._pool.acquire():  # makes those that are missing first
+                    pass
 
     async def clear(self) -> None:
         """Close all connections that are not in use. Raises as `plain_errors` does."""
@@ -83,11 +91,11 @@ class GuardedPool:
 
 
 @contextlib.asynccontextmanager
-async def open_guarded_pool(url: str, max_connections: int, timeout_seconds: float) -> AsyncIterator[GuardedPool]:
+async def open_guarded_pool(url: str, max_connections: int, fill_seconds: float) -> AsyncIterator[GuardedPool]:
     """Open a pool without a connection. The end of the block closes all, and breaks statements that still run."""
-    pool = _Pool(url, max_connections, timeout_seconds)
+    pool = _Pool(url, max_connections)
     try:
-        yield GuardedPool(pool, max_connections)
+        yield GuardedPool(pool, max_connections, fill_seconds)
     finally:
         pool.terminate()
         await pool.wait_closed()

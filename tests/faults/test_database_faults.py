@@ -748,7 +748,7 @@ class TestThroughALossyNetwork:
         async with invariants_hold(service, caplog):
             for _ in range(2):
                 await service.upload(account, GOOD_WAV)
-            network.lose_answer_to(b"deleted_at = now()")
+            network.lose_answer_to(b"deleted_at = coalesce")
             deleted = await service.request("DELETE", "/users/me", headers=account.headers)
             assert (deleted.status, network.lost) == (204, 1)
             await until(lambda: not service.files() and not server.ask("SELECT 1 FROM records"))

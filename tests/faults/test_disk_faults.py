@@ -79,7 +79,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Small
     size = getattr(request, "param", 1024)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k,nr_inodes=1000", "none", str(directory)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.xfail("only root may mount a small disk, and nothing else is full at a byte that we choose")
+        pytest.skip("only root may mount a small disk, and nothing else is full at a byte that we choose")
     yield SmallDisk(directory)
     subprocess.run(["umount", str(directory)], check=True)  # noqa: S607
 

@@ -5,6 +5,8 @@ import contextlib
 import os
 import select
 import socket
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -259,6 +261,32 @@ async def test_guarded_pool_lets_a_cancellation_of_the_task_pass(pool_url: str) 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1), pool.cursor() as cursor:
                 await cursor.execute("SELECT pg_sleep(60)")
+
+
+# Cancellations that come together with an answer.
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python 3.12 has mended asyncio.wait_for")
+async def test_aiopg_still_loses_a_cancellation_that_comes_with_an_answer(open_plain_pool: OpenPlainPool) -> None:
+    """If this fails, or Python 3.11 is no longer supported: let the pool have its time limits again."""
+    pool = await open_plain_pool()
+    async with pool.acquire() as connection, connection.cursor() as cursor:
+        asking = asyncio.create_task(cursor.execute("SELECT 1"))
+        await asyncio.sleep(0)  # it waits
+        asyncio.get_running_loop().call_later(0.001, asking.cancel)
+        time.sleep(0.1)  # noqa: ASYNC251 - the answer comes, and the loop is late
+        await asking
+    assert asking.cancelling() == 1
+
+
+async def test_guarded_pool_loses_no_cancellation_that_comes_with_an_answer(pool_url: str) -> None:
+    async with open_guarded_pool(pool_url, 1, 4) as pool, pool.permits, pool.cursor() as cursor:
+        asking = asyncio.create_task(cursor.execute("SELECT 1"))
+        await asyncio.sleep(0)  # it waits
+        asyncio.get_running_loop().call_later(0.001, asking.cancel)
+        time.sleep(0.1)  # noqa: ASYNC251 - the answer comes, and the loop is late
+        with pytest.raises(asyncio.CancelledError):
+            await asking
 
 
 # A pool that closes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from service.database.pool import ConstraintViolated, Database, InvalidValue, Query, open_database
 from service.errors import Unavailable
 from tests.support.database import query
-from tests.support.pools import break_connections, connections, many_descriptors, seconds_within
+from tests.support.pools import break_connections, connections, end_connections, many_descriptors, seconds_within
 from tests.support.procfs import descriptors
 from tests.support.waiting import until
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 10
 IMPATIENT_SECONDS = 0.5
+LATE_SECONDS = 0.2
 INSERT_USER = Query("insert_user", "INSERT INTO users (username, token_sha256) VALUES ('ann', %(token_sha256)s)")
 TOKEN = {"token_sha256": bytes(32)}
 INSERT_RECORD_OF_NOBODY = Query(
@@ -227,6 +229,20 @@ async def test_statement_that_is_given_up_is_given_up_in_the_server_too(pool_url
         assert task is not None
         assert task.cancelling() == 0
         await assert_usable(database)
+
+
+@pytest.mark.parametrize("step", range(0, 40, 5))
+async def test_statement_whose_time_ends_while_it_connects_is_an_outage(pool_url: str, step: int) -> None:
+    """The loop is late, so it hears of the end of the time and of the connection in the same moment."""
+    async with open_database(pool_url, 1, query_seconds=LATE_SECONDS, may_be_away=True) as database:
+        end_connections(pool_url, connections(pool_url))
+        asking = asyncio.create_task(database.fetch_all(sleep(60), {}))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        time.sleep(LATE_SECONDS * 1.5)  # noqa: ASYNC251 - so that the loop is late
+        with pytest.raises(Unavailable):
+            await asking
+        assert asking.cancelling() == 0
 
 
 async def test_time_limit_in_the_server_counts_the_wait_for_a_connection(pool_url: str) -> None:

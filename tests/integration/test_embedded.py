@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,13 @@ with postgres(Path(sys.argv[1]), share="share" in sys.argv, options={"fsync": "o
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path / "postgres"
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A path so short that the socket and its lock are in the directory, however long the user's name is."""
+    with tempfile.TemporaryDirectory(prefix="wp-") as parent:
+        yield Path(parent, "postgres")
 
 
 def processes(dsn: str) -> set[int]:
@@ -259,7 +267,8 @@ def other_postgres(directory: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("kind", ["program", "postgres"])
-def test_stale_files_that_name_a_process_of_today_do_not_block(directory: Path, kind: str) -> None:
+def test_stale_files_that_name_a_process_of_today_do_not_block(short_directory: Path, kind: str) -> None:
+    directory = short_directory
     stale = [directory / "postmaster.pid", directory / ".s.PGSQL.5432.lock"]
     with postgres(directory, options=FAST):
         contents = [path.read_text() for path in stale]
