@@ -130,11 +130,11 @@ class Cluster:
         return log
 
     def _socket_directory(self, stack: ExitStack) -> str:
-        directory = str(self._directory)
-        # A comma would end the path.
-        if len(os.fsencode(f"{directory}/{_SOCKET}")) <= _MAX_SOCKET_PATH_BYTES and "," not in directory:
-            return directory
-        short = stack.enter_context(tempfile.TemporaryDirectory(prefix="wavepress-"))
+        if _may_hold_a_socket(str(self._directory)):
+            return str(self._directory)
+        is_short = _may_hold_a_socket(f"{tempfile.gettempdir()}/wavepress-12345678")  # TMPDIR may be long, too
+        parent = None if is_short else "/tmp"  # noqa: S108 - the name below it is random
+        short = stack.enter_context(tempfile.TemporaryDirectory(prefix="wavepress-", dir=parent))
         os.chown(short, self._uid, -1)
         return short
 
@@ -163,6 +163,11 @@ class Cluster:
             pass_fds=(self._lock,),  # its last process keeps the lock, even if we are killed
             start_new_session=True,  # so that Ctrl-C in the terminal reaches only us
         )
+
+
+def _may_hold_a_socket(directory: str) -> bool:
+    """Whether PostgreSQL can have its socket there: the kernel limits a path's length, and a comma would end it."""
+    return len(os.fsencode(f"{directory}/{_SOCKET}")) <= _MAX_SOCKET_PATH_BYTES and "," not in directory
 
 
 def _lesser_rights(uid: int) -> list[str]:

@@ -10,6 +10,7 @@ from aiohttp import FormData
 from yarl import URL
 
 from tests.support.client import Account, Service, StartService
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.waiting import until
 
@@ -129,7 +130,8 @@ async def test_deleting_a_user_deletes_their_records_and_files(
         assert (await service.request("DELETE", "/users/me", headers=account.headers)).status == 204
         assert (await service.get("/users/me", headers=account.headers)).status == 401
         assert (await service.get(f"/records/{ids[0]}.mp3")).status == 404
-        await until(lambda: not service.files())
+        await until(lambda: not query(service.database_url, "SELECT 1 FROM users WHERE id = %s", [account.id]))
+        assert not service.files()
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -280,7 +280,12 @@ def test_stale_files_that_name_a_process_of_today_do_not_block(short_directory: 
             assert pid not in processes(dsn)
 
 
-def test_deep_directory_gets_a_short_private_socket_directory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_temporary_directory_deep", [False, True])
+def test_deep_directory_gets_a_short_private_socket_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_temporary_directory_deep: bool
+) -> None:
+    if is_temporary_directory_deep:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("deep" * 20)))
     with postgres(tmp_path / ("deep" * 25) / "postgres", options=FAST) as dsn:
         assert query(dsn, "SELECT 1") == [(1,)]
         sockets = Path(psycopg2.extensions.parse_dsn(dsn)["host"])
