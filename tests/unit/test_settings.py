@@ -56,6 +56,35 @@ def test_wrong_value_is_an_error_that_names_its_variable(
         read_settings()
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["app.example", "https://a.example/", "https://a.example/app", "https://*.example", "null", "https://ä.example"],
+)
+def test_wrong_origin_is_an_error_that_names_it_and_says_what_an_origin_is(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("WAVEPRESS_CORS_ORIGINS", f"https://b.example,{value}")
+    with pytest.raises(InvalidSettingsError, match=rf"WAVEPRESS_CORS_ORIGINS: .*'{re.escape(value)}' is not one: an"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("", set()),
+        ("*", {"*"}),
+        ("https://A.example:443 , http://b.example:80,", {"https://a.example", "http://b.example"}),
+        ("http://a.example:443,https://a.example:8443", {"http://a.example:443", "https://a.example:8443"}),
+        ("capacitor://localhost,http://[::1]:8080", {"capacitor://localhost", "http://[::1]:8080"}),
+    ],
+)
+def test_origins_are_kept_as_browsers_write_them(
+    monkeypatch: pytest.MonkeyPatch, value: str, origins: set[str]
+) -> None:
+    monkeypatch.setenv("WAVEPRESS_CORS_ORIGINS", value)
+    assert read_settings().page_origins == origins
+
+
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAVEPRESS_PORT", "abc")
     monkeypatch.setenv("WAVEPRESS_MAX_WAITING", "many")
