@@ -1,5 +1,6 @@
 """Settings: the table in docs is right, and a wrong value is named."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from service.settings.accounts import AccountSettings
 from service.settings.unknown_variables import unknown_variables
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _without_variables_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have set some, such as WAVEPRESS_TEST_TOOLS."""
+    for name in os.environ:
+        if name.startswith("WAVEPRESS_"):
+            monkeypatch.delenv(name)
 
 
 def documented_rows() -> list[str]:
