@@ -17,6 +17,7 @@ DEVELOPMENT = [
     "mypy>=1.15",
     "numpy>=2.1",
     "openapi-spec-validator>=0.7",
+    "playwright>=1.50",
     "pytest>=8.3",
     "pytest-aiohttp>=1.1",
     "pytest-timeout>=2.3",

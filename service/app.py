@@ -23,6 +23,7 @@ from service.uploads.revocation import Revocations
 from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.connection import keep_in_our_hands, leave_our_hands
+from service.web.cors import share_with_pages
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
@@ -53,7 +54,9 @@ def create_app(
     _configure(app, settings)
     parts = _Parts(settings, database_url, query_seconds, lease_seconds)
     app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_use_cases])
-    app.on_response_prepare.extend([leave_our_hands, secure_headers, send_request_id, own_file_headers])
+    app.on_response_prepare.extend(
+        [leave_our_hands, secure_headers, share_with_pages, send_request_id, own_file_headers]
+    )
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 
@@ -61,6 +64,7 @@ def create_app(
 def _configure(app: web.Application, settings: Settings) -> None:
     app[app_keys.PUBLIC_URL] = str(settings.public_url or "").rstrip("/")
     app[app_keys.ALLOWED_HOSTS] = settings.host_names
+    app[app_keys.PAGE_ORIGINS] = settings.page_origins
     app[app_keys.TRUSTED_PROXIES] = settings.trusted_networks
     app[app_keys.SHUTDOWN_SECONDS] = settings.shutdown_seconds
     app[app_keys.MAX_CONNECTIONS] = settings.max_connections

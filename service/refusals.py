@@ -124,6 +124,11 @@ UNKNOWN_TOKEN = Refusal(
 
 # 403: the caller is known and may not do this.
 NOT_YOUR_RECORD = Refusal(Forbidden, "not_your_record", "This record belongs to another user.")
+ORIGIN_NOT_ALLOWED = Refusal(
+    Forbidden,
+    "origin_not_allowed",
+    "Pages of this origin may not use the API. Its operator can add the origin to WAVEPRESS_CORS_ORIGINS.",
+)
 QUOTA_EXCEEDED = Refusal(
     Forbidden,
     "quota_exceeded",

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from service.settings.accounts import AccountSettings
 from service.settings.database_url import check_database_url, with_password
-from service.settings.values import check_networks, check_public_url, check_storage_url
+from service.settings.values import check_networks, check_origins, check_public_url, check_storage_url, origins_in
 
 PREFIX = "WAVEPRESS_"
 _SECRET = {"database_url", "database_password", "s3_secret_access_key", "registration_token"}
@@ -89,6 +89,11 @@ class Settings(AccountSettings, BaseSettings):
         default=None,
         description="Further host names for this service: `a.example.com,b.example.com`, or `*` for any. PUBLIC_URL's, "
         "`localhost` and IP addresses always work",
+    )
+    cors_origins: Annotated[str, AfterValidator(check_origins)] | None = Field(
+        default=None,
+        description="Origins whose web pages may use the API: `https://a.example.com,https://b.example.com`, or `*` "
+        "for any; unset: none. MP3s are for every page",
     )
     trusted_proxies: Annotated[str, AfterValidator(check_networks)] | None = Field(
         default=None,
@@ -160,6 +165,11 @@ class Settings(AccountSettings, BaseSettings):
         names = {name.strip().lower() for name in (self.allowed_hosts or "").split(",")}
         names.add((self.public_url.host or "").lower() if self.public_url else "")
         return frozenset(names - {""})
+
+    @property
+    def page_origins(self) -> frozenset[str]:
+        """Return `cors_origins` as browsers write them."""
+        return origins_in(self.cors_origins or "")
 
     @property
     def trusted_networks(self) -> list[IPv4Network | IPv6Network]:

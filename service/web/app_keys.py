@@ -1,6 +1,6 @@
 """Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
@@ -21,6 +21,10 @@ from service.web.body import BodyLimits
 ADDRESS_LIMITS = web.AppKey("address_limits", AddressLimits)
 ALLOWED_HOSTS: web.AppKey[Collection[str]] = web.AppKey("allowed_hosts")
 ADMISSION = web.AppKey("admission", Admission)
+# The handlers of capability addresses: who has the address may read it, also a page of any origin.
+CAPABILITIES: web.AppKey[Collection[Callable[[web.Request], Awaitable[web.StreamResponse]]]] = web.AppKey(
+    "capabilities"
+)
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
 DOWNLOAD_STALL_SECONDS = web.AppKey("download_stall_seconds", float)
 DATABASE = web.AppKey("database", Database)
@@ -32,6 +36,8 @@ REMOVAL = web.AppKey("removal", Removal)
 TOKENS = web.AppKey("tokens", Tokens)
 MAX_CONNECTIONS = web.AppKey("max_connections", int)
 SHUTDOWN_SECONDS = web.AppKey("shutdown_seconds", float)
+# The origins whose pages may use the API; "*" stands for all.
+PAGE_ORIGINS: web.AppKey[Collection[str]] = web.AppKey("page_origins")
 PUBLIC_URL = web.AppKey("public_url", str)
 TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
 STORAGE: web.AppKey[Storage] = web.AppKey("storage")

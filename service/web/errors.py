@@ -10,6 +10,7 @@ from service.errors import MethodNotAllowed, RangeNotSatisfiable, ServiceError
 from service.refusals import CLIENT_GONE, INTERNAL_ERROR, NO_SUCH_ADDRESS
 from service.web.app_keys import ADMISSION, OUTCOME
 from service.web.body import check_expectation
+from service.web.cors import answer_preflight, is_preflight
 from service.web.hosts import require_known_host
 from service.web.presentation import json_response
 from service.web.request_log import request_id
@@ -32,9 +33,7 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
     """Answer every error with problem+json."""
     with structlog.contextvars.bound_contextvars(request_id=request_id(request)):
         try:
-            require_known_host(request)
-            check_expectation(request)
-            response = await handler(request)
+            response = await (answer_preflight(request) if is_preflight(request) else _answer(request, handler))
         except Exception as error:  # noqa: BLE001 - here, and nowhere else, every error has its answer
             response = problem(_refusal(request, error))
     is_read = request.content.is_eof() and request.content.exception() is None
@@ -43,6 +42,12 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
         # that is stopping.
         response.force_close()
     return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    require_known_host(request)
+    check_expectation(request)
+    return await handler(request)
 
 
 def _refusal(request: web.Request, error: Exception) -> ServiceError:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -36,10 +35,10 @@ from tests.support.serving import (
     serve,
 )
 from tests.support.terminal import on_terminal
+from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 
 COMMANDS = ["serve", "migrate", "sweep", "doctor"]
-USES_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +48,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield running
 
 
-@USES_CURL
 def test_commands_shown_on_the_terminal_make_a_user_and_an_mp3(tmp_path: Path) -> None:
+    require_tool("curl")
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "talk.wav").write_bytes(noise(seconds=1.5))
     with on_terminal(tmp_path / "data", "serve") as terminal:

@@ -1,7 +1,6 @@
 """Forms as browsers, phones and libraries really send them."""
 
 import json
-import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from tests.support.client import Account, Answer, Service
 from tests.support.invariants import GOOD_WAV
 from tests.support.programs import output_of
+from tests.support.tools import require_tool
 
 FORM = {"Content-Type": "multipart/form-data; boundary=XbX"}
 BLANK = ('form-data; name="cover"; filename=""', "application/octet-stream", b"")
@@ -170,11 +170,10 @@ async def test_forgotten_at_sign_of_curl_is_named(service: Service, account: Acc
 
 
 @pytest.mark.parametrize("name", ["a; b; c.wav", "ünï;cödé;.wav", ";;.wav"])
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_curl_keeps_any_name(service: Service, account: Account, tmp_path: Path, name: str) -> None:
     (tmp_path / "talk.wav").write_bytes(GOOD_WAV)
     answer = await output_of(
-        *("curl", "-sS", "-H", f"Authorization: Bearer {account.token}", f"{service.url}records"),
+        *(require_tool("curl"), "-sS", "-H", f"Authorization: Bearer {account.token}", f"{service.url}records"),
         *("-F", f'file=@{tmp_path}/talk.wav;filename="{name}"'),
     )
     assert json.loads(answer)["filename"] == name

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.mp3s import decode
 from tests.support.serving import AS_IN_A_TERMINAL, RATE, noise, started
+from tests.support.tools import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 # What a build is made of; a copy, so that it leaves nothing here.
@@ -40,7 +41,7 @@ def setuptools(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     if fetched.returncode:
-        pytest.skip(f"pip cannot fetch setuptools: {fetched.stderr.strip().splitlines()[-1]}")
+        skip_or_fail(f"pip cannot fetch setuptools: {fetched.stderr.strip().splitlines()[-1]}")
     return directory
 
 

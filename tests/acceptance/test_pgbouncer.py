@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -15,15 +14,13 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from tests.support.client import TRANSPORTS, Service
 from tests.support.database import query
 from tests.support.invariants import GOOD_WAV, invariants_hold
-
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed: apt install pgbouncer")
+from tests.support.tools import require_tool
 
 
 @pytest.fixture
 def database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
     """The migrated database behind a PgBouncer that has fewer connections to it than the service has to PgBouncer."""
+    pgbouncer = require_tool("pgbouncer")
     server, port = parse_dsn(postgres_url), unused_port()
     config = tmp_path / "pgbouncer.ini"
     config.write_text(
@@ -40,12 +37,11 @@ def database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
         query_wait_timeout = 5
         """
     )
-    assert PGBOUNCER is not None
     # PgBouncer refuses to run as root, and "nobody" needs this to reach its files and PostgreSQL's socket below /root.
     only = "-all,+dac_override"
     unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     unprivileged += [f"--inh-caps={only}", f"--ambient-caps={only}"]
-    command = [*(unprivileged if os.geteuid() == 0 else []), PGBOUNCER, "-q", str(config)]
+    command = [*(unprivileged if os.geteuid() == 0 else []), pgbouncer, "-q", str(config)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_for(port, process)

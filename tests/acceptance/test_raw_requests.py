@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.programs import output_of
 from tests.support.raw import RawAnswer, RawClient, connect, framed, request_head
+from tests.support.tools import require_tool
 from tests.support.waiting import until
 
 WAV = wavs.wav(wavs.chirp(44100 * 5, 44100, 2), sample_rate=44100, channels=2)
@@ -264,8 +264,7 @@ TOOLS = {
 
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_tools_upload_by_default(service: Service, account: Account, tmp_path: Path, tool: str) -> None:
-    if shutil.which(TOOLS[tool][0]) is None:
-        pytest.skip(f"{TOOLS[tool][0]} is not installed")
+    require_tool(TOOLS[tool][0])
     wav = tmp_path / "talk.wav"
     wav.write_bytes(WAV)
     values = {"wav": wav, "authorization": f"Authorization: Bearer {account.token}", "url": f"{service.url}records"}

@@ -93,6 +93,7 @@ ORDER = [
     "service.web.presentation",
     "service.web.hosts",
     "service.web.security_headers",
+    "service.web.cors",
     "service.web.errors",
     "service.web.aiohttp_guards",
     "service.web.conditions",

@@ -194,8 +194,8 @@ def raised() -> set[Refusal]:
 
 # The client is gone, so nobody reads this answer.
 UNSEEN = {"client_gone"}
-# A request that is not HTTP reaches no route, so the document describes this at its top.
-NOWHERE = {"bad_request", "missing_host"}
+# A request that is not HTTP, and a preflight, reach no route, so the document describes this at its top.
+NOWHERE = {"bad_request", "missing_host", "origin_not_allowed"}
 
 
 def test_every_row_of_the_table_is_used_somewhere() -> None:

@@ -1,5 +1,6 @@
 """Settings: the table in docs is right, and a wrong value is named."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from service.settings.accounts import AccountSettings
 from service.settings.unknown_variables import unknown_variables
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _without_variables_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have set some, such as WAVEPRESS_TEST_TOOLS."""
+    for name in os.environ:
+        if name.startswith("WAVEPRESS_"):
+            monkeypatch.delenv(name)
 
 
 def documented_rows() -> list[str]:
@@ -54,6 +63,35 @@ def test_wrong_value_is_an_error_that_names_its_variable(
     monkeypatch.setenv(f"WAVEPRESS_{name}", value)
     with pytest.raises(InvalidSettingsError, match=rf"WAVEPRESS_{name}: .*{re.escape(value)}"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["app.example", "https://a.example/", "https://a.example/app", "https://*.example", "null", "https://ä.example"],
+)
+def test_wrong_origin_is_an_error_that_names_it_and_says_what_an_origin_is(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("WAVEPRESS_CORS_ORIGINS", f"https://b.example,{value}")
+    with pytest.raises(InvalidSettingsError, match=rf"WAVEPRESS_CORS_ORIGINS: .*'{re.escape(value)}' is not one: an"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("", set()),
+        ("*", {"*"}),
+        ("https://A.example:443 , http://b.example:80,", {"https://a.example", "http://b.example"}),
+        ("http://a.example:443,https://a.example:8443", {"http://a.example:443", "https://a.example:8443"}),
+        ("capacitor://localhost,http://[::1]:8080", {"capacitor://localhost", "http://[::1]:8080"}),
+    ],
+)
+def test_origins_are_kept_as_browsers_write_them(
+    monkeypatch: pytest.MonkeyPatch, value: str, origins: set[str]
+) -> None:
+    monkeypatch.setenv("WAVEPRESS_CORS_ORIGINS", value)
+    assert read_settings().page_origins == origins
 
 
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,9 +47,6 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         hdrs.LAST_MODIFIED: format_datetime(last_modified.astimezone(UTC), usegmt=True),
         "Repr-Digest": repr_digest(record.sha256),
         hdrs.CACHE_CONTROL: f"private, max-age={_cache_seconds(record)}, immutable",
-        # The address is the permission, on every page. Without this a browser would not even play the address itself,
-        # because its sandbox has no origin.
-        hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
     }
     if _is_known(request, record, last_modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)

@@ -5,6 +5,7 @@ import itertools
 from aiohttp import hdrs, web
 
 from service.refusals import METHOD_NOT_ALLOWED, NO_SUCH_ADDRESS
+from service.web.app_keys import CAPABILITIES
 from service.web.body import defer_continue
 from service.web.routes import docs, downloads, front_page, older_apis, operations, records, users
 
@@ -36,12 +37,16 @@ _ROUTES = [
     (hdrs.METH_GET, "/api_v1/records", older_apis.get_record_b),
 ]
 
+# Who has the address may read it. This also lets a browser play an address that is opened, in a sandbox without origin.
+_CAPABILITIES = {downloads.download, older_apis.get_audiotrack, older_apis.get_record_b}
+
 
 def add_routes(app: web.Application, *, with_metrics: bool) -> None:
     """Add every route, and after them one that refuses every other request without asking for its body.
 
     A slash at the end of an address never matters.
     """
+    app[CAPABILITIES] = _CAPABILITIES
     metrics_route = (hdrs.METH_GET, "/metrics", operations.expose_metrics)
     for method, path, handler in [*_ROUTES, metrics_route] if with_metrics else _ROUTES:
         methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
