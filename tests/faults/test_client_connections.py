@@ -108,7 +108,7 @@ async def test_readers_that_stop_hold_no_database_connection(
         for _ in range(12):  # the database has ten connections
             await readers.enter_async_context(stopped_download(service, path))
         await asyncio.sleep(0.2)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):  # a statement that waits for a connection is refused after five seconds
             await service.create_user()
             assert (await service.get(path, headers={"Range": "bytes=0-9"})).status == 206
 

@@ -122,7 +122,7 @@ async def test_counted_size_past_the_limit_ends_the_encoder_at_that_byte(
         await client.send(body[-1:] + (MULTIPART_TAIL if transport == "multipart" else b""))
         answer = await client.answer()
         assert (answer.status, answer.json["code"], answer.json["offset"]) == (413, "too_large", 500_000)
-        await until(lambda: children() == before, seconds=5)
+        await until(lambda: children() == before)
         assert not service.files()
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CONNECTIONS = 10
 IMPATIENT_SECONDS = 0.5
 LATE_SECONDS = 0.2
+# What takes a moment must be over by then, and long before a statement runs out of time. The machine may be loaded.
+SOON_SECONDS = 15.0
+PATIENT_SECONDS = 30.0
 INSERT_USER = Query("insert_user", "INSERT INTO users (username, token_sha256) VALUES ('ann', %(token_sha256)s)")
 TOKEN = {"token_sha256": bytes(32)}
 INSERT_RECORD_OF_NOBODY = Query(
@@ -64,7 +67,7 @@ def pool_url(database_url: str) -> str:
 
 @pytest.fixture
 async def database(pool_url: str) -> AsyncIterator[Database]:
-    async with open_database(pool_url, CONNECTIONS) as database:
+    async with open_database(pool_url, CONNECTIONS, query_seconds=PATIENT_SECONDS) as database:
         yield database
 
 
@@ -80,7 +83,7 @@ async def assert_found_again(database: Database) -> None:
 
 async def assert_usable(database: Database) -> None:
     """Check that every connection answers, well before the time limit for one that hangs."""
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(SOON_SECONDS):
         add_one = Query("add_one", "SELECT 1 + %(number)s AS sum")
         sums = [database.fetch_one(add_one, {"number": number}) for number in range(2 * CONNECTIONS)]
         assert await asyncio.gather(*sums) == [{"sum": 1 + number} for number in range(2 * CONNECTIONS)]
@@ -174,7 +177,7 @@ async def test_statement_without_rows_is_executed(database: Database) -> None:
 
 async def test_pool_is_full_from_the_start_and_empty_after_the_end(pool_url: str) -> None:
     before = descriptors()
-    async with open_database(pool_url, CONNECTIONS) as database:
+    async with open_database(pool_url, CONNECTIONS, query_seconds=PATIENT_SECONDS) as database:
         assert len(connections(pool_url)) == CONNECTIONS
         await assert_usable(database)
         assert len(connections(pool_url)) == CONNECTIONS
@@ -204,25 +207,25 @@ async def test_statement_that_fails_breaks_nothing(database: Database, statement
 
 async def test_errors_are_noticed_on_descriptors_past_1023(pool_url: str) -> None:
     with many_descriptors():
-        async with open_database(pool_url, CONNECTIONS) as database:
+        async with open_database(pool_url, CONNECTIONS, query_seconds=PATIENT_SECONDS) as database:
             await database.execute(INSERT_USER, TOKEN)
             for _ in range(2 * CONNECTIONS):
-                with seconds_within(0, 4), pytest.raises(ConstraintViolated):
+                with seconds_within(0, SOON_SECONDS), pytest.raises(ConstraintViolated):
                     await database.execute(INSERT_USER, TOKEN)
             await assert_usable(database)
 
 
 async def test_broken_connection_is_noticed_on_descriptors_past_1023(pool_url: str) -> None:
     with many_descriptors():
-        async with open_database(pool_url, CONNECTIONS) as database:
+        async with open_database(pool_url, CONNECTIONS, query_seconds=PATIENT_SECONDS) as database:
             break_connections(pool_url, CONNECTIONS)
-            with seconds_within(0, 4):
+            with seconds_within(0, SOON_SECONDS):
                 assert await database.fetch_one(SELECT_ONE, {}) == ONE
 
 
 async def test_statement_that_is_given_up_is_given_up_in_the_server_too(pool_url: str) -> None:
     async with open_database(pool_url, CONNECTIONS, query_seconds=2) as database:
-        with seconds_within(0.1, 4), pytest.raises(Unavailable):
+        with seconds_within(0.1, SOON_SECONDS), pytest.raises(Unavailable):
             await database.fetch_all(sleep(60), {})
         assert not asleep(pool_url)
         task = asyncio.current_task()
@@ -247,10 +250,10 @@ async def test_statement_whose_time_ends_while_it_connects_is_an_outage(pool_url
 
 async def test_time_limit_in_the_server_counts_the_wait_for_a_connection(pool_url: str) -> None:
     """The second one has little time left when it gets the connection, and the server is told so."""
-    async with open_database(pool_url, 1, query_seconds=1) as database:
-        sleeping = asyncio.create_task(database.fetch_all(sleep(0.7), {}))
+    async with open_database(pool_url, 1, query_seconds=3) as database:
+        sleeping = asyncio.create_task(database.fetch_all(sleep(1.5), {}))
         await asyncio.sleep(0)
-        with seconds_within(0.9, 4), pytest.raises(Unavailable):
+        with seconds_within(2.5, SOON_SECONDS), pytest.raises(Unavailable):
             await database.fetch_all(sleep(60), {})
         assert await sleeping == [SLEPT]
         assert not asleep(pool_url)
@@ -303,7 +306,7 @@ async def asking_task(database: Database, url: str) -> asyncio.Task[Any]:
 async def test_cancellation_of_the_task_stays_a_cancellation(database: Database, pool_url: str) -> None:
     asking = await asking_task(database, pool_url)
     asking.cancel()
-    with seconds_within(0, 4), pytest.raises(asyncio.CancelledError):
+    with seconds_within(0, SOON_SECONDS), pytest.raises(asyncio.CancelledError):
         await asking
     assert asking.cancelled()
     await assert_usable(database)
@@ -318,7 +321,7 @@ async def test_callers_own_time_limit_stays_a_time_limit(database: Database) -> 
 
 async def test_query_without_an_answer_is_an_outage(pool_url: str) -> None:
     async with open_database(pool_url, CONNECTIONS, query_seconds=IMPATIENT_SECONDS) as database:
-        with seconds_within(0.4, 4), pytest.raises(Unavailable):
+        with seconds_within(0.4, SOON_SECONDS), pytest.raises(Unavailable):
             await database.fetch_all(sleep(60), {})
         await assert_usable(database)
 
@@ -342,7 +345,7 @@ async def test_waiting_queries_go_on_when_those_before_them_are_cancelled(databa
     await asyncio.sleep(0.1)
     for task in before:
         task.cancel()
-    with seconds_within(0, 4):
+    with seconds_within(0, SOON_SECONDS):
         assert await asyncio.gather(*waiting) == [ONE] * CONNECTIONS
     assert all(task.cancelled() for task in before)
 
@@ -368,7 +371,7 @@ async def test_server_that_ends_a_query_is_asked_once_more(database: Database, p
     asking = asyncio.gather(*slow)
     await asyncio.sleep(0.1)
     break_connections(pool_url, CONNECTIONS)
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(SOON_SECONDS):
         assert await asking == [SLEPT] * CONNECTIONS
 
 
@@ -379,15 +382,15 @@ async def test_two_hundred_queries_at_once_all_succeed_while_connections_break(
     asking = [asyncio.create_task(database.fetch_one(sleep(0.01), {})) for _ in range(200)]
     await asyncio.sleep(0.07)
     break_connections(pool_url, count)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_SECONDS):
         assert await asyncio.gather(*asking) == [SLEPT] * 200
     await assert_usable(database)
 
 
 async def test_lost_database_is_reported_at_once_and_found_again(network: Network) -> None:
-    async with open_database(network.url, CONNECTIONS) as database:
+    async with open_database(network.url, CONNECTIONS, query_seconds=PATIENT_SECONDS) as database:
         await network.cut()
-        with seconds_within(0, 4):
+        with seconds_within(0, SOON_SECONDS):
             asking = [database.fetch_one(SELECT_ONE, {}) for _ in range(3 * CONNECTIONS)]
             refusals = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(refusal) for refusal in refusals} == {Unavailable}
@@ -398,7 +401,7 @@ async def test_lost_database_is_reported_at_once_and_found_again(network: Networ
 async def test_silent_database_is_reported_in_time_and_found_again(network: Network) -> None:
     async with open_database(network.url, CONNECTIONS, query_seconds=IMPATIENT_SECONDS) as database:
         network.fall_silent()
-        with seconds_within(0.4, 4):
+        with seconds_within(0.4, SOON_SECONDS):
             asking = [database.fetch_one(SELECT_ONE, {}) for _ in range(3 * CONNECTIONS)]
             refusals = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(refusal) for refusal in refusals} == {Unavailable}
@@ -407,9 +410,9 @@ async def test_silent_database_is_reported_in_time_and_found_again(network: Netw
 
 
 async def test_forgotten_connections_are_not_noticed(network: Network) -> None:
-    async with open_database(network.url, CONNECTIONS) as database:
+    async with open_database(network.url, CONNECTIONS, query_seconds=PATIENT_SECONDS) as database:
         network.forget()
-        with seconds_within(0, 4):
+        with seconds_within(0, SOON_SECONDS):
             assert await database.fetch_one(SELECT_ONE, {}) == ONE
         network.forget()
         await assert_usable(database)
@@ -417,19 +420,19 @@ async def test_forgotten_connections_are_not_noticed(network: Network) -> None:
 
 async def test_database_that_refuses_at_the_start_is_an_outage(network: Network) -> None:
     await network.cut()
-    with seconds_within(0, 4), pytest.raises(Unavailable):
+    with seconds_within(0, SOON_SECONDS), pytest.raises(Unavailable):
         await open_and_close(network.url)
 
 
 async def test_database_that_is_silent_at_the_start_is_an_outage(network: Network) -> None:
     network.fall_silent()
-    with seconds_within(0.4, 4), pytest.raises(Unavailable):
+    with seconds_within(0.4, SOON_SECONDS), pytest.raises(Unavailable):
         await open_and_close(network.url, query_seconds=IMPATIENT_SECONDS)
 
 
 async def test_database_that_may_be_away_at_the_start_is_found_when_it_is_there(network: Network) -> None:
     await network.cut()
-    with seconds_within(0, 4):
+    with seconds_within(0, SOON_SECONDS):
         async with open_database(network.url, CONNECTIONS, may_be_away=True) as database:
             with pytest.raises(Unavailable):
                 await database.fetch_one(SELECT_ONE, {})
@@ -437,13 +440,13 @@ async def test_database_that_may_be_away_at_the_start_is_found_when_it_is_there(
             await assert_found_again(database)
 
 
-async def open_and_close(url: str, query_seconds: float = 5.0) -> None:
+async def open_and_close(url: str, query_seconds: float = PATIENT_SECONDS) -> None:
     async with open_database(url, CONNECTIONS, query_seconds=query_seconds):
         pass
 
 
 async def test_query_that_runs_at_the_end_is_an_outage(pool_url: str) -> None:
-    async with open_database(pool_url, CONNECTIONS) as database:
+    async with open_database(pool_url, CONNECTIONS, query_seconds=PATIENT_SECONDS) as database:
         asking = await asking_task(database, pool_url)
-    with seconds_within(0, 4), pytest.raises(Unavailable):
+    with seconds_within(0, SOON_SECONDS), pytest.raises(Unavailable):
         await asking

@@ -16,7 +16,7 @@ from tests.support.procfs import children, descriptors
 from tests.support.waiting import until
 
 GOOD_WAV = wavs.wav(wavs.chirp(4410, 44100, 1), sample_rate=44100, channels=1)
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 
 
 @contextlib.asynccontextmanager
