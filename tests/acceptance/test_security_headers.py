@@ -7,7 +7,6 @@ from tests.support.invariants import GOOD_WAV
 
 PATHS = [
     "/",
-    "/examples/talk.wav",
     "/favicon.ico",
     "/docs",
     "/docs/start.js",
