@@ -7,6 +7,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/wavepress/bin/python install --require-hashes --requirement requirements.lock
 COPY setup.py pyproject.toml requirements.txt README.md ./
 COPY sql ./sql
+COPY examples ./examples
 COPY service ./service
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip wheel --no-deps --wheel-dir /wheels . && pip --python /opt/wavepress/bin/python install --no-deps /wheels/*.whl

@@ -33,7 +33,7 @@ from service.settings import InvalidSettingsError, Settings, read_settings
 from service.settings.unknown_variables import unknown_variables
 from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
-from service.web.routes.front_page import curl_lines
+from service.web.curl_lines import curl_lines
 from service.workers import serve_with_workers
 
 log = structlog.stdlib.get_logger()
@@ -161,9 +161,12 @@ def _announce(settings: Settings, url: str) -> None:
     if not sys.stdout.isatty():
         log.info("serving", url=url)
         return
+    wav = "examples/talk.wav" if Path("examples/talk.wav").is_file() else None
+    lines = curl_lines(url, mode=make_registration_policy(settings).effective_mode, wav=wav)
+    where = "in another terminal, in the same folder" if wav else "in another terminal"
     print(  # noqa: T201 - what a person at the terminal waits for
-        f"wavepress serves on {url}. Try it in another terminal, in the same folder:\n\n"
-        f"{curl_lines(url, 'examples/talk.wav')}\n\nThe whole API, to read and to try: {url}/docs\nCtrl-C stops it.",
+        f"wavepress serves on {url}. Try it {where}:\n\n{lines}\n\n"
+        f"The whole API, to read and to try: {url}/docs\nCtrl-C stops it.",
         flush=True,
     )
 

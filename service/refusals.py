@@ -154,6 +154,12 @@ METHOD_NOT_ALLOWED = Refusal(
     "This address does not take {method}. It takes {allowed}.",
     {"method": "PATCH", "allowed": "GET, HEAD"},
 )
+MP3_NOT_REPLACEABLE = Refusal(
+    MethodNotAllowed,
+    "mp3_not_replaceable",
+    "An MP3 never changes, and this is the address of one. It takes {allowed}. Send another WAV to /records/.",
+    {"allowed": "DELETE, GET, HEAD"},
+)
 
 # 408: the body does not arrive.
 SLOW_BODY = Refusal(

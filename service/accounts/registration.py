@@ -23,6 +23,11 @@ class RegistrationPolicy:
     mode: Mode
     token: str | None
 
+    @property
+    def effective_mode(self) -> Mode:
+        """Return `mode`, or "closed" if nobody can have the token because there is none."""
+        return "closed" if self.mode == "token" and not self.token else self.mode
+
     def check(self, token: str | None, limits: AddressLimits, address: str | None) -> None:
         """Let pass who may create a user, by the token that the request has.
 

@@ -8,11 +8,13 @@ from aiohttp import hdrs, web
 
 from service.errors import MethodNotAllowed, RangeNotSatisfiable, ServiceError
 from service.refusals import CLIENT_GONE, INTERNAL_ERROR, NO_SUCH_ADDRESS
+from service.web.accept import JSON, PAGE, TEXT, preferred
 from service.web.app_keys import ADMISSION, OUTCOME
 from service.web.body import check_expectation
 from service.web.cors import answer_preflight, is_preflight
 from service.web.hosts import require_known_host
-from service.web.presentation import json_response
+from service.web.html_page import refusal_page
+from service.web.presentation import json_response, text_response
 from service.web.request_log import request_id
 
 log = structlog.stdlib.get_logger()
@@ -30,12 +32,12 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
 
 @web.middleware
 async def translate_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error with problem+json."""
+    """Answer every error: with problem+json, or with its sentence or a page for who prefers that."""
     with structlog.contextvars.bound_contextvars(request_id=request_id(request)):
         try:
             response = await (answer_preflight(request) if is_preflight(request) else _answer(request, handler))
         except Exception as error:  # noqa: BLE001 - here, and nowhere else, every error has its answer
-            response = problem(_refusal(request, error))
+            response = _refused(request, _refusal(request, error))
     is_read = request.content.is_eof() and request.content.exception() is None
     if not is_read or not request.app[ADMISSION].is_open:
         # The rest of the body must not be read as the next request, and no client should come back to a service
@@ -63,6 +65,23 @@ def _refusal(request: web.Request, error: Exception) -> ServiceError:
         refusal = INTERNAL_ERROR(request_id=request_id(request))
     request[OUTCOME] = refusal.code
     return refusal
+
+
+def _refused(request: web.Request, error: ServiceError) -> web.Response:
+    """Answer with what the client prefers. Only who reads an address may prefer a page: forms of programs do not."""
+    is_reader = request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
+    form = preferred(request, JSON, TEXT, PAGE) if is_reader else preferred(request, JSON, TEXT)
+    answer = problem(error)
+    if form is JSON:
+        return answer
+    headers = {name: value for name, value in answer.headers.items() if name != hdrs.CONTENT_TYPE}
+    if form is TEXT:
+        other = text_response(f"{error.detail}\n", status=error.status, headers=headers)
+    else:
+        other = refusal_page(request, error.title, error.detail, status=error.status, headers=headers)
+    if answer.keep_alive is False:
+        other.force_close()
+    return other
 
 
 def problem(error: ServiceError) -> web.Response:

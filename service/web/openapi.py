@@ -10,6 +10,7 @@ from aiohttp import hdrs
 from service import __version__
 from service.errors import ClientGone, ServiceError
 from service.refusals import TABLE
+from service.web.accept import PAGE, TEXT
 from service.web.errors import problem, problem_document
 from service.web.request_log import REQUEST_ID_HEADER
 
@@ -37,7 +38,10 @@ def build_document() -> Node:
     for item in document["paths"].values():
         for method, operation in item.items():
             given = _by_status(_pop_refusals(operation, lists))
-            operation["responses"] |= {str(status): _response(refusals) for status, refusals in given.items()}
+            operation["responses"] |= {
+                str(status): _response(refusals, (*TEXT, PAGE[0]) if method == "get" else TEXT)
+                for status, refusals in given.items()
+            }
             if method == "head":
                 _drop_bodies(operation)
             else:
@@ -70,8 +74,8 @@ def _by_status(refusals: Iterator[ServiceError]) -> dict[int, list[ServiceError]
     return dict(sorted(given.items()))
 
 
-def _response(refusals: Sequence[ServiceError]) -> Node:
-    """Describe the response with one status, and the codes that it may have."""
+def _response(refusals: Sequence[ServiceError], others: Sequence[str]) -> Node:
+    """Describe the response with one status, the codes that it may have, and the other types that it comes in."""
     first = refusals[0]
     codes = [refusal.code for refusal in refusals]
     headers = [REQUEST_ID_HEADER, *(name for name in problem(first).headers if name != hdrs.CONTENT_TYPE)]
@@ -83,7 +87,8 @@ def _response(refusals: Sequence[ServiceError]) -> Node:
                 "schema": _reference("schemas", "Problem")
                 | {"properties": {"status": {"const": first.status}, "code": {"enum": codes}}},
                 "examples": {refusal.code: _reference("examples", _example_name(refusal)) for refusal in refusals},
-            }
+            },
+            **{media_type: {"schema": {"type": "string"}} for media_type in others},
         },
     }
 

@@ -5,12 +5,14 @@ import re
 from dataclasses import asdict
 from datetime import UTC
 from pathlib import PurePosixPath
+from typing import Literal
 from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
 
 from service.models import Record
+from service.web.accept import prefers_text
 from service.web.addresses import base_url
 
 # A suffix begins with a letter and has no space. Anything else after a dot belongs to the name, as in "Interview 3.5".
@@ -27,6 +29,20 @@ def json_response(
     """Return a response with the document and a newline, so that a terminal's prompt begins on a new line."""
     body = f"{json.dumps(document)}\n".encode()
     return web.Response(status=status, body=body, headers=headers, content_type=content_type)
+
+
+def text_response(text: str, *, status: int = 200, headers: LooseHeaders | None = None) -> web.Response:
+    """Return a response with text for a terminal or a script."""
+    return web.Response(status=status, text=text, headers=headers, content_type="text/plain")
+
+
+def json_or_text(
+    request: web.Request, document: object, text: str, *, status: int = 200, headers: LooseHeaders | None = None
+) -> web.Response:
+    """Return a response with the document or, for a client that prefers text, with the text."""
+    if prefers_text(request):
+        return text_response(text, status=status, headers=headers)
+    return json_response(document, status=status, headers=headers)
 
 
 def record_url(request: web.Request, record: Record) -> str:
@@ -52,7 +68,7 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
     }
 
 
-def content_disposition(filename: str) -> str:
+def content_disposition(filename: str, kind: Literal["inline", "attachment"] = "inline") -> str:
     """Return the Content-Disposition (RFC 6266) of a download: the upload's name with .mp3, in ASCII and in UTF-8."""
     base = _DIRECTIONS.sub("", PurePosixPath(filename).name)
     stem = _SUFFIX.sub("", base) or base
@@ -60,5 +76,5 @@ def content_disposition(filename: str) -> str:
     name = stem.encode()[:room].decode(errors="ignore") + ".mp3"
     plain = "".join(character if " " <= character <= "~" and character not in '"\\%' else "_" for character in name)
     if plain == name:
-        return f'inline; filename="{name}"'
-    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+        return f'{kind}; filename="{name}"'
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

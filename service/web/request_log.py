@@ -18,7 +18,7 @@ log = structlog.stdlib.get_logger()
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LONGEST_PATH = 100
-_QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics"}
+_QUIET_ROUTES = {"/health", "/health/live", "/health/ready", "/metrics"}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 
 

@@ -64,7 +64,7 @@ def build(kind: str, source: Path, target: Path, setuptools: Path) -> Path:
 @pytest.mark.timeout(180)
 def test_wheel_from_the_source_distribution_serves(tmp_path: Path, setuptools: Path) -> None:
     source = tmp_path / "source"
-    for directory in ("service", "sql"):
+    for directory in ("examples", "service", "sql"):
         shutil.copytree(ROOT / directory, source / directory, symlinks=True)
     for name in FILES:
         shutil.copy(ROOT / name, source)
@@ -83,7 +83,7 @@ def test_wheel_from_the_source_distribution_serves(tmp_path: Path, setuptools: P
 
     command = [*AS_IN_A_TERMINAL, str(python.with_name("wavepress")), "serve"]
     with started(command, tmp_path, tmp_path / "data") as serving:
-        for path in ("/", "/docs", "/openapi.json", "/health/ready"):
+        for path in ("/", "/docs", "/openapi.json", "/health/ready", "/examples/talk.wav"):
             status, _, body = serving.request("GET", path)
             assert (path, status) == (path, 200), body
         kept = serving.upload(serving.create_user(), noise(seconds=0.5))

@@ -5,7 +5,17 @@ import pytest
 from tests.support.client import Account, Service
 from tests.support.invariants import GOOD_WAV
 
-PATHS = ["/", "/docs", "/docs/start.js", "/openapi.json", "/health/live", "/health/ready", "/metrics", "/nothing"]
+PATHS = [
+    "/",
+    "/favicon.ico",
+    "/docs",
+    "/docs/start.js",
+    "/openapi.json",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/nothing",
+]
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/records", "/users/me"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.refusals import CLIENT_GONE, TABLE
-from service.web.routes.front_page import curl_lines
+from service.web.curl_lines import curl_lines
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
@@ -90,7 +90,7 @@ def test_changelog_has_each_heading_once_in_each_release() -> None:
 
 def test_readme_shows_the_lines_that_the_terminal_shows() -> None:
     (lines,) = re.findall(r"^```sh\n(TOKEN=.*?)\n```$", text_of("README.md"), re.DOTALL | re.MULTILINE)
-    assert lines == curl_lines("http://127.0.0.1:8001", "examples/talk.wav")
+    assert lines == curl_lines("http://127.0.0.1:8001", wav="examples/talk.wav")
 
 
 def test_readme_explains_every_status_that_is_sent() -> None:

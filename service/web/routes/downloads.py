@@ -52,7 +52,9 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     wanted = _wanted_range(request, record, headers)
     headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
-    headers[hdrs.CONTENT_DISPOSITION] = content_disposition(record.filename)
+    headers[hdrs.CONTENT_DISPOSITION] = content_disposition(
+        record.filename, "attachment" if _is_to_be_saved(request) else "inline"
+    )
     file = request.app[STORAGE].locate(record.id)
     try:
         if isinstance(file, Path):
@@ -61,6 +63,11 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     except FileNotFoundError as error:
         log.error("file_missing", record=shortened(str(record.id)))
         raise RECORD_NOT_FOUND() from error
+
+
+def _is_to_be_saved(request: web.Request) -> bool:
+    """Return whether `?download=1` asks a browser to save the MP3. It would play it."""
+    return request.query.get("download", "0").lower() not in {"0", "false", "no"}
 
 
 def _cache_seconds(record: Record) -> int:

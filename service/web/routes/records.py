@@ -17,7 +17,7 @@ from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, REMOVAL
 from service.web.auth import authenticate
 from service.web.incoming_upload import replay_headers, take_upload
-from service.web.presentation import json_response, record_json, record_url
+from service.web.presentation import json_or_text, json_response, record_json, record_url
 from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
 _PAGE = 100
@@ -48,7 +48,7 @@ async def get_record(request: web.Request) -> web.Response:
 
 
 async def list_records(request: web.Request) -> web.Response:
-    """GET /records: the owner's records, newest first, page by page."""
+    """GET /records: the owner's records, newest first, page by page; as text, a line with address and name for each."""
     user = await authenticate(request)
     limit, after = _limit(request), _after(request)
     most = min(limit, _LARGEST_PAGE_BYTES // _RECORD_BYTES)
@@ -59,7 +59,10 @@ async def list_records(request: web.Request) -> web.Response:
         last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
         url = str(URL(f"{base_url(request)}/records").with_query(limit=str(limit), after=last))
         headers[hdrs.LINK] = f'<{url}>; rel="next"'
-    return json_response({"records": [record_json(request, record) for record in page], "next": url}, headers=headers)
+    document = {"records": [record_json(request, record) for record in page], "next": url}
+    # A name has no control character, so the tab is between the two.
+    lines = "".join(f"{record_url(request, record)}\t{record.filename}\n" for record in page)
+    return json_or_text(request, document, lines, headers=headers)
 
 
 async def remove_record(request: web.Request) -> web.Response:
@@ -109,9 +112,7 @@ def _created(request: web.Request, taken: Taken) -> web.Response:
     url = record_url(request, taken.record)
     status = 200 if taken.is_replay else 201
     headers = {hdrs.LOCATION: url} | replay_headers(taken)
-    if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip().lower() == "text/plain":
-        return web.Response(status=status, text=f"{url}\n", headers=headers)
-    return json_response(record_json(request, taken.record), status=status, headers=headers)
+    return json_or_text(request, record_json(request, taken.record), f"{url}\n", status=status, headers=headers)
 
 
 def _limit(request: web.Request) -> int:

@@ -1,21 +1,26 @@
 """The table of routes: which handler answers which method and path."""
 
 import itertools
+import re
 
 from aiohttp import hdrs, web
 
-from service.refusals import METHOD_NOT_ALLOWED, NO_SUCH_ADDRESS
+from service.refusals import METHOD_NOT_ALLOWED, MP3_NOT_REPLACEABLE, NO_SUCH_ADDRESS
 from service.web.app_keys import CAPABILITIES
 from service.web.body import defer_continue
 from service.web.routes import docs, downloads, front_page, older_apis, operations, records, users
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_MP3_ADDRESS = re.compile(rf"/records/{_UUID}\.mp3/?")
 
 _ROUTES = [
     (hdrs.METH_GET, "/", front_page.front_page),
+    (hdrs.METH_GET, "/examples/talk.wav", front_page.sample),
+    (hdrs.METH_GET, "/favicon.ico", docs.favicon),
     (hdrs.METH_GET, "/docs", docs.swagger_ui),
     (hdrs.METH_GET, "/docs/{asset}", docs.swagger_asset),
     (hdrs.METH_GET, "/openapi.json", docs.openapi),
+    (hdrs.METH_GET, "/health", operations.ready),
     (hdrs.METH_GET, "/health/live", operations.live),
     (hdrs.METH_GET, "/health/ready", operations.ready),
     (hdrs.METH_POST, "/users", users.create_user),
@@ -26,9 +31,10 @@ _ROUTES = [
     (hdrs.METH_POST, "/records", records.post_record),
     (hdrs.METH_PUT, "/records", records.put_record),
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}.mp3", downloads.download),
+    (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}.mp3", records.remove_record),
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}", records.get_record),
     (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}", records.remove_record),
-    (hdrs.METH_PUT, "/records/{filename}", records.put_record),
+    (hdrs.METH_PUT, f"/records/{{filename:(?!{_UUID}\\.mp3/?$)[^{{}}/]+}}", records.put_record),
     (hdrs.METH_POST, "/user", older_apis.post_user_a),
     (hdrs.METH_POST, "/audiotrack", older_apis.post_audiotrack),
     (hdrs.METH_GET, "/audiotrack", older_apis.get_audiotrack),
@@ -38,7 +44,7 @@ _ROUTES = [
 ]
 
 # Who has the address may read it. This also lets a browser play an address that is opened, in a sandbox without origin.
-_CAPABILITIES = {downloads.download, older_apis.get_audiotrack, older_apis.get_record_b}
+_CAPABILITIES = {front_page.sample, downloads.download, older_apis.get_audiotrack, older_apis.get_record_b}
 
 
 def add_routes(app: web.Application, *, with_metrics: bool) -> None:
@@ -62,6 +68,8 @@ async def _refuse(request: web.Request) -> web.Response:
     for resource in request.app.router.resources():
         if resource is not own:
             allowed |= (await resource.resolve(request))[1]
+    if allowed and request.method == hdrs.METH_PUT and _MP3_ADDRESS.fullmatch(request.path):
+        raise MP3_NOT_REPLACEABLE(allowed=", ".join(sorted(allowed)))
     if allowed:
         raise METHOD_NOT_ALLOWED(method=request.method, allowed=", ".join(sorted(allowed)))
     raise NO_SUCH_ADDRESS()

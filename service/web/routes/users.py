@@ -15,16 +15,17 @@ from service.web.app_keys import BODY_LIMITS, LEASES, REGISTRATION, REMOVAL, TOK
 from service.web.auth import authenticate, bearer_token, require_token
 from service.web.body import Body, check_headers
 from service.web.multipart import read_fields
-from service.web.presentation import json_response
+from service.web.presentation import json_or_text, json_response
 from service.web.upload_body import is_form
 
 _LARGEST_BODY = 16 * 1024
 
 
 async def create_user(request: web.Request) -> web.Response:
-    """POST /users: answer 201 with the new user's id and its token, which is shown this once."""
+    """POST /users: answer 201 with the new user's id and its token, which is shown only here; as text, the token."""
     user, token = await register(request)
-    return json_response({"id": user.id, "username": user.username, "token": str(token)}, status=201)
+    document = {"id": user.id, "username": user.username, "token": str(token)}
+    return json_or_text(request, document, f"{token}\n", status=201)
 
 
 async def get_me(request: web.Request) -> web.Response:
@@ -47,7 +48,8 @@ async def get_me(request: web.Request) -> web.Response:
 async def renew_token(request: web.Request) -> web.Response:
     """POST /users/me/token: answer with a new token; the old one is dead when the new one is first used."""
     await authenticate(request)
-    return json_response({"token": str(await request.app[TOKENS].renew(require_token(request)))})
+    token = await request.app[TOKENS].renew(require_token(request))
+    return json_or_text(request, {"token": str(token)}, f"{token}\n")
 
 
 async def remove_me(request: web.Request) -> web.Response:
