@@ -290,6 +290,19 @@ INVALID_USERNAME = Refusal(
     'A username has 1 to {max_length} characters and no control characters. Send it as {{"username": "ann"}}.',
     {"max_length": 250},
 )
+INVALID_SAMPLE_RATE = Refusal(
+    Unprocessable,
+    "invalid_sample_rate",
+    "sample_rate is the MP3's in Hz: one of {legal}.",
+    {"legal": "8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000"},
+)
+MALFORMED_BLOCK = Refusal(
+    Unprocessable,
+    "malformed_block",
+    "{what} Record or convert the WAV again.",
+    {"what": "A block of IMA ADPCM has an index of 89, and 88 is the highest."},
+    offset=318,
+)
 MALFORMED_HEADER = Refusal(
     Unprocessable,
     "malformed_header",
@@ -323,15 +336,15 @@ UNENCODABLE_AUDIO = Refusal(
 UNSUPPORTED_CHANNELS = Refusal(
     Unprocessable,
     "unsupported_channels",
-    "The WAV has {channels} channels. Send 1 to {most}.",
-    {"channels": 0, "most": 32},
+    "The WAV has {channels} channels. Send {legal}.",
+    {"channels": 0, "legal": "1 to 32"},
     offset=22,
 )
 UNSUPPORTED_CODEC = Refusal(
     Unprocessable,
     "unsupported_codec",
     "The WAV holds format 0x{tag:04X} with {bits} bits. Send PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, "
-    "A-law or mu-law.",
+    "A-law, mu-law, GSM 6.10, IMA ADPCM or MS ADPCM.",
     {"tag": 0x0055, "bits": 0},
     offset=20,
 )

@@ -10,6 +10,7 @@ import structlog
 
 from service import metrics
 from service.audio import mp3
+from service.audio.block_codecs import wav_header
 from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
 from service.audio.mp3 import IncompleteMp3Error, Mp3Format
@@ -60,7 +61,9 @@ class Encoder:
         except OSError as error:
             raise _not_started(str(error)) from error
         try:
-            yield Encoding(process, source, target, stdout, self.stall_seconds)
+            encoding = Encoding(process, source, target, stdout, self.stall_seconds)
+            await encoding.begin()
+            yield encoding
         finally:
             await process.kill()
 
@@ -81,15 +84,26 @@ class Encoding:
         self._target = target
         self._stdout = stdout
         self._stall_seconds = stall_seconds
+        self._byte_count = 0
+
+    async def begin(self) -> None:
+        """Pass ffmpeg the header that it needs for a block codec."""
+        source, codec = self._source, self._source.block_codec
+        if codec is not None:
+            await self._pass(wav_header(codec, source.sample_rate, source.channels, source.block_align))
 
     async def write(self, samples: bytes) -> None:
         """Pass samples to ffmpeg and wait until it has taken them, so that clients send no faster than it encodes.
 
-        Raises as `finish` does if ffmpeg has ended or is stuck.
+        A block codec's samples are whole blocks. Raises as `finish` does if ffmpeg has ended or is stuck.
         """
+        self._byte_count += len(samples)
+        await self._pass(samples)
+
+    async def _pass(self, content: bytes) -> None:
         try:
             async with asyncio.timeout(self._stall_seconds):
-                await self._process.write(samples)
+                await self._process.write(content)
         except ConnectionError as error:
             raise self._failure(await self._exit_status()) from error
         except TimeoutError as error:
@@ -98,17 +112,21 @@ class Encoding:
     async def finish(self, sample_count: int) -> None:
         """End the input, wait for ffmpeg, and check that the MP3 has exactly `sample_count` of the WAV's samples.
 
+        What the last blocks hold beyond these is cut off.
+
         Raises Unprocessable if the samples cannot be encoded, StorageFull if the disk is full, and Unavailable if
         ffmpeg fails, is killed, is stuck, or writes an MP3 of the wrong length.
         """
+        surplus = self._encoded - sample_count
         if self._is_resampled:
-            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * self._flush))
+            blocks = -(-self._flush // self._source.samples_per_block)
+            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * blocks))
         self._process.end_input()
         status = await self._exit_status()
         if status != 0:
             raise self._failure(status)
         try:
-            await in_thread(mp3.seal, self._stdout, self._target, *self._expected(sample_count))
+            await in_thread(mp3.seal, self._stdout, self._target, *self._expected(sample_count, surplus))
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(status, str(error)) from error
 
@@ -122,14 +140,24 @@ class Encoding:
         samples = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
         return max(samples, _FLUSH_SOURCE_SAMPLES)
 
-    def _expected(self, sample_count: int) -> tuple[int, list[int]]:
-        """Return how many samples the MP3 must play, and the frame counts that are right for them."""
+    @property
+    def _encoded(self) -> int:
+        """How many samples ffmpeg has been passed."""
+        return self._byte_count // self._source.block_align * self._source.samples_per_block
+
+    def _expected(self, sample_count: int, surplus: int) -> tuple[int, list[int]]:
+        """Return how many samples the MP3 must play, and the frame counts that are right for all that was encoded.
+
+        `surplus` is what the last blocks hold beyond the samples. Raises IncompleteMp3Error if it is too much.
+        """
+        if surplus not in range(2 * self._source.samples_per_block - 1):
+            raise IncompleteMp3Error(f"{surplus} samples too many in {self._source.codec}")
         rate = self._target.sample_rate
         if not self._is_resampled:
-            return sample_count, [mp3.frame_count(sample_count, rate)]
-        heard = mp3.resampled_count(sample_count, self._source.sample_rate)
+            return sample_count, [mp3.frame_count(self._encoded, rate)]
+        heard = mp3.resampled_count(sample_count, self._source.sample_rate, rate)
         # ffmpeg's resampler may round up or down.
-        middle = mp3.resampled_count(sample_count + self._flush, self._source.sample_rate)
+        middle = mp3.resampled_count(self._encoded, self._source.sample_rate, rate)
         encoded = range(middle - 2, middle + 3)
         return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
 

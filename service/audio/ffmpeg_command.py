@@ -14,6 +14,7 @@ from service.audio.wav_header import WavHeader
 # ffmpeg that reaches the limit is stuck.
 _LEAST_CPU_SECONDS = 60
 _FILE_SIZE_HEADROOM = 2**20
+_MOST_SURPLUS_BLOCKS = 3
 # The largest ffmpeg known, with its libraries and the stacks of its threads, takes half of it.
 _ADDRESS_SPACE = 2 * 2**30
 
@@ -46,14 +47,16 @@ def readable_by(executable: str) -> tuple[Path, ...]:
 
 
 def encode_command(executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int) -> list[str]:
-    """Return the command that reads raw samples from stdin and writes the MP3 to the file that is its stdout.
+    """Return the command that reads samples from stdin and writes the MP3 to the file that is its stdout.
 
-    Raises FileNotFoundError if util-linux is not installed.
+    The samples are raw, or blocks behind a WAV header of ours. Raises FileNotFoundError if util-linux is not installed.
     """
-    file_size = max_duration_seconds * target.bit_rate // 8 + _FILE_SIZE_HEADROOM
+    # The last block is filled up, and silence follows in blocks.
+    seconds = max_duration_seconds + _MOST_SURPLUS_BLOCKS * source.samples_per_block // source.sample_rate
+    file_size = seconds * target.bit_rate // 8 + _FILE_SIZE_HEADROOM
     return [
         *_sandbox(max(_LEAST_CPU_SECONDS, max_duration_seconds), file_size),
-        *_ffmpeg_arguments(executable, source, target, max_duration_seconds),
+        *_ffmpeg_arguments(executable, source, target, seconds),
     ]
 
 
@@ -74,17 +77,13 @@ def _tool(name: str) -> str:
     return path
 
 
-def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int) -> list[str]:
+def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, seconds: int) -> list[str]:
     stream = ffmpeg.input(
         "pipe:0",
-        format=source.codec,
         protocol_whitelist="pipe",
-        format_whitelist=source.codec,
-        codec_whitelist=f"pcm_{source.codec}",
         probesize=32,
         analyzeduration=0,
-        ar=source.sample_rate,
-        ch_layout=_channel_layout(source),
+        **_input(source),
     )["a:0"]
     resample = {"ar": target.sample_rate} if source.sample_rate != target.sample_rate else {}
     output = stream.output(
@@ -97,13 +96,26 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max
         ac=target.channels,
         map_metadata=-1,
         threads=1,
-        t=max_duration_seconds + 1,
+        t=seconds + 1,
         flush_packets=1,  # makes a full disk an error instead of a short file
         **_mix(source, target),
         **resample,
     )
     quiet = output.global_args("-hide_banner", "-nostdin", "-nostats", "-v", "error")
     return [str(part) for part in quiet.compile(cmd=executable, overwrite_output=True)]
+
+
+def _input(source: WavHeader) -> dict[str, object]:
+    """Return the options that say what stdin brings."""
+    if source.block_codec is not None:  # only ffmpeg's WAV demuxer cuts these into blocks; the header is ours
+        return {"format": "wav", "format_whitelist": "wav", "codec_whitelist": source.codec, "ignore_length": 1}
+    return {
+        "format": source.codec,
+        "format_whitelist": source.codec,
+        "codec_whitelist": f"pcm_{source.codec}",
+        "ar": source.sample_rate,
+        "ch_layout": _channel_layout(source),
+    }
 
 
 def _mix(source: WavHeader, target: Mp3Format) -> dict[str, object]:

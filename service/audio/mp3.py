@@ -14,7 +14,7 @@ _FEWEST_SAMPLES_IN_SHORT_FRAMES = 47
 _SYNC_BYTE = 0xFF
 # Offsets from the tag "Info". Flags, frames, bytes, a table of contents of 100 bytes and a quality follow it, then the
 # LAME extension.
-_FRAMES, _DELAYS, _TAG_CRC = 8, 141, 154
+_FRAMES, _BYTES, _DELAYS, _MUSIC_BYTES, _TAG_CRC = 8, 12, 141, 148, 154
 _CRC_SPAN = 190
 _LARGEST_PADDING = 0xFFF
 
@@ -69,9 +69,9 @@ def bit_rates(sample_rate: int) -> Sequence[int]:
     return [kilobit * 1000 for kilobit in _version_of(sample_rate).legal_kilobits]
 
 
-def resampled_count(sample_count: int, sample_rate: int) -> int:
-    """Return how many samples the MP3 plays for `sample_count` samples of a WAV with this sample rate."""
-    return -(-sample_count * output_rate(sample_rate) // sample_rate)
+def resampled_count(sample_count: int, sample_rate: int, target_rate: int) -> int:
+    """Return how many samples the MP3 plays at `target_rate` for `sample_count` samples of a WAV."""
+    return -(-sample_count * target_rate // sample_rate)
 
 
 def frame_count(sample_count: int, sample_rate: int) -> int:
@@ -89,9 +89,10 @@ def audio_byte_count(frames: int, mp3_format: Mp3Format) -> int:
 def seal(descriptor: int, mp3_format: Mp3Format, sample_count: int, frames: Sequence[int]) -> None:
     """Check a finished MP3's length, and write the exact number of its samples into its Info header.
 
-    `sample_count` is how many samples must play, and `frames` are the frame counts that are right for it. ffmpeg's
-    own header is wrong by 1 to 46 samples for one length in 25 (if the padding would exceed a frame), and by the
-    resampler's rounding, so the padding is written again. Raises IncompleteMp3Error and OSError.
+    `sample_count` is how many samples must play, and `frames` are the frame counts that are right for all that was
+    encoded. Frames that no longer hold sound to play are cut off. ffmpeg's own header is wrong by 1 to 46 samples for
+    one length in 25 (if the padding would exceed a frame), and by the resampler's rounding, so the padding is written
+    again. Raises IncompleteMp3Error and OSError.
     """
     try:
         info = _InfoHeader.read(descriptor)
@@ -106,7 +107,10 @@ def seal(descriptor: int, mp3_format: Mp3Format, sample_count: int, frames: Sequ
     samples_per_frame = _version_of(mp3_format.sample_rate).samples_per_frame
     if samples_per_frame < _LAME_LOOKAHEAD:
         sample_count = max(sample_count, _FEWEST_SAMPLES_IN_SHORT_FRAMES)
-    info.write_padding(descriptor, info.frames * samples_per_frame - info.delay - sample_count)
+    kept = min(frame_count(sample_count, mp3_format.sample_rate), info.frames)
+    if kept < info.frames:
+        info.cut(descriptor, kept, actual - info.end - audio_byte_count(kept, mp3_format))
+    info.write_padding(descriptor, kept * samples_per_frame - info.delay - sample_count)
 
 
 def _version_of(sample_rate: int) -> _MpegVersion:
@@ -141,6 +145,14 @@ class _InfoHeader:
             frames=int.from_bytes(frame[tag + _FRAMES : tag + _FRAMES + 4], "big"),
             delay=int.from_bytes(frame[tag + _DELAYS : tag + _DELAYS + 3], "big") >> 12,
         )
+
+    def cut(self, descriptor: int, frames: int, surplus: int) -> None:
+        """Shorten the MP3 to so many frames, by `surplus` bytes, and say so in its header."""
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - surplus)
+        os.pwrite(descriptor, frames.to_bytes(4, "big"), self.tag + _FRAMES)
+        for place in (_BYTES, _MUSIC_BYTES):
+            byte_count = int.from_bytes(os.pread(descriptor, 4, self.tag + place), "big") - surplus
+            os.pwrite(descriptor, byte_count.to_bytes(4, "big"), self.tag + place)
 
     def write_padding(self, descriptor: int, padding: int) -> None:
         if not 0 <= padding <= _LARGEST_PADDING:

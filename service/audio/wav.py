@@ -22,6 +22,7 @@ class WavReader:
         self.header: WavHeader | None = None
         self.byte_count = 0
         self.data_byte_count = 0
+        self._passed_byte_count = 0
         self._parser = parse_header()
         self._wanted = next(self._parser)
         self._pending = bytearray()
@@ -44,7 +45,7 @@ class WavReader:
             if self.header.is_riff and self.byte_count > MAX_RIFF_BYTES:
                 raise SIZE_WRAPPED(offset=self.byte_count)
         self.data_byte_count += len(piece)
-        return self._whole_samples(piece, self.header.block_align)
+        return self._whole_samples(piece, self.header)
 
     def finish(self) -> int:
         """Take the end of the body and return the number of samples per channel.
@@ -58,17 +59,30 @@ class WavReader:
         declared = self.header.data_size
         if declared is not None and self.data_byte_count < declared:
             raise self._truncated(f"{declared} bytes of samples")
-        sample_count = self.data_byte_count // self.header.block_align
+        sample_count = self.header.sample_count(self.data_byte_count)
         if sample_count == 0:
             raise self._empty()
         return sample_count
 
+    def last_block(self) -> bytes:
+        """Return the block that a finished WAV breaks off in, filled up to a whole one. Empty if it holds no sample."""
+        header = self.header
+        if header is None or header.block_codec is None:
+            return b""
+        if header.block_codec.sample_count(len(self._partial), header.channels) == 0:
+            return b""
+        return self._whole_samples(bytes(header.block_align - len(self._partial)), header)
+
     def warnings(self) -> tuple[RecordWarning, ...]:
         """Return what was odd about a finished WAV but does not refuse it."""
         found = list(self.header.warnings) if self.header is not None else []
-        if self.header is not None and (rest := self.data_byte_count % self.header.block_align):
+        if self.header is not None and (rest := self.header.leftover(self.data_byte_count)):
             detail = f"The last {rest} bytes are less than one sample and were left out."
             found.append(RecordWarning("partial_sample", detail))
+        if self.header is not None and self.header.is_fact_wrong(self.data_byte_count):
+            held = self.header.sample_count(self.data_byte_count)
+            detail = f"The fact chunk says {self.header.fact} samples, but the blocks hold {held}. All are kept."
+            found.append(RecordWarning("wrong_fact", detail))
         if len(self._tail) == _TAIL_BYTES and not _is_chunk_id(self._tail[-4:]) and not _is_chunk_id(self._tail[:4]):
             detail = "The bytes after the declared samples are not a chunk and were ignored."
             found.append(RecordWarning("trailing_bytes", detail))
@@ -98,15 +112,16 @@ class WavReader:
                 rest, self._pending = bytes(self._pending), bytearray()
                 return rest
 
-    def _whole_samples(self, piece: bytes, block_align: int) -> bytes:
+    def _whole_samples(self, piece: bytes, header: WavHeader) -> bytes:
         if self._partial:
             piece = self._partial + piece
-        rest = len(piece) % block_align
-        if not rest:
-            self._partial = b""
-            return piece
-        self._partial = piece[-rest:]
-        return piece[:-rest]
+        place = header.data_offset + self._passed_byte_count
+        rest = len(piece) % header.block_align
+        self._partial = piece[-rest:] if rest else b""
+        whole = piece[:-rest] if rest else piece
+        self._passed_byte_count += len(whole)
+        codec = header.block_codec
+        return whole if codec is None else codec.cleaned(whole, header.block_align, header.channels, place)
 
     def _cut(self, piece: bytes, data_size: int) -> bytes:
         room = data_size - self.data_byte_count

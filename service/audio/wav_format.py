@@ -3,6 +3,7 @@
 import struct
 from typing import NamedTuple
 
+from service.audio import block_codecs
 from service.errors import Unprocessable
 from service.models import RecordWarning
 from service.refusals import (
@@ -14,8 +15,8 @@ from service.refusals import (
 
 SAMPLE_RATES = range(1_000, 768_001)
 CHANNELS = range(1, 33)
-# WAVEFORMATEXTENSIBLE takes 40 bytes; nothing after them is used.
-FMT_BYTES = 40
+# Nothing after so many bytes is used.
+FMT_BYTES = block_codecs.FMT_BYTES
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
 _CODECS = {
@@ -28,6 +29,7 @@ _CODECS = {
     (_ALAW, 1): "alaw",
     (_MULAW, 1): "mulaw",
 }
+_EXTENSIBLE_BYTES = 40
 # The tail of every KSDATAFORMAT_SUBTYPE_* GUID; its first two bytes are the format tag.
 _SUBTYPE_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 
@@ -35,9 +37,9 @@ _SUBTYPE_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 class WavFormat(NamedTuple):
     """What a fmt chunk says about the samples.
 
-    `codec` is ffmpeg's name for the raw sample format ("s16le"), `channel_mask` the speaker bits (0 if the file names
-    none), and `block_align` the bytes of one sample of all channels. `warnings` name the fields that do not fit these
-    and are ignored.
+    `codec` is ffmpeg's name for the raw sample format ("s16le") or for a block codec ("gsm_ms"), `channel_mask` the
+    speaker bits (0 if the file names none). `block_align` bytes hold `samples_per_block` samples of all channels.
+    `warnings` name the fields that do not fit these and are ignored.
     """
 
     codec: str
@@ -46,22 +48,28 @@ class WavFormat(NamedTuple):
     channel_mask: int
     block_align: int
     warnings: tuple[RecordWarning, ...]
+    samples_per_block: int = 1
 
 
 def parse_fmt(offset: int, fmt: bytes) -> WavFormat:
-    """Return what a fmt chunk's first 40 bytes say; `offset` is its place in the body. Raises Unprocessable.
+    """Return what a fmt chunk's first `FMT_BYTES` say; `offset` is its place in the body. Raises Unprocessable.
 
     Block align and byte rate follow from the other fields. Many programs write wrong ones, and players ignore them.
     """
     if len(fmt) < 16:  # noqa: PLR2004 - WAVEFORMAT with its bits per sample
         raise _malformed("The fmt chunk is shorter than 16 bytes.", offset)
     tag, channels, sample_rate, byte_rate, block_align, bits = struct.unpack("<HHIIHH", fmt[:16])
-    tag, mask = _subtype(offset, fmt) if tag == _EXTENSIBLE else (tag, 0)
     if channels not in CHANNELS:
-        raise UNSUPPORTED_CHANNELS(channels=channels, most=CHANNELS[-1], offset=offset + 2)
+        raise UNSUPPORTED_CHANNELS(channels=channels, legal=f"1 to {CHANNELS[-1]}", offset=offset + 2)
     if sample_rate not in SAMPLE_RATES:
         least, most = SAMPLE_RATES[0], SAMPLE_RATES[-1]
         raise UNSUPPORTED_SAMPLE_RATE(sample_rate=sample_rate, least=least, most=most, offset=offset + 4)
+    if tag in block_codecs.BY_TAG:
+        blocks = block_codecs.parse_blocks(offset, fmt)
+        return WavFormat(
+            blocks.codec.name, sample_rate, channels, 0, blocks.block_align, blocks.warnings, blocks.samples_per_block
+        )
+    tag, mask = _subtype(offset, fmt) if tag == _EXTENSIBLE else (tag, 0)
     width = _width(tag, bits)
     codec = _CODECS.get((tag, width))
     if codec is None:
@@ -78,7 +86,7 @@ def parse_fmt(offset: int, fmt: bytes) -> WavFormat:
 
 def _subtype(offset: int, fmt: bytes) -> tuple[int, int]:
     """Return the format tag and the channel mask of an extensible fmt chunk."""
-    if len(fmt) < FMT_BYTES:
+    if len(fmt) < _EXTENSIBLE_BYTES:
         raise _malformed("The extensible fmt chunk is shorter than 40 bytes.", offset)
     mask, tag, tail = struct.unpack("<IH14s", fmt[20:40])
     # Another tail is a vendor's own format, which is not among our codecs.

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from service.audio import block_codecs
+from service.audio.block_codecs import BlockCodec
 from service.audio.wav_format import FMT_BYTES, parse_fmt
 from service.errors import Unprocessable
 from service.models import RecordWarning
@@ -15,6 +17,9 @@ from service.refusals import HEADER_TOO_LARGE, MALFORMED_HEADER, NOT_WAV
 MAX_HEADER_BYTES = 16 * 2**20
 # Skipping millions of empty chunks would take more CPU than encoding sound.
 MAX_CHUNKS = 2**16
+
+# How much of each chunk before the samples is read.
+_KEPT_BYTES = {b"fmt ": FMT_BYTES, b"ds64": 16, b"fact": 4}
 
 _OTHER_MAGIC = {
     b"RIFX": "a big-endian RIFX file",
@@ -35,10 +40,11 @@ _PLACEHOLDERS = (range(0x7FFFF000 - 64, 0x80000001), range(0xFFFFFF00, 0x1000000
 class WavHeader:
     """What the header says about the samples.
 
-    `codec` is ffmpeg's name for the raw sample format ("s16le"), `block_align` the bytes of one sample of all
-    channels, `channel_mask` the speaker bits (0 if the file names none). `data_size` is the byte count of the
-    samples. It is None if the writer did not know it: the samples then go on to the end of the body. `warnings` say
-    what is odd about the header.
+    `codec` is ffmpeg's name for the raw sample format ("s16le") or for a block codec ("gsm_ms"), `channel_mask` the
+    speaker bits (0 if the file names none). `block_align` bytes hold `samples_per_block` samples of all channels: one,
+    unless it is a block codec. `data_size` is the byte count of the samples. It is None if the writer did not know it:
+    the samples then go on to the end of the body. `fact` is how many samples the fact chunk declares, if there is one.
+    `warnings` say what is odd about the header.
     """
 
     codec: str
@@ -50,11 +56,54 @@ class WavHeader:
     data_size: int | None
     is_riff: bool
     warnings: tuple[RecordWarning, ...] = ()
+    samples_per_block: int = 1
+    fact: int | None = None
 
     @property
     def playing_rate(self) -> int:
         """The bytes of samples that play in a second."""
-        return self.block_align * self.sample_rate
+        return self.block_align * self.sample_rate // self.samples_per_block
+
+    @property
+    def block_codec(self) -> BlockCodec | None:
+        """The codec if it packs samples into blocks."""
+        return block_codecs.BY_NAME.get(self.codec)
+
+    def sample_count(self, byte_count: int) -> int:
+        """Return how many samples of each channel so many bytes of data hold.
+
+        The last block may be short. It may also hold more than was recorded: if the fact chunk fits, it is right.
+        """
+        held = self._held(byte_count)
+        return self.fact if self.fact is not None and self._is_right(self.fact, held) else held
+
+    def leftover(self, byte_count: int) -> int:
+        """Return how many bytes at the end of so many are less than one sample.
+
+        With a block codec, a single odd byte is the chunk's pad byte: sox counts it.
+        """
+        rest = byte_count % self.block_align
+        codec = self.block_codec
+        if codec is None:
+            return rest
+        rest -= codec.byte_count(codec.sample_count(rest, self.channels), self.channels)
+        return 0 if rest == 1 and byte_count % 2 == 0 else rest
+
+    def is_fact_wrong(self, byte_count: int) -> bool:
+        """Return whether the blocks do not hold what the fact chunk declares. Its place-holders are not wrong."""
+        if self.fact is None or self.block_codec is None or self.fact == 0 or self.fact >= _PLACEHOLDERS[0].start:
+            return False
+        return not self._is_right(self.fact, self._held(byte_count))
+
+    def _held(self, byte_count: int) -> int:
+        blocks, rest = divmod(byte_count, self.block_align)
+        codec = self.block_codec
+        return blocks * self.samples_per_block + (codec.sample_count(rest, self.channels) if codec is not None else 0)
+
+    def _is_right(self, fact: int, held: int) -> bool:
+        # libsndfile divides the count by the channels. In a single block, that looks like a short recording.
+        is_divided = self.channels > 1 and fact == held // self.channels
+        return fact > 0 and 0 <= held - fact < self.samples_per_block and not is_divided
 
 
 def parse_header() -> Generator[int, bytes, WavHeader]:
@@ -77,9 +126,9 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
         chunk_count += 1
         if offset + padded > MAX_HEADER_BYTES or chunk_count > MAX_CHUNKS:
             raise HEADER_TOO_LARGE(max_bytes=MAX_HEADER_BYTES, max_chunks=MAX_CHUNKS, offset=offset - 8)
-        kept = min(size, FMT_BYTES) if chunk_id in {b"fmt ", b"ds64"} else 0
+        kept = min(size, _KEPT_BYTES.get(chunk_id, 0))
         if kept:
-            if chunk_id in chunks:
+            if chunk_id in chunks and chunk_id != b"fact":
                 raise _malformed(f"There is a second {chunk_id.decode().strip()} chunk.", offset - 8)
             chunks[chunk_id] = offset, (yield kept)
             if chunk_id == b"fmt ":
@@ -103,7 +152,8 @@ def _header(
     else:
         raise _malformed("An RF64 or BW64 file needs a ds64 chunk.", offset - 8)
     found = parse_fmt(*chunks[b"fmt "])._asdict()
-    return WavHeader(**found, data_offset=offset, data_size=data_size, is_riff=is_riff)
+    fact = int.from_bytes(chunks[b"fact"][1], "little") if b"fact" in chunks else None
+    return WavHeader(**found, data_offset=offset, data_size=data_size, is_riff=is_riff, fact=fact)
 
 
 def _malformed(what: str, offset: int) -> Unprocessable:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from service import metrics
 from service.accounts.totals import TotalLimits
-from service.audio import mp3
 from service.audio.encoder import Encoder
 from service.audio.mp3 import Mp3Format
 from service.audio.wav import WavReader
@@ -21,7 +20,6 @@ from service.errors import Unavailable
 from service.models import IdempotentUpload, Record, RecordWarning, UserLimits
 from service.refusals import (
     CLIENT_GONE,
-    INVALID_BIT_RATE,
     QUOTA_EXCEEDED,
     RECORD_NOT_FOUND,
     TOO_LARGE,
@@ -32,6 +30,7 @@ from service.refusals import (
 )
 from service.storage import Draft, Storage, StoredFile
 from service.uploads.pace import Pace
+from service.uploads.target import choose_target
 
 # A database that restarts is back within seconds. The last pause is repeated: an hour of encoding is worth the wait.
 _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
@@ -41,9 +40,10 @@ _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
 class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
-    `token_sha256` is of the token that it began with. `bit_rate` (bit/s), `lifetime_seconds` (of the record) and
-    `idempotency_key` are None if the client sent none. `is_abandoned` says whether the client has gone away, and
-    `pace` how fast the bytes must arrive. `warnings` become the record's, before those that the WAV gives reason for.
+    `token_sha256` is of the token that it began with. `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3,
+    `lifetime_seconds` (of the record) and `idempotency_key` are None if the client sent none. `is_abandoned` says
+    whether the client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before
+    those that the WAV gives reason for.
     """
 
     id: UUID
@@ -51,6 +51,7 @@ class Upload:
     token_sha256: bytes
     filename: str
     bit_rate: int | None
+    sample_rate: int | None
     lifetime_seconds: int | None
     idempotency_key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
@@ -87,7 +88,12 @@ class Ingest:
         started = time.monotonic()
         reader = WavReader()
         header, samples = await self._read_header(reader, pieces)
-        target = self._target(header, upload.bit_rate)
+        target = choose_target(
+            header,
+            sample_rate=upload.sample_rate,
+            bit_rate=upload.bit_rate,
+            default_bit_rate=self.default_bit_rate,
+        )
         async with (
             self.storage.draft(upload.id) as draft,
             self.encoder.open(header, target, draft.fileno()) as encoding,
@@ -98,6 +104,7 @@ class Ingest:
                 self._check_size(reader, header)
                 await encoding.write(samples)
             sample_count = reader.finish()
+            await encoding.write(reader.last_block())
             arrived = time.monotonic()
             await encoding.finish(sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
@@ -153,22 +160,12 @@ class Ingest:
         reader.finish()
         raise AssertionError("a WAV without a header was finished")
 
-    def _target(self, header: WavHeader, bit_rate: int | None) -> Mp3Format:
-        sample_rate = mp3.output_rate(header.sample_rate)
-        legal = mp3.bit_rates(sample_rate)
-        if bit_rate is None:
-            bit_rate = max((rate for rate in legal if rate <= self.default_bit_rate), default=legal[0])
-        elif bit_rate not in legal:
-            legal_list = ", ".join(map(str, legal))
-            raise INVALID_BIT_RATE(legal=f"at {sample_rate} Hz one of {legal_list}")
-        return Mp3Format(sample_rate=sample_rate, channels=min(header.channels, 2), bit_rate=bit_rate)
-
     def _check_size(self, reader: WavReader, header: WavHeader) -> None:
         """Refuse at the byte that is one too many, or at the header that declares it."""
         if max(reader.byte_count, header.data_offset + (header.data_size or 0)) > self.max_upload_bytes:
             raise TOO_LARGE(max_bytes=self.max_upload_bytes, offset=self.max_upload_bytes)
-        seconds = max(reader.data_byte_count, header.data_size or 0) / header.block_align / header.sample_rate
-        if seconds > self.max_duration_seconds:
+        sample_count = header.sample_count(max(reader.data_byte_count, header.data_size or 0))
+        if sample_count / header.sample_rate > self.max_duration_seconds:
             raise TOO_LONG(max_seconds=self.max_duration_seconds)
 
 

@@ -21,11 +21,12 @@ from service.uploads.revocation import Revocations
 class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
-    `bit_rate` (bit/s), `lifetime_seconds` (of the record) and `key` are None if the client sent none. `warnings` are
-    about what it sent without effect.
+    `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3, `lifetime_seconds` (of the record) and `key` are None if the
+    client sent none. `warnings` are about what it sent without effect.
     """
 
     bit_rate: int | None
+    sample_rate: int | None
     lifetime_seconds: int | None
     key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
@@ -111,6 +112,7 @@ class Intake:
                     token_sha256=user.token_sha256,
                     filename=body.filename,
                     bit_rate=terms.bit_rate,
+                    sample_rate=terms.sample_rate,
                     lifetime_seconds=terms.lifetime_seconds,
                     idempotency_key=terms.key,
                     is_abandoned=incoming.is_abandoned,

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
+from service.audio.mp3 import SAMPLE_RATES
 from service.models import IdempotentUpload, RecordWarning, User
 from service.refusals import (
     INVALID_BIT_RATE,
     INVALID_EXPIRES_IN,
     INVALID_IDEMPOTENCY_KEY,
+    INVALID_SAMPLE_RATE,
     LENGTH_REQUIRED,
     PARTIAL_UPLOAD,
 )
@@ -27,7 +29,7 @@ from service.web.upload_body import SentWav, is_form
 # A hundred years.
 _LONGEST_LIFETIME_SECONDS = 3_155_760_000
 _KEY_HEADER = "Idempotency-Key"
-_PARAMETERS = {"bit_rate", "expires_in"}
+_PARAMETERS = {"bit_rate", "expires_in", "sample_rate"}
 _PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
 # A warning repeats at most this many characters of an unknown parameter's name.
 _LONGEST_NAME = 32
@@ -81,6 +83,7 @@ class _HttpUpload:
         self._digest()  # a malformed one is refused now
         return UploadTerms(
             bit_rate=requested_bit_rate(self.request),
+            sample_rate=requested_sample_rate(self.request),
             lifetime_seconds=requested_lifetime_seconds(self.request),
             key=idempotent_upload(self.request),
             warnings=tuple(_unknown_parameters(self.request)),
@@ -119,6 +122,17 @@ def requested_bit_rate(request: web.Request) -> int | None:
     return int(text)
 
 
+def requested_sample_rate(request: web.Request) -> int | None:
+    """Return `?sample_rate=` in Hz. Raises Unprocessable for any but MP3's."""
+    text = request.query.get("sample_rate")
+    if text is None:
+        return None
+    rates = {str(rate): rate for rate in SAMPLE_RATES}
+    if text not in rates:
+        raise INVALID_SAMPLE_RATE(legal=", ".join(rates))
+    return rates[text]
+
+
 def requested_lifetime_seconds(request: web.Request) -> int | None:
     """Return `?expires_in=` in seconds. Raises Unprocessable."""
     text = request.query.get("expires_in")
@@ -147,14 +161,17 @@ def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
         return None
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise INVALID_IDEMPOTENCY_KEY(max_length=LONGEST_KEY)
-    # Replicas of the version before know no lifetime; an upload without one has the same fingerprint there.
+    # Replicas of older versions know neither a lifetime nor a sample rate; an upload without them has the same
+    # fingerprint there.
     lifetime = [request.query["expires_in"]] if "expires_in" in request.query else []
+    sample_rate = [f"sample_rate={request.query['sample_rate']}"] if "sample_rate" in request.query else []
     sent = (
         request.match_info.get("filename", ""),
         request.query.get("bit_rate", ""),
         request.headers.get(hdrs.CONTENT_LENGTH, ""),
         request.headers.get("Content-Digest", ""),
         *lifetime,
+        *sample_rate,
     )
     return IdempotentUpload(key, hashlib.sha256(repr(sent).encode()).digest())
 

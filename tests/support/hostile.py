@@ -177,9 +177,6 @@ _NO_WAV = {
 
 _TAGS = {
     "no": 0,
-    "Microsoft ADPCM": 2,
-    "IMA ADPCM": 0x11,
-    "GSM 6.10": 0x31,
     "MPEG layer 2": 0x50,
     "MP3": 0x55,
     "Windows Media": 0x161,

@@ -61,15 +61,15 @@ def output_rate(in_rate: int) -> int:
     return min(rate for rate in MP3_RATES if rate >= in_rate)
 
 
-def expected_sample_count(sample_count: int, in_rate: int) -> int:
-    """Return how many samples of the MP3's rate that many of the WAV's rate last.
+def expected_sample_count(sample_count: int, in_rate: int, out_rate: int | None = None) -> int:
+    """Return how many samples of the MP3's rate that many of the WAV's rate last. The rate is `output_rate` if None.
 
     The MP3 may hold slightly more or fewer: see `accepted_sample_counts`.
     """
-    return -(-sample_count * output_rate(in_rate) // in_rate)
+    return -(-sample_count * (out_rate or output_rate(in_rate)) // in_rate)
 
 
-def accepted_sample_counts(sample_count: int, in_rate: int) -> set[int]:
+def accepted_sample_counts(sample_count: int, in_rate: int, out_rate: int | None = None) -> set[int]:
     """Return the counts that a faultless MP3 of that many samples of the WAV's rate may decode to.
 
     The expected count, and two departures of ffmpeg 5.1 and 9.0, both measured. Its Info header declares
@@ -77,8 +77,8 @@ def accepted_sample_counts(sample_count: int, in_rate: int) -> set[int]:
     sound. And when it resamples, the last sample is missing at certain lengths. (It makes no audio at
     all of less than its resampler's reach, 66 samples at 192 kHz; such an MP3 is not faultless.)
     """
-    rate = output_rate(in_rate)
-    expected = expected_sample_count(sample_count, in_rate)
+    rate = out_rate or output_rate(in_rate)
+    expected = expected_sample_count(sample_count, in_rate, rate)
     resampled = {expected} if rate == in_rate else {expected, expected - 1}
     return resampled | {max(count, _least_sample_count(count, rate)) for count in resampled}
 
@@ -153,21 +153,29 @@ def _compare(source: npt.NDArray[np.float64], decoded: npt.NDArray[np.float64]) 
     return float(correlation), float(level_difference)
 
 
-def assert_sounds_like(mp3: bytes | Path, source: Floats, in_rate: int, *, channel_mask: int | None = None) -> None:
+def assert_sounds_like(
+    mp3: bytes | Path,
+    source: Floats,
+    in_rate: int,
+    *,
+    channel_mask: int | None = None,
+    out_rate: int | None = None,
+    least_correlation: float = 0.99,
+) -> None:
     """Fail unless the MP3 is the sound of the WAV whose samples, -1 to 1, are `source`.
 
-    That is: it decodes without complaint, its rate is `output_rate`, it is mono if the source is and stereo
-    otherwise, its sample count is one of `accepted_sample_counts`, and each channel has a correlation
-    of at least 0.99 with the source's and a level within 1 dB of it (LAME itself takes 0.4 dB away). More
-    than two channels are compared with ffmpeg's own mix of them, see `downmix`.
+    That is: it decodes without complaint, its rate is `out_rate` (`output_rate` if None), it is mono if the source is
+    and stereo otherwise, its sample count is one of `accepted_sample_counts`, and each channel has a correlation of at
+    least `least_correlation` with the source's and a level within 1 dB of it (LAME itself takes 0.4 dB away). More than
+    two channels are compared with ffmpeg's own mix of them, see `downmix`.
     """
     rate, decoded = _decode(mp3)
     expected = resample(downmix(source, channel_mask), in_rate, rate)
-    assert rate == output_rate(in_rate)
+    assert rate == (out_rate or output_rate(in_rate))
     assert decoded.shape[1] == expected.shape[1]
-    assert len(decoded) in accepted_sample_counts(len(source), in_rate)
+    assert len(decoded) in accepted_sample_counts(len(source), in_rate, rate)
     comparison = Comparison.of(expected, decoded)
-    assert all(correlation >= 0.99 for correlation in comparison.correlations), comparison
+    assert all(correlation >= least_correlation for correlation in comparison.correlations), comparison
     assert all(abs(decibels) <= 1 for decibels in comparison.level_differences), comparison
 
 

@@ -127,11 +127,21 @@ def test_the_rate_is_kept_or_the_nearest_that_loses_nothing(sample_rate: int, ex
 
 
 @pytest.mark.parametrize(
-    ("sample_count", "sample_rate", "expected"),
-    [(7, 44_100, 7), (88_200, 88_200, 44_100), (3, 96_000, 2), (1, 192_000, 1), (37_801, 37_800, 44_102)],
+    ("sample_count", "sample_rate", "target_rate", "expected"),
+    [
+        (7, 44_100, 44_100, 7),
+        (88_200, 88_200, 44_100, 44_100),
+        (3, 96_000, 48_000, 2),
+        (1, 192_000, 48_000, 1),
+        (37_801, 37_800, 44_100, 44_102),
+        (3, 8_000, 44_100, 17),
+        (3, 44_100, 8_000, 1),
+    ],
 )
-def test_the_length_after_resampling_is_rounded_up(sample_count: int, sample_rate: int, expected: int) -> None:
-    assert resampled_count(sample_count, sample_rate) == expected
+def test_the_length_after_resampling_is_rounded_up(
+    sample_count: int, sample_rate: int, target_rate: int, expected: int
+) -> None:
+    assert resampled_count(sample_count, sample_rate, target_rate) == expected
 
 
 @pytest.mark.parametrize(
@@ -310,10 +320,19 @@ def test_any_padding_that_can_be_stated_is_taken(path: Path, sample_count: int) 
     assert info_header(seal_file(path, STEREO, sample_count, [6])).sample_count == sample_count
 
 
-@pytest.mark.parametrize("sample_count", [2_240, 6_337], ids=["too few", "too many"])
-def test_a_padding_that_cannot_be_stated_is_refused(path: Path, sample_count: int) -> None:
+def test_a_padding_that_cannot_be_stated_is_refused(path: Path) -> None:
     with refused_untouched(path, "a padding of"):
-        seal_file(path, STEREO, sample_count, [6])
+        seal_file(path, STEREO, 6_337, [6])
+
+
+@pytest.mark.parametrize(("sample_count", "frame_count"), [(4_609, 6), (4_608, 5), (1_153, 3), (1_152, 2), (1, 2)])
+def test_frames_behind_the_last_sample_are_cut_off(path: Path, sample_count: int, frame_count: int) -> None:
+    mp3 = seal_file(path, STEREO, sample_count, [6])
+    info = info_header(mp3)
+    assert (info.frame_count, info.sample_count, info.has_valid_crc) == (frame_count, sample_count, True)
+    assert len(mp3) == info.audio_offset + audio_byte_count(frame_count, STEREO)
+    assert info.byte_count == len(mp3) - info.offset
+    assert len(decode(mp3)) == sample_count
 
 
 def test_an_error_of_the_descriptor_reaches_the_caller(path: Path) -> None:

@@ -1,0 +1,121 @@
+"""WAVs of codecs that pack samples into blocks: GSM 6.10, IMA ADPCM and MS ADPCM, honest and hostile.
+
+libsndfile encodes and decodes them. It shares no code with ffmpeg.
+"""
+
+import io
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from tests.support.wavs import Samples, chirp, chunk
+
+MS_COEFFICIENTS = ((256, 0), (512, -256), (0, 0), (192, 64), (240, 0), (460, -208), (392, -232))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A codec: its format tag, libsndfile's name for it, and how many channels it may have."""
+
+    tag: int
+    subtype: str
+    most_channels: int = 2
+
+    def __str__(self) -> str:
+        return self.subtype
+
+
+GSM, IMA, MS = Kind(0x31, "GSM610", 1), Kind(0x11, "IMA_ADPCM"), Kind(0x02, "MS_ADPCM")
+KINDS = (GSM, IMA, MS)
+# Every codec with every number of channels that it may have.
+FORMS = tuple((kind, channels) for kind in KINDS for channels in range(1, kind.most_channels + 1))
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A WAV of blocks, whose every field can be wrong; a field that is None is left out, with all that follows it.
+
+    `coefficients` are raw bytes, and `coefficient_count` what the header says about them.
+    """
+
+    kind: Kind
+    channels: int
+    sample_rate: int
+    block_align: int
+    data: bytes
+    bits: int = 4
+    samples_per_block: int | None = None
+    coefficient_count: int | None = None
+    coefficients: bytes = b""
+    fact: int | None = None
+    data_size: int | None = None
+    riff_size: int | None = None
+
+    def but(self, **lies: Any) -> "Blocks":
+        """Return the same WAV with some fields changed."""
+        return replace(self, **lies)
+
+    def fmt(self) -> bytes:
+        """Return the fmt chunk."""
+        byte_rate = self.sample_rate * self.block_align // max(self.samples_per_block or 1, 1) % 2**32
+        fields = struct.pack(
+            "<HHIIHH", self.kind.tag, self.channels, self.sample_rate, byte_rate, self.block_align, self.bits
+        )
+        if self.samples_per_block is None:
+            return chunk(b"fmt ", fields)
+        extra = struct.pack("<H", self.samples_per_block)
+        if self.coefficient_count is not None:
+            extra += struct.pack("<H", self.coefficient_count) + self.coefficients
+        return chunk(b"fmt ", fields + struct.pack("<H", len(extra)) + extra)
+
+    @property
+    def head(self) -> bytes:
+        """Everything before the first block."""
+        fact = b"" if self.fact is None else chunk(b"fact", struct.pack("<I", self.fact))
+        size = len(self.data) if self.data_size is None else self.data_size
+        before = b"WAVE" + self.fmt() + fact + b"data" + struct.pack("<I", size)
+        riff_size = len(before) + len(self.data) + len(self.data) % 2 if self.riff_size is None else self.riff_size
+        return b"RIFF" + struct.pack("<I", riff_size) + before
+
+    def wav(self) -> bytes:
+        """Return the whole file."""
+        return self.head + self.data + bytes(len(self.data) % 2)
+
+
+def encoded(kind: Kind, samples: Samples, sample_rate: int) -> Blocks:
+    """Return the samples as whole blocks, with an honest header but no fact chunk."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, sample_rate, format="WAV", subtype=kind.subtype)
+    chunks = _chunks(file.getvalue())
+    tag, channels, rate, _, block_align, bits, _, samples_per_block = struct.unpack_from("<HHIIHHHH", chunks[b"fmt "])
+    assert (tag, rate) == (kind.tag, sample_rate)
+    data = chunks[b"data"]
+    blocks = Blocks(kind, channels, rate, block_align, data[: len(data) // block_align * block_align], bits)
+    blocks = blocks.but(samples_per_block=samples_per_block)
+    if kind is not MS:
+        return blocks
+    return blocks.but(coefficient_count=7, coefficients=struct.pack("<14h", *np.ravel(MS_COEFFICIENTS)))
+
+
+def of_chirp(kind: Kind, channels: int, sample_rate: int = 8000, sample_count: int = 5000) -> Blocks:
+    """Return a chirp as whole blocks."""
+    return encoded(kind, chirp(sample_count, sample_rate, channels), sample_rate)
+
+
+def decoded(wav: bytes) -> npt.NDArray[np.float64]:
+    """Return what libsndfile makes of a WAV, in the shape (sample_count, channels). GSM has a block too many there."""
+    samples: npt.NDArray[np.float64] = soundfile.read(io.BytesIO(wav), always_2d=True)[0]
+    return samples
+
+
+def _chunks(wav: bytes) -> dict[bytes, bytes]:
+    found, place = {}, 12
+    while place + 8 <= len(wav):
+        name, size = struct.unpack_from("<4sI", wav, place)
+        found[name] = wav[place + 8 : place + 8 + size]
+        place += 8 + size + size % 2
+    return found
