@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from service.errors import Unprocessable
 from service.models import RecordWarning
+from service.record_warnings import WRONG_BITS, WRONG_BLOCK_ALIGN, WRONG_BYTE_RATE
 from service.refusals import (
     MALFORMED_HEADER,
     UNSUPPORTED_CHANNELS,
@@ -96,14 +97,13 @@ def _warnings(
     """Return a warning for each field that is wrong; the pairs are what is declared and what is right."""
     found = []
     if tag in {_ALAW, _MULAW} and bits != 8:  # noqa: PLR2004 - G.711
-        found.append(RecordWarning("wrong_bits", f"The header says {bits} bits, but A-law and mu-law have 8."))
+        found.append(WRONG_BITS(bits=bits))
     declared, right = block_align
     if declared != right:
-        detail = f"The header says a block align of {declared}, but it is {right}."
-        found.append(RecordWarning("wrong_block_align", detail))
+        found.append(WRONG_BLOCK_ALIGN(declared=declared, right=right))
     declared, right = byte_rate
     if declared != right:
-        found.append(RecordWarning("wrong_byte_rate", f"The header says a byte rate of {declared}, but it is {right}."))
+        found.append(WRONG_BYTE_RATE(declared=declared, right=right))
     return tuple(found)
 
 

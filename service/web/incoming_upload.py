@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
+from multidict import MultiDict
 
 from service.models import IdempotentUpload, RecordWarning, User
+from service.record_warnings import UNKNOWN_PARAMETER
 from service.refusals import (
     INVALID_BIT_RATE,
     INVALID_EXPIRES_IN,
     INVALID_IDEMPOTENCY_KEY,
+    INVALID_INCOMPLETE,
     LENGTH_REQUIRED,
     PARTIAL_UPLOAD,
 )
@@ -27,7 +30,8 @@ from service.web.upload_body import SentWav, is_form
 # A hundred years.
 _LONGEST_LIFETIME_SECONDS = 3_155_760_000
 _KEY_HEADER = "Idempotency-Key"
-_PARAMETERS = {"bit_rate", "expires_in"}
+WARNING_HEADER = "Wavepress-Warning"
+_PARAMETERS = {"bit_rate", "expires_in", "incomplete"}
 _PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
 # A warning repeats at most this many characters of an unknown parameter's name.
 _LONGEST_NAME = 32
@@ -53,9 +57,12 @@ async def take_upload(
     return taken
 
 
-def replay_headers(taken: Taken) -> dict[str, str]:
-    """Return the headers that tell a replay from a new record."""
-    return {"Idempotency-Replayed": "true"} if taken.is_replay else {}
+def upload_headers(taken: Taken) -> MultiDict[str]:
+    """Return what the answer to every upload has: whether it is a replay, and the code of each warning."""
+    headers = MultiDict({"Idempotency-Replayed": "true"} if taken.is_replay else {})
+    for warning in taken.record.warnings:
+        headers.add(WARNING_HEADER, warning.code)
+    return headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ class _HttpUpload:
             lifetime_seconds=requested_lifetime_seconds(self.request),
             key=idempotent_upload(self.request),
             warnings=tuple(_unknown_parameters(self.request)),
+            keeps_incomplete=keeps_incomplete(self.request),
         )
 
     async def open(self, user: User) -> UploadBody:
@@ -129,12 +137,20 @@ def requested_lifetime_seconds(request: web.Request) -> int | None:
     return int(text)
 
 
+def keeps_incomplete(request: web.Request) -> bool:
+    """Return whether the client says `?incomplete=keep`. Raises Unprocessable for another value."""
+    text = request.query.get("incomplete")
+    if text not in {None, "keep"}:
+        raise INVALID_INCOMPLETE()
+    return text is not None
+
+
 def _unknown_parameters(request: web.Request) -> Iterator[RecordWarning]:
     for name in sorted(set(request.query) - _PARAMETERS - _PARAMETERS_OF_OLDER_APIS)[:_MOST_WARNINGS]:
         shown = "".join(character for character in name[:_LONGEST_NAME] if character.isprintable())
         nearest = difflib.get_close_matches(name, _PARAMETERS, n=1)
         advice = f"Did you mean {nearest[0]}?" if nearest else f"Known are {', '.join(sorted(_PARAMETERS))}."
-        yield RecordWarning("unknown_parameter", f"{shown} is not a known parameter. {advice}")
+        yield UNKNOWN_PARAMETER(name=shown, advice=advice)
 
 
 def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
@@ -147,7 +163,8 @@ def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
         return None
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise INVALID_IDEMPOTENCY_KEY(max_length=LONGEST_KEY)
-    # Replicas of the version before know no lifetime; an upload without one has the same fingerprint there.
+    # Replicas of the version before do not know these; an upload without them has the same fingerprint there.
+    newer = [f"{name}={request.query[name]}" for name in ("incomplete",) if name in request.query]
     lifetime = [request.query["expires_in"]] if "expires_in" in request.query else []
     sent = (
         request.match_info.get("filename", ""),
@@ -155,6 +172,7 @@ def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
         request.headers.get(hdrs.CONTENT_LENGTH, ""),
         request.headers.get("Content-Digest", ""),
         *lifetime,
+        *newer,
     )
     return IdempotentUpload(key, hashlib.sha256(repr(sent).encode()).digest())
 
