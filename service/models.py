@@ -36,7 +36,8 @@ class Record:
 
     `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
     `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `expires_at` is None if only its
-    owner removes it.
+    owner removes it. `source_size` is how many bytes of the WAV the record stands for (None if a service of an earlier
+    version has kept it), and `is_complete` whether they were all that the WAV has.
     """
 
     id: UUID
@@ -51,6 +52,8 @@ class Record:
     warnings: tuple[RecordWarning, ...]
     created_at: datetime
     expires_at: datetime | None
+    is_complete: bool = True
+    source_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,8 +220,8 @@ CONTENT_ENCODED = Refusal(UnsupportedMedia, "content_encoded", "Send the body as
 NOT_WAV = Refusal(
     UnsupportedMedia,
     "not_wav",
-    "This is {what}. Send a WAV (RIFF, RF64 or BW64).",
-    {"what": "an MP3 file"},
+    "This is {what}. {advice}",
+    {"what": "a ZIP archive", "advice": "Unpack it first, and send the WAV that is in it."},
     offset=0,
 )
 UNSUPPORTED_TYPE = Refusal(
@@ -238,8 +238,8 @@ DIGEST_MISMATCH = Refusal(
 EMPTY = Refusal(
     Unprocessable,
     "empty",
-    "The body has {byte_count} bytes and not one sample. Send a WAV with sound.",
-    {"byte_count": 44},
+    "The body has {byte_count} bytes and not one sample. {advice}",
+    {"byte_count": 44, "advice": "Send a WAV with sound."},
     offset=44,
 )
 HEADER_TOO_LARGE = Refusal(
@@ -281,6 +281,11 @@ INVALID_IDEMPOTENCY_KEY = Refusal(
     "An Idempotency-Key has 1 to {max_length} printable ASCII characters.",
     {"max_length": 255},
 )
+INVALID_INCOMPLETE = Refusal(
+    Unprocessable,
+    "invalid_incomplete",
+    "incomplete takes one value: keep. Leave it out if only a whole WAV may become a record.",
+)
 INVALID_LIMIT = Refusal(
     Unprocessable, "invalid_limit", "limit is a whole number from 1 to {largest}.", {"largest": 500}
 )
@@ -315,6 +320,14 @@ NO_FILE = Refusal(
     "no_file",
     "The form has no file. Send the WAV as a part with a file name; with curl: -F file=@talk.wav, with the @.",
 )
+SECOND_SOUND = Refusal(
+    Unprocessable,
+    "second_sound",
+    "Another {what} follows the samples, and players do not play it. Send each recording in its own request, or keep "
+    "the first one alone with ?incomplete=keep.",
+    {"what": "WAV"},
+    offset=16_044,
+)
 SIZE_WRAPPED = Refusal(
     Unprocessable,
     "size_wrapped",
@@ -324,9 +337,21 @@ SIZE_WRAPPED = Refusal(
 TRUNCATED = Refusal(
     Unprocessable,
     "truncated",
-    "The body ends after {byte_count} bytes, before the end of the WAV's {part}. Send the whole file.",
-    {"byte_count": 65_580, "part": "176400 bytes of samples"},
+    "The body ends after {byte_count} bytes, before the end of the WAV's {part}. {advice}",
+    {
+        "byte_count": 65_580,
+        "part": "176400 bytes of samples",
+        "advice": "If it was cut in transfer, send the whole file. If its header is wrong, send it with "
+        "?incomplete=keep to keep what arrived.",
+    },
     offset=65_580,
+)
+UNCLEAR_END = Refusal(
+    Unprocessable,
+    "unclear_end",
+    "What follows the samples may be a broken chunk or more sound. Export the WAV again, or send it with "
+    "?incomplete=keep to keep the samples before it.",
+    offset=16_044,
 )
 UNENCODABLE_AUDIO = Refusal(
     Unprocessable,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.models import RecordWarning
+from service.record_warnings import NO_SAMPLES_PER_BLOCK, WRONG_BITS, WRONG_COEFFICIENTS
 from service.refusals import MALFORMED_BLOCK, MALFORMED_HEADER, UNSUPPORTED_CHANNELS, UNSUPPORTED_CODEC
 
 # The fmt chunk of MS ADPCM is the longest, because of its coefficients.
@@ -110,8 +111,7 @@ def parse_blocks(offset: int, fmt: bytes) -> BlockFormat:
         raise MALFORMED_HEADER(what=what, offset=offset + 18)
     warnings = _about_bits(codec, bits, offset, is_declared=declared != 0)
     if declared == 0:
-        detail = f"The header does not say how many samples a block has. It is {samples_per_block}."
-        warnings.append(RecordWarning("no_samples_per_block", detail))
+        warnings.append(NO_SAMPLES_PER_BLOCK(right=samples_per_block))
     if codec is MS_ADPCM:
         warnings += _about_coefficients(offset, fmt)
     return BlockFormat(codec, block_align, samples_per_block, tuple(warnings))
@@ -133,7 +133,7 @@ def _about_bits(codec: BlockCodec, bits: int, offset: int, *, is_declared: bool)
         return []
     if not is_declared:
         raise UNSUPPORTED_CODEC(tag=codec.tag, bits=bits, offset=offset)
-    return [RecordWarning("wrong_bits", f"The header says {bits} bits, but {codec.title} has 4.")]
+    return [WRONG_BITS(bits=bits, title=codec.title, right=4)]
 
 
 def _about_coefficients(offset: int, fmt: bytes) -> list[RecordWarning]:
@@ -149,8 +149,7 @@ def _about_coefficients(offset: int, fmt: bytes) -> list[RecordWarning]:
         raise MALFORMED_HEADER(what=what, offset=offset + _COEFFICIENTS_AT)
     if count == _COEFFICIENT_PAIRS and len(given) == len(_COEFFICIENTS):
         return []
-    detail = f"MS ADPCM has {_COEFFICIENT_PAIRS} pairs of coefficients. The header says {count}"
-    return [RecordWarning("wrong_coefficients", f"{detail} and has {len(given) // 4}.")]
+    return [WRONG_COEFFICIENTS(right=_COEFFICIENT_PAIRS, declared=count, given=len(given) // 4)]
 
 
 def wav_header(codec: BlockCodec, sample_rate: int, channels: int, block_align: int) -> bytes:

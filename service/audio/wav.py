@@ -1,14 +1,23 @@
 """Splits a WAV that arrives in pieces into its header and its samples."""
 
+from service.audio.other_formats import START_BYTES, may_become_wav, not_wav
 from service.audio.wav_header import WavHeader, parse_header
-from service.errors import Unprocessable
+from service.audio.wav_sizes import Arrived
+from service.audio.wav_surplus import WavSurplus
+from service.errors import ServiceError, Unprocessable
 from service.models import RecordWarning
-from service.refusals import EMPTY, SIZE_WRAPPED, TRUNCATED
+from service.record_warnings import (
+    KEPT_SECOND_SOUND,
+    KEPT_UNCLEAR_END,
+    PARTIAL_SAMPLE,
+    TRAILING_BYTES,
+    WRONG_FACT,
+)
+from service.refusals import EMPTY, SECOND_SOUND, SIZE_WRAPPED, TRUNCATED, UNCLEAR_END
 
 # A RIFF file's 32-bit sizes cannot describe more than this, so a longer body means that they wrapped.
 MAX_RIFF_BYTES = 2**32 + 8
-# The next chunk's name follows the samples directly or, with some writers, after a pad byte.
-_TAIL_BYTES = 5
+_MAGIC_BYTES = 4
 
 
 class WavReader:
@@ -23,11 +32,25 @@ class WavReader:
         self.byte_count = 0
         self.data_byte_count = 0
         self._passed_byte_count = 0
+        # After `finish`: why sound may be missing, or None if all of it is there.
+        self.missing: ServiceError | None = None
         self._parser = parse_header()
         self._wanted = next(self._parser)
         self._pending = bytearray()
         self._partial = b""
-        self._tail = b""
+        self._surplus: WavSurplus | None = None
+        self._is_sniffed = False
+
+    @property
+    def sample_count(self) -> int:
+        """The number of whole samples per channel so far."""
+        return self.header.sample_count(self.data_byte_count) if self.header is not None else 0
+
+    @property
+    def source_size(self) -> int:
+        """How many bytes of the WAV the samples stand for: all so far, but for a second recording."""
+        second = self._surplus.second if self._surplus is not None else None
+        return second.offset if second is not None else self.byte_count
 
     def feed(self, piece: bytes) -> bytes:
         """Take the body's next piece and return the samples that it completes.
@@ -40,62 +63,100 @@ class WavReader:
             piece = self._feed_header(piece)
         if self.header is None:
             return b""
-        if self.header.data_size is not None:
-            piece = self._cut(piece, self.header.data_size)
-            if self.header.is_riff and self.byte_count > MAX_RIFF_BYTES:
-                raise SIZE_WRAPPED(offset=self.byte_count)
-        self.data_byte_count += len(piece)
-        return self._whole_samples(piece, self.header)
+        if self.header.data_size is not None and self.header.is_riff and self.byte_count > MAX_RIFF_BYTES:
+            raise SIZE_WRAPPED(offset=self.byte_count)
+        return self._take(self._sound(self.header, piece), self.header)
 
-    def finish(self) -> int:
-        """Take the end of the body and return the number of samples per channel.
+    def finish(self) -> bytes:
+        """Take the end of the body and return the samples that were held back, and the block that it breaks off in.
 
-        Raises Unprocessable if samples that the header declares are missing, or if there are none.
+        `missing` then says whether the WAV is whole; its caller decides what to do if it is not. Raises
+        UnsupportedMedia for a body that is not a WAV, and Unprocessable if there is not one sample.
         """
-        if self.byte_count == 0:
-            raise self._empty()
         if self.header is None:
-            raise self._truncated("header")
-        declared = self.header.data_size
-        if declared is not None and self.data_byte_count < declared:
-            raise self._truncated(f"{declared} bytes of samples")
-        sample_count = self.header.sample_count(self.data_byte_count)
-        if sample_count == 0:
-            raise self._empty()
-        return sample_count
-
-    def last_block(self) -> bytes:
-        """Return the block that a finished WAV breaks off in, filled up to a whole one. Empty if it holds no sample."""
-        header = self.header
-        if header is None or header.block_codec is None:
-            return b""
-        if header.block_codec.sample_count(len(self._partial), header.channels) == 0:
-            return b""
-        return self._whole_samples(bytes(header.block_align - len(self._partial)), header)
+            raise self._refusal_in_header()
+        samples = self._take(self._surplus.finish(), self.header) if self._surplus is not None else b""
+        self.missing = self._find_missing(self._arrived(self.header))
+        if self.sample_count == 0:
+            raise self.missing or self._empty()
+        return samples + self._last_block(self.header)
 
     def warnings(self) -> tuple[RecordWarning, ...]:
         """Return what was odd about a finished WAV but does not refuse it."""
-        found = list(self.header.warnings) if self.header is not None else []
-        if self.header is not None and (rest := self.header.leftover(self.data_byte_count)):
-            detail = f"The last {rest} bytes are less than one sample and were left out."
-            found.append(RecordWarning("partial_sample", detail))
-        if self.header is not None and self.header.is_fact_wrong(self.data_byte_count):
-            held = self.header.sample_count(self.data_byte_count)
-            detail = f"The fact chunk says {self.header.fact} samples, but the blocks hold {held}. All are kept."
-            found.append(RecordWarning("wrong_fact", detail))
-        if len(self._tail) == _TAIL_BYTES and not _is_chunk_id(self._tail[-4:]) and not _is_chunk_id(self._tail[:4]):
-            detail = "The bytes after the declared samples are not a chunk and were ignored."
-            found.append(RecordWarning("trailing_bytes", detail))
+        if self.header is None:
+            return ()
+        found = [*self.header.warnings, *self._arrived(self.header).warnings()]
+        if self._surplus is not None:
+            if (second := self._surplus.second) is not None:
+                found.append(KEPT_SECOND_SOUND(what=second.what, offset=second.offset))
+            if (offset := self._surplus.unclear_offset) is not None:
+                found.append(KEPT_UNCLEAR_END(offset=offset))
+            if (offset := self._surplus.junk_offset) is not None:
+                found.append(TRAILING_BYTES(offset=offset))
+        if rest := self.header.leftover(self.data_byte_count):
+            found.append(PARTIAL_SAMPLE(byte_count=rest))
+        if self.header.is_fact_wrong(self.data_byte_count):
+            found.append(WRONG_FACT(declared=self.header.fact, held=self.sample_count))
         return tuple(found)
 
-    def _empty(self) -> Unprocessable:
-        return EMPTY(byte_count=self.byte_count, offset=self.byte_count)
+    def _find_missing(self, arrived: Arrived) -> ServiceError | None:
+        if (declared := arrived.shortage) is not None:
+            advice = (
+                "If it was cut in transfer, send the whole file. If its header is wrong, send it with ?incomplete=keep "
+                "to keep what arrived."
+            )
+            return self._truncated(f"{declared} bytes of samples", advice)
+        if self._surplus is None:
+            return None
+        if (second := self._surplus.second) is not None:
+            return SECOND_SOUND(what=second.what, offset=second.offset)
+        if (offset := self._surplus.unclear_offset) is not None:
+            return UNCLEAR_END(offset=offset)
+        return None
 
-    def _truncated(self, part: str) -> Unprocessable:
-        return TRUNCATED(byte_count=self.byte_count, part=part, offset=self.byte_count)
+    def _arrived(self, header: WavHeader) -> Arrived:
+        surplus = self._surplus.sound_byte_count if self._surplus is not None else 0
+        return Arrived(header, self.byte_count, self.data_byte_count, surplus)
+
+    def _sound(self, header: WavHeader, piece: bytes) -> bytes:
+        """Return the bytes of a piece behind the header that are sound."""
+        if header.data_size is None and not header.is_zero:
+            return piece
+        room = max((header.data_size or 0) - self.data_byte_count, 0)
+        if self._surplus is None:
+            if len(piece) <= room:
+                return piece
+            self._surplus = WavSurplus(header)
+            return piece[:room] + self._surplus.feed(piece[room:])
+        return self._surplus.feed(piece)
+
+    def _empty(self) -> Unprocessable:
+        advice = "Send a WAV with sound."
+        if self.byte_count == 0:
+            advice += " curl sends nothing if -T names a folder: name the file."
+        return EMPTY(byte_count=self.byte_count, advice=advice, offset=self.byte_count)
+
+    def _truncated(self, part: str, advice: str) -> Unprocessable:
+        return TRUNCATED(byte_count=self.byte_count, part=part, advice=advice, offset=self.byte_count)
+
+    def _refusal_in_header(self) -> ServiceError:
+        """Return why a body that ends before its first sample is refused."""
+        if self.byte_count == 0:
+            return self._empty()
+        if not self._is_sniffed and not may_become_wav(bytes(self._pending)):
+            return not_wav(bytes(self._pending))
+        try:
+            self._parser.throw(EOFError())
+        except ServiceError as error:
+            return error
+        except EOFError:
+            pass
+        return self._truncated("header", "Send the whole file.")
 
     def _feed_header(self, piece: bytes) -> bytes:
         self._pending += piece
+        if not self._is_sniffed and not self._sniff():
+            return b""
         while True:
             if self._wanted < 0:  # a skip: drop what has arrived of it
                 skipped = min(-self._wanted, len(self._pending))
@@ -112,6 +173,28 @@ class WavReader:
                 rest, self._pending = bytes(self._pending), bytearray()
                 return rest
 
+    def _sniff(self) -> bool:
+        """Return whether the first bytes may be those of a WAV; what is not is named when enough of it has come."""
+        start = bytes(self._pending[:START_BYTES])
+        if not may_become_wav(start):
+            if len(start) == START_BYTES:
+                raise not_wav(start)
+            return False
+        self._is_sniffed = len(start) >= _MAGIC_BYTES
+        return self._is_sniffed
+
+    def _take(self, sound: bytes, header: WavHeader) -> bytes:
+        """Count bytes of sound, and return the whole samples in them and in those that were left before them."""
+        self.data_byte_count += len(sound)
+        return self._whole_samples(sound, header)
+
+    def _last_block(self, header: WavHeader) -> bytes:
+        """Return the block that the WAV breaks off in, filled up to a whole one. Empty if it holds no sample."""
+        codec = header.block_codec
+        if codec is None or codec.sample_count(len(self._partial), header.channels) == 0:
+            return b""
+        return self._whole_samples(bytes(header.block_align - len(self._partial)), header)
+
     def _whole_samples(self, piece: bytes, header: WavHeader) -> bytes:
         if self._partial:
             piece = self._partial + piece
@@ -122,15 +205,3 @@ class WavReader:
         self._passed_byte_count += len(whole)
         codec = header.block_codec
         return whole if codec is None else codec.cleaned(whole, header.block_align, header.channels, place)
-
-    def _cut(self, piece: bytes, data_size: int) -> bytes:
-        room = data_size - self.data_byte_count
-        if len(piece) <= room:
-            return piece
-        if len(self._tail) < _TAIL_BYTES:
-            self._tail = (self._tail + piece[room : room + _TAIL_BYTES])[:_TAIL_BYTES]
-        return piece[:room]
-
-
-def _is_chunk_id(name: bytes) -> bool:
-    return all(0x20 <= byte < 0x7F for byte in name)  # noqa: PLR2004 - printable ASCII

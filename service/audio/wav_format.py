@@ -6,6 +6,7 @@ from typing import NamedTuple
 from service.audio import block_codecs
 from service.errors import Unprocessable
 from service.models import RecordWarning
+from service.record_warnings import WRONG_BITS, WRONG_BLOCK_ALIGN, WRONG_BYTE_RATE
 from service.refusals import (
     MALFORMED_HEADER,
     UNSUPPORTED_CHANNELS,
@@ -29,6 +30,7 @@ _CODECS = {
     (_ALAW, 1): "alaw",
     (_MULAW, 1): "mulaw",
 }
+_G711_TITLES, _G711_BITS = {_ALAW: "A-law", _MULAW: "mu-law"}, 8
 _EXTENSIBLE_BYTES = 40
 # The tail of every KSDATAFORMAT_SUBTYPE_* GUID; its first two bytes are the format tag.
 _SUBTYPE_TAIL = bytes.fromhex("000000001000800000aa00389b71")
@@ -95,7 +97,7 @@ def _subtype(offset: int, fmt: bytes) -> tuple[int, int]:
 
 def _width(tag: int, bits: int) -> int:
     """Return the bytes that one sample takes. A-law and mu-law have one, whatever the bits of the decoded samples."""
-    return 1 if tag in {_ALAW, _MULAW} else (bits + 7) // 8
+    return 1 if tag in _G711_TITLES else (bits + 7) // 8
 
 
 def _warnings(
@@ -103,15 +105,14 @@ def _warnings(
 ) -> tuple[RecordWarning, ...]:
     """Return a warning for each field that is wrong; the pairs are what is declared and what is right."""
     found = []
-    if tag in {_ALAW, _MULAW} and bits != 8:  # noqa: PLR2004 - G.711
-        found.append(RecordWarning("wrong_bits", f"The header says {bits} bits, but A-law and mu-law have 8."))
+    if tag in _G711_TITLES and bits != _G711_BITS:
+        found.append(WRONG_BITS(bits=bits, title=_G711_TITLES[tag], right=_G711_BITS))
     declared, right = block_align
     if declared != right:
-        detail = f"The header says a block align of {declared}, but it is {right}."
-        found.append(RecordWarning("wrong_block_align", detail))
+        found.append(WRONG_BLOCK_ALIGN(declared=declared, right=right))
     declared, right = byte_rate
     if declared != right:
-        found.append(RecordWarning("wrong_byte_rate", f"The header says a byte rate of {declared}, but it is {right}."))
+        found.append(WRONG_BYTE_RATE(declared=declared, right=right))
     return tuple(found)
 
 

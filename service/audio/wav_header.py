@@ -5,35 +5,22 @@
 import struct
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.audio import block_codecs
 from service.audio.block_codecs import BlockCodec
-from service.audio.wav_format import FMT_BYTES, parse_fmt
-from service.errors import Unprocessable
+from service.audio.chunks import CHUNK_HEADER_BYTES, WAV_MAGIC
+from service.audio.header_chunks import MAX_HEADER_BYTES, HeaderChunks, find_data, malformed
+from service.audio.other_formats import not_wav
+from service.audio.placeholders import is_placeholder
+from service.audio.wav_format import parse_fmt
 from service.models import RecordWarning
-from service.refusals import HEADER_TOO_LARGE, MALFORMED_HEADER, NOT_WAV
+from service.record_warnings import LEADING_TAG
 
-# Broadcast WAVs have some MB of metadata before the samples. A longer header is refused.
-MAX_HEADER_BYTES = 16 * 2**20
-# Skipping millions of empty chunks would take more CPU than encoding sound.
-MAX_CHUNKS = 2**16
-
-# How much of each chunk before the samples is read.
-_KEPT_BYTES = {b"fmt ": FMT_BYTES, b"ds64": 16, b"fact": 4}
-
-_OTHER_MAGIC = {
-    b"RIFX": "a big-endian RIFX file",
-    b"riff": "a Sony Wave64 file",
-    b"FORM": "an AIFF file",
-    b"fLaC": "a FLAC file",
-    b"OggS": "an Ogg file",
-    b"caff": "a Core Audio file",
-    b"ID3\x03": "an MP3 file",
-    b"ID3\x04": "an MP3 file",
-}
-# sox writes 0x7FFFF000 minus the rest of a block, arecord 0x80000000, ffmpeg 0xFFFFFFFF or that minus the header,
-# and others 0x7FFFFFFF.
-_PLACEHOLDERS = (range(0x7FFFF000 - 64, 0x80000001), range(0xFFFFFF00, 0x100000000))
+_ID3_HEADER_BYTES = 10
+_ID3_FOOTER_FLAG = 0x10
+# A 64-bit size from here on means that the writer did not know it.
+_UNKNOWN_LONG_SIZE = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +30,10 @@ class WavHeader:
     `codec` is ffmpeg's name for the raw sample format ("s16le") or for a block codec ("gsm_ms"), `channel_mask` the
     speaker bits (0 if the file names none). `block_align` bytes hold `samples_per_block` samples of all channels: one,
     unless it is a block codec. `data_size` is the byte count of the samples. It is None if the writer did not know it:
-    the samples then go on to the end of the body. `fact` is how many samples the fact chunk declares, if there is one.
-    `warnings` say what is odd about the header.
+    the samples then go on to the end of the body. `is_zero` says whether the header declares 0 bytes, which may mean
+    either. `riff_end` is where the RIFF size says that the file ends; it is None if the writer did not know that.
+    `riff_offset` is where it begins, behind any tag. `fact` is how many samples the fact chunk declares, if there is
+    one. `warnings` say what is odd about the header.
     """
 
     codec: str
@@ -55,6 +44,9 @@ class WavHeader:
     data_offset: int
     data_size: int | None
     is_riff: bool
+    is_zero: bool = False
+    riff_end: int | None = None
+    riff_offset: int = 0
     warnings: tuple[RecordWarning, ...] = ()
     samples_per_block: int = 1
     fact: int | None = None
@@ -63,6 +55,12 @@ class WavHeader:
     def playing_rate(self) -> int:
         """The bytes of samples that play in a second."""
         return self.block_align * self.sample_rate // self.samples_per_block
+
+    @property
+    def least_data_size(self) -> int:
+        """The bytes of samples that must follow by all that the header says; 0 if it does not say."""
+        declared = self.data_size or 0
+        return declared if self.riff_end is None else min(declared, self.riff_end - self.data_offset)
 
     @property
     def block_codec(self) -> BlockCodec | None:
@@ -91,7 +89,7 @@ class WavHeader:
 
     def is_fact_wrong(self, byte_count: int) -> bool:
         """Return whether the blocks do not hold what the fact chunk declares. Its place-holders are not wrong."""
-        if self.fact is None or self.block_codec is None or self.fact == 0 or self.fact >= _PLACEHOLDERS[0].start:
+        if self.fact is None or self.block_codec is None or self.fact == 0 or is_placeholder(self.fact):
             return False
         return not self._is_right(self.fact, self._held(byte_count))
 
@@ -109,77 +107,88 @@ class WavHeader:
 def parse_header() -> Generator[int, bytes, WavHeader]:
     """Yield how many bytes to send next (negative: how many to skip), and return the header at the first sample.
 
-    Raises UnsupportedMedia for anything but a WAV and Unprocessable for a WAV that we refuse.
+    Raises UnsupportedMedia for anything but a WAV and Unprocessable for a WAV that we refuse. If the body ends
+    earlier, throw EOFError in. It comes out again, unless a broken chunk explains the end.
     """
-    is_riff = _require_wav((yield 4))
+    start, magic = yield from _skip_tags()
     riff_size, form = struct.unpack("<I4s", (yield 8))
     if form != b"WAVE":
-        raise NOT_WAV(what="a RIFF file that does not hold WAVE", offset=8)
-    offset, chunk_count = 12, 0
-    chunks: dict[bytes, tuple[int, bytes]] = {}
-    while True:
-        chunk_id, size = struct.unpack("<4sI", (yield 8))
-        offset += 8
-        if chunk_id == b"data":
-            return _header(chunks, is_riff=is_riff, riff_size=riff_size, size=size, offset=offset)
-        padded = size + size % 2
-        chunk_count += 1
-        if offset + padded > MAX_HEADER_BYTES or chunk_count > MAX_CHUNKS:
-            raise HEADER_TOO_LARGE(max_bytes=MAX_HEADER_BYTES, max_chunks=MAX_CHUNKS, offset=offset - 8)
-        kept = min(size, _KEPT_BYTES.get(chunk_id, 0))
-        if kept:
-            if chunk_id in chunks and chunk_id != b"fact":
-                raise _malformed(f"There is a second {chunk_id.decode().strip()} chunk.", offset - 8)
-            chunks[chunk_id] = offset, (yield kept)
-            if chunk_id == b"fmt ":
-                parse_fmt(*chunks[chunk_id])  # refuse now, not after megabytes of other chunks
-        if padded > kept:
-            yield kept - padded
-        offset += padded
-
-
-def _header(
-    chunks: dict[bytes, tuple[int, bytes]], *, is_riff: bool, riff_size: int, size: int, offset: int
-) -> WavHeader:
-    if b"fmt " not in chunks:
-        raise _malformed("The data chunk comes before the fmt chunk.", offset - 8)
-    if is_riff:
-        data_size = _data_size(size, riff_size, offset)
-    elif b"ds64" in chunks:
-        long_riff_size, long_data_size = _parse_ds64(*chunks[b"ds64"])
-        is_short = size not in {0, 0xFFFFFFFF}
-        data_size = _data_size(size if is_short else long_data_size, long_riff_size, offset, is_long=not is_short)
+        raise not_wav(magic + struct.pack("<I4s", riff_size, form), offset=start + 8)
+    chunks = HeaderChunks()
+    try:
+        offset, size = yield from find_data(chunks, start + 12)
+    except EOFError:
+        if chunks.broken is not None:
+            raise chunks.broken from None
+        raise
+    place = offset - CHUNK_HEADER_BYTES
+    if b"fmt " not in chunks.held:
+        raise malformed("The data chunk comes before the fmt chunk.", place)
+    found = parse_fmt(*chunks.held[b"fmt "])._asdict()
+    if start:
+        found["warnings"] += (LEADING_TAG(byte_count=start),)
+    if magic == b"RIFF":
+        sizes = _sizes(size, start + CHUNK_HEADER_BYTES + riff_size, offset)
     else:
-        raise _malformed("An RF64 or BW64 file needs a ds64 chunk.", offset - 8)
-    found = parse_fmt(*chunks[b"fmt "])._asdict()
-    fact = int.from_bytes(chunks[b"fact"][1], "little") if b"fact" in chunks else None
-    return WavHeader(**found, data_offset=offset, data_size=data_size, is_riff=is_riff, fact=fact)
+        sizes = _long_sizes(chunks, size, start, offset)
+    fact = int.from_bytes(chunks.held[b"fact"][1], "little") if b"fact" in chunks.held else None
+    is_riff = magic == b"RIFF"
+    return WavHeader(**found, **sizes._asdict(), data_offset=offset, is_riff=is_riff, riff_offset=start, fact=fact)
 
 
-def _malformed(what: str, offset: int) -> Unprocessable:
-    return MALFORMED_HEADER(what=what, offset=offset)
+def _skip_tags() -> Generator[int, bytes, tuple[int, bytes]]:
+    """Skip the ID3 tags before the WAV; return where it begins, and its first four bytes."""
+    start, magic = 0, (yield 4)
+    while magic.startswith(b"ID3") and start < MAX_HEADER_BYTES:
+        rest = yield _ID3_HEADER_BYTES - len(magic)
+        flags, sizes = rest[1], rest[2:]
+        size = sum(byte << shift for byte, shift in zip(sizes, (21, 14, 7, 0), strict=True))
+        size += _ID3_HEADER_BYTES if flags & _ID3_FOOTER_FLAG else 0
+        if max(sizes) >= 0x80 or start + size > MAX_HEADER_BYTES:  # noqa: PLR2004 - each byte has seven bits
+            raise not_wav(magic)
+        if size:
+            yield -size
+        start += _ID3_HEADER_BYTES + size
+        tag, magic = magic, (yield 4)
+        if magic not in WAV_MAGIC and not magic.startswith(b"ID3"):
+            raise not_wav(tag)
+    if magic not in WAV_MAGIC:
+        raise not_wav(magic)
+    return start, magic
 
 
-def _require_wav(magic: bytes) -> bool:
-    """Return whether this is plain RIFF (not RF64 or BW64); raise UnsupportedMedia for anything else."""
-    if magic in {b"RIFF", b"RF64", b"BW64"}:
-        return magic == b"RIFF"
-    raise NOT_WAV(what=_OTHER_MAGIC.get(magic, "not a WAV"), offset=0)
+class _Sizes(NamedTuple):
+    """The fields of `WavHeader` that are about sizes."""
+
+    data_size: int | None
+    is_zero: bool
+    riff_end: int | None
 
 
-def _parse_ds64(offset: int, ds64: bytes) -> tuple[int, int]:
-    if len(ds64) < 16:  # noqa: PLR2004 - two 64-bit sizes
-        raise _malformed("The ds64 chunk is shorter than 16 bytes.", offset)
-    riff_size, data_size = struct.unpack("<QQ", ds64[:16])
-    return riff_size, data_size
-
-
-def _data_size(size: int, riff_size: int, data_offset: int, *, is_long: bool = False) -> int | None:
-    """Return the size, or None if it is a placeholder of a program that wrote into a pipe."""
+def _sizes(size: int, riff_end: int, data_offset: int) -> _Sizes:
+    """Judge the 32-bit size of a data chunk; `riff_end` is what the RIFF size says, right or not."""
+    # Programs that do not know the one size do not know the other, and add the rest of the header to it or not.
+    sizes = {riff_end - data_offset, riff_end - CHUNK_HEADER_BYTES}
+    is_known = riff_end > data_offset and not any(map(is_placeholder, sizes))
+    known_end = riff_end if is_known else None
     if size == 0:
-        # If the RIFF size says that chunks follow, the file is finished and has no sound: 0 is not a placeholder.
-        largest = 2**63 if is_long else _PLACEHOLDERS[0].start
-        return 0 if data_offset - 8 < riff_size < largest else None
-    if is_long:
-        return size if size < 2**63 else None
-    return None if any(size in placeholder for placeholder in _PLACEHOLDERS) else size
+        return _Sizes(data_size=0 if is_known else None, is_zero=True, riff_end=known_end)
+    return _Sizes(data_size=None if is_placeholder(size) else size, is_zero=False, riff_end=known_end)
+
+
+def _long_sizes(chunks: HeaderChunks, size: int, start: int, data_offset: int) -> _Sizes:
+    """Judge the sizes of an RF64 or BW64, which are in its ds64 chunk."""
+    if b"ds64" not in chunks.held:
+        raise malformed("An RF64 or BW64 file needs a ds64 chunk.", data_offset - CHUNK_HEADER_BYTES)
+    offset, ds64 = chunks.held[b"ds64"]
+    if len(ds64) < 16:  # noqa: PLR2004 - two 64-bit sizes
+        raise malformed("The ds64 chunk is shorter than 16 bytes.", offset)
+    riff_size, long_size = struct.unpack("<QQ", ds64[:16])
+    riff_end = start + CHUNK_HEADER_BYTES + riff_size
+    if size not in {0, 0xFFFFFFFF}:
+        return _sizes(size, riff_end, data_offset)
+    is_known = data_offset < riff_end < _UNKNOWN_LONG_SIZE
+    known_end = riff_end if is_known else None
+    if long_size == 0:
+        return _Sizes(data_size=0 if is_known else None, is_zero=True, riff_end=known_end)
+    return _Sizes(long_size if long_size < _UNKNOWN_LONG_SIZE else None, is_zero=False, riff_end=known_end)

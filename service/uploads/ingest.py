@@ -2,22 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from service import metrics
 from service.accounts.totals import TotalLimits
 from service.audio.encoder import Encoder
-from service.audio.mp3 import Mp3Format
 from service.audio.wav import WavReader
 from service.audio.wav_header import WavHeader
 from service.cancellation import to_the_end
 from service.database.pool import Database
 from service.database.records import delete_records, insert_record
 from service.errors import Unavailable
-from service.models import IdempotentUpload, Record, RecordWarning, UserLimits
+from service.models import Record, UserLimits
 from service.refusals import (
     CLIENT_GONE,
     QUOTA_EXCEEDED,
@@ -28,35 +25,12 @@ from service.refusals import (
     UPLOAD_RUNNING,
     USER_DISABLED,
 )
-from service.storage import Draft, Storage, StoredFile
-from service.uploads.pace import Pace
+from service.storage import Draft, Storage
 from service.uploads.target import choose_target
+from service.uploads.upload import Sound, Upload, make_record
 
 # A database that restarts is back within seconds. The last pause is repeated: an hour of encoding is worth the wait.
 _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What an upload is, apart from its bytes; its `id` becomes the record's.
-
-    `token_sha256` is of the token that it began with. `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3,
-    `lifetime_seconds` (of the record) and `idempotency_key` are None if the client sent none. `is_abandoned` says
-    whether the client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before
-    those that the WAV gives reason for.
-    """
-
-    id: UUID
-    user_id: int
-    token_sha256: bytes
-    filename: str
-    bit_rate: int | None
-    sample_rate: int | None
-    lifetime_seconds: int | None
-    idempotency_key: IdempotentUpload | None
-    warnings: tuple[RecordWarning, ...]
-    is_abandoned: Callable[[], bool]
-    pace: Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +61,7 @@ class Ingest:
         """
         started = time.monotonic()
         reader = WavReader()
-        header, samples = await self._read_header(reader, pieces)
+        header, samples = await self._read_header(upload, reader, pieces)
         target = choose_target(
             header,
             sample_rate=upload.sample_rate,
@@ -101,24 +75,22 @@ class Ingest:
             await encoding.write(samples)
             async for piece in upload.pace.watch(pieces, header.playing_rate):
                 samples = reader.feed(piece)
-                self._check_size(reader, header)
+                self._check_size(upload, reader, header)
                 await encoding.write(samples)
-            sample_count = reader.finish()
-            await encoding.write(reader.last_block())
+            await encoding.write(_last_samples(upload, reader))
             arrived = time.monotonic()
-            await encoding.finish(sample_count)
+            await encoding.finish(reader.sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
-            sound = _Sound(sample_count / header.sample_rate, target, upload.warnings + reader.warnings())
-            record = await self._keep(draft, upload, sound)
+            record = await self._keep(draft, upload, Sound(reader, header, target))
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
         metrics.LAST_BYTE_TO_RECORD.observe(time.monotonic() - arrived)
         return record
 
-    async def _keep(self, draft: Draft, upload: Upload, sound: "_Sound") -> Record:
+    async def _keep(self, draft: Draft, upload: Upload, sound: Sound) -> Record:
         """Keep the file, then the row. A cancellation takes effect only while this waits for the database."""
-        record = _record(upload, sound, await draft.commit(), self.retention_seconds)
+        record = make_record(upload, sound, await draft.commit(), self.retention_seconds)
         deadline, repeats = time.monotonic() + self.outage_seconds, 0
         while True:
             try:
@@ -132,9 +104,9 @@ class Ingest:
             repeats += 1
 
     async def _insert(self, record: Record, upload: Upload, *, is_repeat: bool) -> Record:
-        insertion = await insert_record(
-            self.database, record, upload.token_sha256, upload.idempotency_key, self.user_limits
-        )
+        # An incomplete record leaves its key free, so that a retry with the whole WAV makes a record of its own.
+        key = upload.idempotency_key if record.is_complete else None
+        insertion = await insert_record(self.database, record, upload.token_sha256, key, self.user_limits)
         if insertion.is_kept:
             if is_repeat and not await self.storage.has(record.id):
                 # The first run's answer was lost, and its record was deleted since. This run made the row again.
@@ -151,47 +123,30 @@ class Ingest:
             raise UPLOAD_RUNNING()
         raise QUOTA_EXCEEDED(max_records=self.user_limits.max_records, max_bytes=self.user_limits.max_bytes)
 
-    async def _read_header(self, reader: WavReader, pieces: AsyncIterator[bytes]) -> tuple[WavHeader, bytes]:
+    async def _read_header(
+        self, upload: Upload, reader: WavReader, pieces: AsyncIterator[bytes]
+    ) -> tuple[WavHeader, bytes]:
         async for piece in pieces:
             samples = reader.feed(piece)
             if reader.header is not None:
-                self._check_size(reader, reader.header)
+                self._check_size(upload, reader, reader.header)
                 return reader.header, samples
         reader.finish()
         raise AssertionError("a WAV without a header was finished")
 
-    def _check_size(self, reader: WavReader, header: WavHeader) -> None:
+    def _check_size(self, upload: Upload, reader: WavReader, header: WavHeader) -> None:
         """Refuse at the byte that is one too many, or at the header that declares it."""
-        if max(reader.byte_count, header.data_offset + (header.data_size or 0)) > self.max_upload_bytes:
+        declared = 0 if upload.keeps_incomplete else header.least_data_size
+        if max(reader.byte_count, header.data_offset + declared) > self.max_upload_bytes:
             raise TOO_LARGE(max_bytes=self.max_upload_bytes, offset=self.max_upload_bytes)
-        sample_count = header.sample_count(max(reader.data_byte_count, header.data_size or 0))
+        sample_count = header.sample_count(max(reader.data_byte_count, declared))
         if sample_count / header.sample_rate > self.max_duration_seconds:
             raise TOO_LONG(max_seconds=self.max_duration_seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sound:
-    """What an upload held: seconds of sound, the MP3's format, and what was odd about the upload."""
-
-    duration: float
-    target: Mp3Format
-    warnings: tuple[RecordWarning, ...]
-
-
-def _record(upload: Upload, sound: _Sound, file: StoredFile, retention_seconds: float | None) -> Record:
-    created_at = datetime.now(UTC)
-    lifetimes = [seconds for seconds in (upload.lifetime_seconds, retention_seconds) if seconds is not None]
-    return Record(
-        id=upload.id,
-        user_id=upload.user_id,
-        filename=upload.filename,
-        duration=sound.duration,
-        sample_rate=sound.target.sample_rate,
-        channels=sound.target.channels,
-        bit_rate=sound.target.bit_rate,
-        size=file.size,
-        sha256=file.sha256,
-        warnings=sound.warnings,
-        created_at=created_at,
-        expires_at=created_at + timedelta(seconds=min(lifetimes)) if lifetimes else None,
-    )
+def _last_samples(upload: Upload, reader: WavReader) -> bytes:
+    """End the WAV and return its last samples. Raises ServiceError if it may not become a record."""
+    samples = reader.finish()
+    if reader.missing is not None and not upload.keeps_incomplete:
+        raise reader.missing
+    return samples

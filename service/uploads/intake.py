@@ -11,10 +11,11 @@ from service.models import IdempotentUpload, Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.idempotency import claim, find_replay
-from service.uploads.ingest import Ingest, Upload
+from service.uploads.ingest import Ingest
 from service.uploads.leases import Leases
 from service.uploads.pace import Pace
 from service.uploads.revocation import Revocations
+from service.uploads.upload import Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
     `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3, `lifetime_seconds` (of the record) and `key` are None if the
-    client sent none. `warnings` are about what it sent without effect.
+    client sent none. `warnings` are about what it sent without effect. `keeps_incomplete`: what arrives may become a
+    record without the rest.
     """
 
     bit_rate: int | None
@@ -30,6 +32,7 @@ class UploadTerms:
     lifetime_seconds: int | None
     key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
+    keeps_incomplete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Intake:
                     idempotency_key=terms.key,
                     is_abandoned=incoming.is_abandoned,
                     warnings=terms.warnings,
+                    keeps_incomplete=terms.keeps_incomplete,
                     pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
                 )
                 with self.revocations.watched(upload_id, user):

@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
+from multidict import MultiDict
 
 from service.audio.mp3 import SAMPLE_RATES
 from service.models import IdempotentUpload, RecordWarning, User
+from service.record_warnings import UNKNOWN_PARAMETER
 from service.refusals import (
     INVALID_BIT_RATE,
     INVALID_EXPIRES_IN,
     INVALID_IDEMPOTENCY_KEY,
+    INVALID_INCOMPLETE,
     INVALID_SAMPLE_RATE,
     LENGTH_REQUIRED,
     PARTIAL_UPLOAD,
@@ -29,7 +32,8 @@ from service.web.upload_body import SentWav, is_form
 # A hundred years.
 _LONGEST_LIFETIME_SECONDS = 3_155_760_000
 _KEY_HEADER = "Idempotency-Key"
-_PARAMETERS = {"bit_rate", "expires_in", "sample_rate"}
+WARNING_HEADER = "Wavepress-Warning"
+_PARAMETERS = {"bit_rate", "expires_in", "incomplete", "sample_rate"}
 _PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
 # A warning repeats at most this many characters of an unknown parameter's name.
 _LONGEST_NAME = 32
@@ -55,9 +59,12 @@ async def take_upload(
     return taken
 
 
-def replay_headers(taken: Taken) -> dict[str, str]:
-    """Return the headers that tell a replay from a new record."""
-    return {"Idempotency-Replayed": "true"} if taken.is_replay else {}
+def upload_headers(taken: Taken) -> MultiDict[str]:
+    """Return what the answer to every upload has: whether it is a replay, and the code of each warning."""
+    headers = MultiDict({"Idempotency-Replayed": "true"} if taken.is_replay else {})
+    for warning in taken.record.warnings:
+        headers.add(WARNING_HEADER, warning.code)
+    return headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class _HttpUpload:
             lifetime_seconds=requested_lifetime_seconds(self.request),
             key=idempotent_upload(self.request),
             warnings=tuple(_unknown_parameters(self.request)),
+            keeps_incomplete=keeps_incomplete(self.request),
         )
 
     async def open(self, user: User) -> UploadBody:
@@ -143,12 +151,20 @@ def requested_lifetime_seconds(request: web.Request) -> int | None:
     return int(text)
 
 
+def keeps_incomplete(request: web.Request) -> bool:
+    """Return whether the client says `?incomplete=keep`. Raises Unprocessable for another value."""
+    text = request.query.get("incomplete")
+    if text not in {None, "keep"}:
+        raise INVALID_INCOMPLETE()
+    return text is not None
+
+
 def _unknown_parameters(request: web.Request) -> Iterator[RecordWarning]:
     for name in sorted(set(request.query) - _PARAMETERS - _PARAMETERS_OF_OLDER_APIS)[:_MOST_WARNINGS]:
         shown = "".join(character for character in name[:_LONGEST_NAME] if character.isprintable())
         nearest = difflib.get_close_matches(name, _PARAMETERS, n=1)
         advice = f"Did you mean {nearest[0]}?" if nearest else f"Known are {', '.join(sorted(_PARAMETERS))}."
-        yield RecordWarning("unknown_parameter", f"{shown} is not a known parameter. {advice}")
+        yield UNKNOWN_PARAMETER(name=shown, advice=advice)
 
 
 def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
@@ -161,17 +177,16 @@ def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
         return None
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise INVALID_IDEMPOTENCY_KEY(max_length=LONGEST_KEY)
-    # Replicas of older versions know neither a lifetime nor a sample rate; an upload without them has the same
-    # fingerprint there.
+    # Replicas of older versions do not know these; an upload without them has the same fingerprint there.
+    newer = [f"{name}={request.query[name]}" for name in ("incomplete", "sample_rate") if name in request.query]
     lifetime = [request.query["expires_in"]] if "expires_in" in request.query else []
-    sample_rate = [f"sample_rate={request.query['sample_rate']}"] if "sample_rate" in request.query else []
     sent = (
         request.match_info.get("filename", ""),
         request.query.get("bit_rate", ""),
         request.headers.get(hdrs.CONTENT_LENGTH, ""),
         request.headers.get("Content-Digest", ""),
         *lifetime,
-        *sample_rate,
+        *newer,
     )
     return IdempotentUpload(key, hashlib.sha256(repr(sent).encode()).digest())
 

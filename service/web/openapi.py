@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aiohttp import hdrs
 
-from service import __version__
+from service import __version__, record_warnings
 from service.errors import ClientGone, ServiceError
 from service.refusals import TABLE
 from service.web.accept import PAGE, TEXT
@@ -34,6 +35,7 @@ def build_document() -> Node:
     lists = document.pop("x-refusal-lists")
     components = document["components"]
     _describe_problem(components["schemas"]["Problem"])
+    _describe_warning(components["schemas"]["RecordWarning"])
     components["examples"] = {}
     for item in document["paths"].values():
         for method, operation in item.items():
@@ -52,6 +54,11 @@ def build_document() -> Node:
 def _describe_problem(schema: Node) -> None:
     schema["properties"]["code"]["enum"] = [row.code for row in TABLE.values() if row.kind is not ClientGone]
     schema["examples"] = [problem_document(TABLE["truncated"].shown())]
+
+
+def _describe_warning(schema: Node) -> None:
+    schema["properties"]["code"]["enum"] = list(record_warnings.TABLE)
+    schema["examples"] = [asdict(record_warnings.WRONG_BLOCK_ALIGN(declared=4, right=2))]
 
 
 def _pop_refusals(operation: Node, lists: Lists) -> Iterator[ServiceError]:

@@ -62,6 +62,8 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
         "bit_rate": record.bit_rate,
         "size": record.size,
         "sha256": record.sha256,
+        "complete": record.is_complete,
+        "source_size": record.source_size,
         "warnings": [asdict(warning) for warning in record.warnings],
         "created_at": record.created_at.astimezone(UTC).isoformat(),
         "expires_at": record.expires_at.astimezone(UTC).isoformat() if record.expires_at else None,

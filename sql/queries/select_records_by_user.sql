@@ -1,6 +1,6 @@
 SELECT
     id, user_id, filename, duration, sample_rate, channels, bit_rate, size, encode(sha256, 'hex') AS sha256, warnings,
-    warning_codes, created_at, expires_at
+    warning_codes, created_at, expires_at, is_complete, source_size
 FROM records
 WHERE
     user_id = %(user_id)s

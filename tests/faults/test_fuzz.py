@@ -1,21 +1,21 @@
 """Seeded mutants of WAV headers: whatever they say, the answer is right and in time, and nothing is left behind.
 
-The right answer comes from `reading`, which shares no code with the service's parser. A mutant depends only on its
-number, so the number in a failure message makes it again.
+The right answer comes from `tests.support.reading`, which shares no code with the service's parser. A mutant depends
+only on its number, so the number in a failure message makes it again.
 """
 
 import asyncio
 import random
 import struct
-from dataclasses import dataclass
 
 import pytest
 
 from tests.support import wavs
 from tests.support.client import TRANSPORTS, Account, Answer, Service
-from tests.support.hostile import Taken, outcomes, played
+from tests.support.hostile import ID3, outcomes, played
 from tests.support.invariants import invariants_hold
 from tests.support.raw import MULTIPART_HEAD, MULTIPART_TAIL, connect
+from tests.support.reading import reading
 
 MUTANTS_IN_A_BATCH = 125
 BATCHES_IN_MAKE_TEST = 4  # 500 mutants
@@ -24,6 +24,7 @@ BATCHES_IN_MAKE_FUZZ = 80  # 10,000 more
 REFUSALS = {
     *((415, "not_wav"), (413, "too_large"), (413, "too_long")),
     *((422, code) for code in ("empty", "truncated", "malformed_header", "header_too_large")),
+    *((422, code) for code in ("second_sound", "unclear_end")),
     *((422, f"unsupported_{what}") for what in ("codec", "channels", "sample_rate")),
 }
 UNENCODABLE = (422, "unencodable_audio")
@@ -58,6 +59,11 @@ SEEDS = (
     seed(sample_format=wavs.F32),
     seed(sample_format=wavs.F64, channels=2),
     seed(sample_format=wavs.MULAW),
+    ID3 + seed(),
+    seed(data_size=644),
+    seed(data_size=300),
+    seed(data_size=64, riff_size=100),
+    seed(data_size=0),
 )
 
 BYTES = (0, 1, 2, 3, 7, 8, 9, 16, 24, 32, 0x7F, 0x80, 0xFE, 0xFF)
@@ -111,6 +117,24 @@ def _data_size(rng: random.Random, wav: bytes, _place: int) -> bytes:
     return wav[:place] + struct.pack("<I", max(size, 0)) + wav[place + 4 :]
 
 
+def _both_sizes(rng: random.Random, wav: bytes, _place: int) -> bytes:
+    place = wav.find(b"data") + 4
+    size = len(wav) - place - 4 + rng.choice([-100, -44, -1, 0, 1, 8, 36, 44, 300])
+    wrong = rng.choice([-36, -8, 0, 8, 36])
+    wav = wav[:place] + struct.pack("<I", max(size, 0)) + wav[place + 4 :]
+    return wav[:4] + struct.pack("<I", max(size + place + 4 - 8 + wrong, 0)) + wav[8:]
+
+
+def _behind(rng: random.Random, wav: bytes, _place: int) -> bytes:
+    own = wavs.chunk(b"Ours", rng.randbytes(9))
+    data = wavs.chunk(b"data", bytes(40))
+    return wav + rng.choice([bytes(700), own, own + bytes(40), LIST + bytes(40), data, LIST + data, SEEDS[0]])
+
+
+def _tag(_rng: random.Random, wav: bytes, _place: int) -> bytes:
+    return ID3 + wav
+
+
 def _sample_rate(rng: random.Random, wav: bytes, _place: int) -> bytes:
     place = wav.find(b"fmt ") + 12
     rate = rng.choice([1000, 8000, 11025, 16000, 44100, 88200, 768_000, rng.randrange(990, 768_010)])
@@ -127,7 +151,7 @@ def _ending(rng: random.Random, wav: bytes, _place: int) -> bytes:
 
 
 BLIND = (_bit, _byte, _byte, _word, _word, _name, _insertion, _deletion, _repetition, _cut)
-KNOWING = (_riff_size, _data_size, _sample_rate, _sample_rate, _chunk, _ending)
+KNOWING = (_riff_size, _data_size, _both_sizes, _behind, _tag, _sample_rate, _sample_rate, _chunk, _ending)
 
 
 def mutant(number: int) -> bytes:
@@ -142,85 +166,6 @@ def mutant(number: int) -> bytes:
     return wav
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a file holds: its sound, if any, and whether a refusal would be right as well."""
-
-    sound: Taken | None = None
-    is_doubtful: bool = False
-
-
-NOTHING = Reading()
-BYTES_A_SAMPLE = {(1, 1), (1, 2), (1, 3), (1, 4), (3, 4), (3, 8), (6, 1), (7, 1)}
-
-
-def chunks_before_samples(wav: bytes) -> tuple[dict[bytes, bytes], int] | None:
-    """Return the chunks in front of the samples and where the samples start; None if there are no samples."""
-    chunks: dict[bytes, bytes] = {}
-    place = 12
-    while len(wav) >= place + 8:
-        name, size = struct.unpack_from("<4sI", wav, place)
-        place += 8
-        if name == b"data":
-            return chunks, place
-        if size and name in {b"fmt ", b"ds64"}:  # an empty chunk says nothing
-            if name in chunks:
-                return None
-            chunks[name] = wav[place : place + size]
-        place += size + size % 2
-    return None
-
-
-def form_of(fmt: bytes) -> tuple[int, int, int] | None:
-    """Return the sample rate, the channels and the bytes per frame; None if the service does not take them."""
-    if len(fmt) < 16:
-        return None
-    tag, channels, sample_rate, _, declared_align, bits = struct.unpack_from("<HHIIHH", fmt)
-    if tag == wavs.EXTENSIBLE_TAG:
-        if len(fmt) < 40:
-            return None
-        tag, tail = struct.unpack_from("<H14s", fmt, 24)
-        tag = tag if tail == b"\0\0\0\0\x10\0" + wavs.GUID_TAIL else 0
-    byte_count = 1 if tag in {6, 7} else -(-bits // 8)
-    is_right = (tag, byte_count) in BYTES_A_SAMPLE and (byte_count != 3 or declared_align != 4 * channels)
-    return (sample_rate, channels, channels * byte_count) if is_right and _is_sensible(sample_rate, channels) else None
-
-
-def _is_sensible(sample_rate: int, channels: int) -> bool:
-    return 1000 <= sample_rate <= 768_000 and 1 <= channels <= 32
-
-
-def reading(wav: bytes) -> Reading:
-    """Read a whole file in the simplest way."""
-    if wav[:4] not in {b"RIFF", b"RF64", b"BW64"} or wav[8:12] != b"WAVE":
-        return NOTHING
-    found = chunks_before_samples(wav)
-    if found is None:
-        return NOTHING
-    chunks, place = found
-    form = form_of(chunks.get(b"fmt ", b""))
-    declared = declared_size(wav, chunks.get(b"ds64", b""), place)
-    if form is None or declared is None:
-        return NOTHING
-    sample_rate, channels, block_align = form
-    there = len(wav) - place
-    # Only a placeholder says 0, or a size that the file does not have.
-    is_unknown = declared == 0 or (declared > there and declared >= 0x7FFF_EFC0)
-    if declared > there and not is_unknown:
-        return NOTHING
-    sample_count = (there if is_unknown else declared) // block_align
-    return Reading(Taken(wav, sample_count, sample_rate, channels), is_unknown) if sample_count else NOTHING
-
-
-def declared_size(wav: bytes, ds64: bytes, place: int) -> int | None:
-    (size,) = struct.unpack_from("<I", wav, place - 4)
-    if wav[:4] == b"RIFF":
-        return int(size)
-    if len(ds64) < 16:
-        return None
-    return int(struct.unpack_from("<Q", ds64, 8)[0]) if size in {0, wavs.UNKNOWN_SIZE} else int(size)
-
-
 def is_float(wav: bytes) -> bool:
     fmt = wav.find(b"fmt ")
     return 3 in {*wav[fmt + 8 : fmt + 9], *wav[fmt + 32 : fmt + 33]}
@@ -230,24 +175,22 @@ async def wrong_about(service: Service, wav: bytes, answer: Answer) -> str | Non
     """Return what is wrong with the answer to a mutant; None if it is right."""
     expected, word = reading(wav), (answer.status, (answer.json or {}).get("code"))
     if answer.status != 201:
-        if word == UNENCODABLE and is_float(wav) and expected.sound is not None:
+        if word == UNENCODABLE and is_float(wav) and expected.sounds:
             return None
         if word not in REFUSALS:
             return f"{word} is not an answer"
-        return None if expected.sound is None or expected.is_doubtful else f"{word} for {expected.sound.expected}"
-    if expected.sound is None:
-        return f"201 for no sound: {answer.json}"
+        return None if expected.may_be_refused else f"{word} for {expected.sounds[0].expected}"
     # A mutated float may be a sample of 1e25: LAME's MP3 then has the right length, but decoders complain about it.
     heard = await played(service, answer, may_warn=is_float(wav))
-    seconds = expected.sound.sample_count / expected.sound.sample_rate
-    if heard == expected.sound.expected and answer.json["duration"] == pytest.approx(seconds):
-        return None
-    return f"{heard} and {answer.json['duration']} s for {expected.sound.expected} and {seconds} s"
+    for sound in expected.sounds:
+        seconds = sound.sample_count / sound.sample_rate
+        if heard == sound.expected and answer.json["duration"] == pytest.approx(seconds):
+            return None if answer.json["complete"] else "it is said to be incomplete"
+    return f"{heard} and {answer.json['duration']} s for {[sound.expected for sound in expected.sounds]}"
 
 
 def test_seeds_are_read_as_what_they_are() -> None:
-    sounds = [reading(wav).sound for wav in SEEDS]
-    assert [sound and sound.sample_count for sound in sounds] == [300] * len(SEEDS)
+    assert [[sound.sample_count for sound in reading(wav).sounds] for wav in SEEDS] == [[300]] * len(SEEDS)
 
 
 @batches

@@ -133,6 +133,8 @@ def zipped(content: bytes) -> bytes:
     return archive.getvalue()
 
 
+# A tag of 20 bytes.
+ID3 = b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)
 _HTML = b"<!doctype html><script>alert(1)</script>"
 _M3U8 = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"
 _FFCONCAT = b"ffconcat version 1.0\nfile 'http://127.0.0.1/'\n"
@@ -149,7 +151,16 @@ _NO_WAV = {
     "MP3": b"\xff\xfb\x90\x64" + bytes(500),
     "ID3v2.2": b"ID3\x02\0\0\0\0\0\0" + bytes(500),
     "ID3v2.4": b"ID3\x04\0\0\0\0\0\0" + bytes(500),
-    "ID3 in front of a WAV": b"ID3\x03\0\0\0\0\0\0" + mono(),
+    "ID3 of 200 MB in front of a WAV": b"ID3\x03\0\0\x7f\0\0\0" + mono(),
+    "ID3 in front of an MP3": ID3 + b"\xff\xfb\x90\x64" + bytes(500),
+    "WebM": bytes.fromhex("1a45dfa39f4286810142f7810142f2810442f38108428284") + b"webm" + bytes(500),
+    "AMR": b"#!AMR\n" + bytes(500),
+    "AAC": b"\xff\xf1\x50\x80" + bytes(500),
+    "JPEG": b"\xff\xd8\xff\xe0" + bytes(500),
+    "JSON": b'{"detail": "Not found"}',
+    "text": b"Good morning!",
+    "a name": b"talk.wav",
+    "data: URL": b"data:audio/wav;base64,UklGRkQDAABXQVZFZm10IBAAAAABAAEA",
     "Core Audio": b"caff\0\x01\0\0" + bytes(500),
     "AU": b".snd" + struct.pack(">5I", 24, 500, 3, RATE, 1) + bytes(500),
     "MP4": b"\0\0\0\x20ftypM4A " + bytes(500),
@@ -217,6 +228,10 @@ _MALFORMED = {
     "RF64 with a ds64 of 8 bytes": rf64(ds64(800, 8), fmt()),
     "RF64 with a ds64 of 15 bytes": rf64(ds64(800, 15), fmt()),
     "RF64 with ds64 twice": rf64(ds64(800), ds64(800), fmt()),
+    "odd LIST without a pad byte": riff(fmt(), chunk(b"LIST", b"INFOISFT\5\0\0\0Foo1\0", pad=False), data()),
+    "odd JUNK without a pad byte": riff(fmt(), chunk(b"JUNK", b"abc", pad=False), data()),
+    "LIST of four bytes too few": riff(fmt(), chunk(b"LIST", b"INFOISFT\xf4\0\0\0Foo1", declared=12), data()),
+    "LIST of four bytes too many": riff(fmt(), chunk(b"LIST", b"INFOISFT\4\0\0\0Foo1", declared=20), data()),
 }
 
 # In 32 bits, the sum of an offset and one of these wraps around to the start, or to the chunk itself.
@@ -232,19 +247,33 @@ _HUGE_HEADERS = {
     "17 MiB of empty chunks": riff(fmt(), b"JUNK\0\0\0\0" * (17 * MEBIBYTE // 8), data()),
 }
 
+
+def lying(data_size: int, **lies: Any) -> bytes:
+    """Return a WAV whose two sizes agree, right or wrong."""
+    sizes = {"data_size": data_size, "riff_size": (data_size + 36) % 2**32}
+    return mono(lies.pop("sound", SOUND), **sizes | lies)
+
+
 _TRUNCATED = {
-    "one byte fewer than declared": mono(data_size=len(SOUND) + 1),
-    "half of what is declared": mono(data_size=2 * len(SOUND)),
-    "half, and an odd byte": mono(SOUND[:401], data_size=len(SOUND)),
-    "2 GB declared": mono(sample_rate=48000, data_size=2_000_000_000),
-    "just less than a placeholder declared": mono(sample_rate=192000, data_size=0x7FFFF000 - 65),
-    "just more than a placeholder declared": mono(sample_rate=192000, data_size=0x80000001),
-    "just less than unknown declared": mono(
-        sample_rate=192000, channels=8, sample_format=wavs.S32, data_size=0xFFFFFEFF
+    "one byte fewer than declared": lying(len(SOUND) + 1),
+    "half of what is declared": lying(2 * len(SOUND)),
+    "half, and an odd byte": lying(len(SOUND), sound=SOUND[:401]),
+    "half, and an unknown RIFF size": lying(2 * len(SOUND), riff_size=0),
+    "half, and the RIFF size of another file": lying(4 * len(SOUND), riff_size=36 + 2 * len(SOUND)),
+    "the header counted in, and cut": lying(len(SOUND) + 44, riff_size=36 + len(SOUND), sound=SOUND[:-4]),
+    "only the RIFF size, and cut": lying(0, riff_size=36 + len(SOUND), sound=SOUND[:-4]),
+    "half declared, the RIFF size right, and cut": lying(400, riff_size=36 + len(SOUND), sound=SOUND[:-4]),
+    "behind an ID3 tag, and cut": ID3 + mono()[:-4],
+    "2 GB declared": lying(2_000_000_002, sample_rate=48000),
+    "just less than a placeholder declared": lying(0x7FFFEFBF, sample_rate=192000),
+    "just more than a placeholder declared": lying(0x80000001, sample_rate=192000),
+    "just less than unknown declared": lying(
+        0xFFFFFEFF, riff_size=UNKNOWN_SIZE, sample_rate=192000, channels=8, sample_format=wavs.S32
     ),
     "RF64 that declares a byte too many": rf64(ds64(len(SOUND) + 1), fmt()),
     "no data": riff(fmt()),
     "no data but LIST": riff(fmt(), chunk(b"LIST", b"INFO")),
+    "nothing behind an ID3 tag": ID3,
     "nothing behind WAVE": riff(),
     "a WAV inside a chunk": riff(chunk(b"RIFF", mono()[8:])),
     "samples inside a wave list": riff(fmt(), chunk(b"LIST", b"wavl" + data())),
@@ -253,13 +282,26 @@ _TRUNCATED = {
     "LIST past the end": riff(fmt(), chunk(b"LIST", b"INFO", declared=5000), data()),
 }
 
+_SECOND_SOUND = {
+    "data twice": riff(fmt(), data(), data()),
+    "data twice, and LIST between": riff(fmt(), data(), chunk(b"LIST", b"INFO"), data(SOUND[:8])),
+    "a second WAV behind": mono() + mono(sample_rate=48000),
+    "a second WAV behind LIST": mono(after=[chunk(b"LIST", b"INFO")]) + mono(),
+    "a second header behind an empty one": mono(b"") + mono(),
+    "an RF64 behind": mono() + mono(container="RF64"),
+}
+
+_UNCLEAR_END = {
+    "a chunk that nobody knows, and zeros": mono() + chunk(b"Ours", b"1234") + bytes(100),
+    "a chunk that nobody knows, cut": mono() + chunk(b"Ours", bytes(100), declared=200),
+}
+
 _EMPTY = {
     "nothing": b"",
     "only a header": mono(b""),
     "only a header of an unknown size": mono(b"", data_size=UNKNOWN_SIZE, riff_size=UNKNOWN_SIZE),
     "no samples but LIST behind": mono(b"", after=[chunk(b"LIST", bytes(100))]),
     "less than one sample": mono(b"\1"),
-    "less than one sample declared": mono(data_size=1),
     "less than one sample of eight channels": mono(bytes(15), channels=8),
     "only a header of an RF64 of an unknown size": riff(
         ds64(0), fmt(), chunk(b"data", b"", declared=UNKNOWN_SIZE), container=b"RF64"
@@ -269,8 +311,8 @@ _EMPTY = {
 _TOO_LARGE = {
     "RF64 of 4 GiB": rf64(ds64(2**32), fmt()),
     "RF64 of 2**63 - 1 bytes": rf64(ds64(2**63 - 1), fmt()),
-    "4 GiB with the header": mono(
-        sample_rate=192000, channels=8, data_size=0xFFFFFEFF, before=[chunk(b"JUNK", bytes(400))]
+    "4 GiB with the header": lying(
+        0xFFFFFEFF, riff_size=UNKNOWN_SIZE, sample_rate=192000, channels=8, before=[chunk(b"JUNK", bytes(400))]
     ),
 }
 
@@ -301,9 +343,11 @@ REFUSED = {
     **_refusals(_MALFORMED, 422, "malformed_header"),
     **_refusals(_HUGE_HEADERS, 422, "header_too_large"),
     **_refusals(_TRUNCATED, 422, "truncated"),
+    **_refusals(_SECOND_SOUND, 422, "second_sound"),
+    **_refusals(_UNCLEAR_END, 422, "unclear_end"),
     **_refusals(_EMPTY, 422, "empty"),
     **_refusals(_TOO_LARGE, 413, "too_large"),
-    **_refusals({"37 hours declared": mono(data_size=0x7FFFF000 - 65)}, 413, "too_long"),
+    **_refusals({"37 hours declared": lying(0x7FFFEFBF)}, 413, "too_long"),
     **_refusals(_UNENCODABLE, 422, "unencodable_audio"),
     **_refusals({f"{n} channels": mono(channels=n) for n in (0, 33, 255, 65535)}, 422, "unsupported_channels"),
     **_refusals(
@@ -319,6 +363,7 @@ _PLACEHOLDERS = {
     for riff_size, data_size in [
         *((0, 0), (UNKNOWN_SIZE, UNKNOWN_SIZE), (0x7FFFFFFF, 0x7FFFFFFF), (0x7FFFF024, 0x7FFFF000)),
         *((0x80000024, 0x80000000), (UNKNOWN_SIZE, 0xFFFFFFDB), (0, UNKNOWN_SIZE), (36, 0)),
+        *((0x7FFF0024, 0x7FFF0000), (2_000_000_036, 2_000_000_000), (0x80000023, 0x7FFFFFFF), (0x20000022, 0x1FFFFFFE)),
     ]
 }
 
@@ -328,8 +373,15 @@ _ODD_SIZES = {
     "RIFF size of 4 GiB": Taken(mono(riff_size=UNKNOWN_SIZE)),
     "byte rate of 0": Taken(mono(byte_rate=0)),
     "byte rate of 4 GiB": Taken(mono(byte_rate=UNKNOWN_SIZE)),
-    "one byte more than declared": Taken(mono(SOUND + b"\1", data_size=len(SOUND))),
-    "half of it declared": Taken(mono(data_size=400), COUNT // 2),
+    "one byte more than declared": Taken(mono(SOUND + b"\1", data_size=len(SOUND))[:-1]),
+    "half of it declared": Taken(mono(data_size=400)),
+    "only the first buffer declared": Taken(lying(64)),
+    "more by the header": Taken(mono(data_size=len(SOUND) + 44)),
+    "twice as much declared": Taken(mono(data_size=2 * len(SOUND))),
+    "both sizes are the file's": Taken(lying(len(SOUND) + 44, riff_size=len(SOUND) + 44)),
+    "nothing declared but by RIFF": Taken(mono(data_size=0)),
+    "behind an ID3 tag": Taken(ID3 + mono()),
+    "behind two ID3 tags": Taken(ID3 + ID3 + mono(container="RF64")),
     "an odd byte": Taken(mono(SOUND + b"\1"), COUNT),
     "an odd byte declared away": Taken(mono(data_size=len(SOUND) - 1), COUNT - 1),
     "an odd byte of an unknown size": Taken(mono(SOUND + b"\1", data_size=UNKNOWN_SIZE)[:-1], COUNT),
@@ -341,13 +393,14 @@ _ODD_SIZES = {
     "RF64 of 2**63 bytes": Taken(rf64(ds64(2**63), fmt())),
     "RF64 of 2**64 - 1 bytes": Taken(rf64(chunk(b"ds64", b"\xff" * 28), fmt())),
     "RF64 that declares a byte too few": Taken(rf64(ds64(len(SOUND) - 1), fmt()), COUNT - 1),
+    "less than one sample declared": Taken(mono(data_size=1)),
     "RF64 with a ds64 of 16 bytes": Taken(rf64(ds64(len(SOUND), 16), fmt())),
     "RF64 with a long ds64": Taken(rf64(chunk(b"ds64", ds64(len(SOUND))[8:] + bytes(999)), fmt())),
     "RIFF with a lying ds64": Taken(riff(ds64(4), fmt(), data())),
+    "samples that look like a chunk, of an unknown size": Taken(lying(0, riff_size=0, sound=b"Abcd" + SOUND[4:])),
 }
 
 _ODD_CHUNKS = {
-    "data twice": Taken(riff(fmt(), data(), data())),
     "fmt again behind the data": Taken(riff(fmt(), data(), fmt(sample_rate=48000))),
     "fmt of 17 bytes": Taken(riff(fmt(17, fmt_extra=b"\1"), data())),
     "fmt of 18 bytes": Taken(riff(fmt(18, fmt_extra=b"\0\0"), data())),
@@ -359,7 +412,11 @@ _ODD_CHUNKS = {
     "chunks without a name": Taken(mono(before=[chunk(b"\0\0\0\0", b"abc"), chunk(b"\xff\xfe%s", bytes(9))])),
     "RIFF inside a LIST": Taken(mono(before=[chunk(b"LIST", riff(fmt(sample_rate=1), data(bytes(80))))])),
     "data inside a LIST": Taken(mono(before=[chunk(b"LIST", b"INFO" + data(bytes(80)))])),
-    "a second WAV behind": Taken(mono() + mono(sample_rate=48000)),
+    "chunks that nobody knows": Taken(mono(after=[chunk(b"Ours", b"12345"), chunk(b"~!? ", b"")])),
+    "LIST that is cut": Taken(mono(after=[chunk(b"LIST", bytes(100))])[:-9]),
+    "LIST and zeros": Taken(mono(after=[chunk(b"LIST", bytes(100))]) + bytes(1000)),
+    "zeros": Taken(mono() + bytes(1000), COUNT + 500),
+    "a tag for MP3s": Taken(mono() + b"TAG" + bytes(125)),
     "a zip behind": Taken(mono() + zipped(mono())),
     "HTML in a chunk": Taken(mono(before=[chunk(b"bext", _HTML)])),
     "m3u8 in a chunk": Taken(mono(before=[chunk(b"LIST", _M3U8)])),

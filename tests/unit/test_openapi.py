@@ -13,7 +13,7 @@ import openapi_spec_validator
 import pytest
 
 import service
-from service import errors, refusals
+from service import errors, record_warnings, refusals
 from service.app import create_app
 from service.audio import mp3
 from service.database.records import OTHER_WARNING
@@ -236,11 +236,26 @@ def test_every_code_is_documented_where_it_is_given_with_its_own_title() -> None
     assert all(f"`{code}`" in DOCUMENT["info"]["description"] for code in NOWHERE)
 
 
-def test_every_warning_is_documented() -> None:
-    nodes = (node for source in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(source.read_text())))
-    calls = (node for node in nodes if isinstance(node, ast.Call))
-    codes = {ast.literal_eval(node.args[0]) for node in calls if called(node) == "RecordWarning"}
-    assert {*codes, OTHER_WARNING} == set(SCHEMAS["RecordWarning"]["properties"]["code"]["enum"])
+def test_every_warning_is_a_row_of_the_table_and_documented() -> None:
+    assert SCHEMAS["RecordWarning"]["properties"]["code"]["enum"] == list(record_warnings.TABLE)
+    assert OTHER_WARNING in record_warnings.TABLE
+    trees = {source: ast.parse(source.read_text(encoding="utf-8")) for source in PACKAGE.rglob("*.py")}
+    makers = {
+        source.relative_to(PACKAGE).as_posix()
+        for source, tree in trees.items()
+        if any(called(node) == "RecordWarning" for node in ast.walk(tree))
+    }
+    assert makers == {"record_warnings.py"}, "only a row of the table may make a warning"
+
+
+def test_every_row_of_the_table_of_warnings_is_used() -> None:
+    rows = {name for name, row in vars(record_warnings).items() if isinstance(row, record_warnings.WarningKind)}
+    used = {
+        called(node)
+        for source in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+    }
+    assert rows - used == {"OTHER"}, "an older service has made it"
 
 
 def test_documented_limits_are_those_of_the_service() -> None:

@@ -164,6 +164,8 @@ def test_a_record_is_shown_with_its_address_and_in_universal_time() -> None:
         "sha256": "ab" * 32,
         "warnings": [{"code": "odd", "detail": "This is odd."}],
         "created_at": "2026-01-02T10:30:00+00:00",
+        "complete": True,
+        "source_size": None,
         "expires_at": None,
     }
 

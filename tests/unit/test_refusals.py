@@ -33,7 +33,7 @@ def test_a_missing_fact_is_an_error_and_not_half_a_sentence() -> None:
 
 
 def test_a_refusal_under_another_status_says_the_same() -> None:
-    refusal = refusals.EMPTY(byte_count=0, offset=0)
+    refusal = refusals.EMPTY(byte_count=0, advice="Send a WAV with sound.", offset=0)
     other = refusal.as_kind(errors.MalformedRequest)
     assert (other.status, other.title) == (400, "Malformed request")
     assert (other.code, other.detail, other.offset, other.facts) == ("empty", refusal.detail, 0, refusal.facts)

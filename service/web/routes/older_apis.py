@@ -25,7 +25,7 @@ from service.refusals import (
 from service.web.addresses import base_url
 from service.web.app_keys import DATABASE
 from service.web.auth import authenticate, bearer_token, count_failure, identify
-from service.web.incoming_upload import replay_headers, take_upload
+from service.web.incoming_upload import take_upload, upload_headers
 from service.web.presentation import json_response
 from service.web.routes.downloads import mp3_response
 from service.web.routes.users import register
@@ -49,7 +49,7 @@ async def post_audiotrack(request: web.Request) -> web.Response:
             raise
         raise error.as_kind(MalformedRequest) from error  # system A's status for a corrupt file
     url = f"{base_url(request)}/audiotrack?id={taken.record.id}&user={taken.record.user_id}"
-    return json_response({"audiotrack_url": url}, headers=replay_headers(taken))
+    return json_response({"audiotrack_url": url}, headers=upload_headers(taken))
 
 
 async def get_audiotrack(request: web.Request) -> web.StreamResponse:
@@ -64,7 +64,7 @@ async def post_record_b(request: web.Request) -> web.Response:
     """POST /api_v1/records/?user_id=&user_token=: the file in the field `record`, named .wav."""
     taken = await take_upload(request, authenticate=_authenticate_b, find_wav=_find_wav_b)
     url = f"{base_url(request)}/api_v1/records/?record_id={taken.record.id}&user_id={taken.record.user_id}"
-    return json_response({"download_url": url}, status=200 if taken.is_replay else 201, headers=replay_headers(taken))
+    return json_response({"download_url": url}, status=200 if taken.is_replay else 201, headers=upload_headers(taken))
 
 
 async def get_record_b(request: web.Request) -> web.StreamResponse:

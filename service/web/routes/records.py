@@ -16,7 +16,7 @@ from service.uploads.intake import Taken
 from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, REMOVAL
 from service.web.auth import authenticate
-from service.web.incoming_upload import replay_headers, take_upload
+from service.web.incoming_upload import take_upload, upload_headers
 from service.web.presentation import json_or_text, json_response, record_json, record_url
 from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
@@ -111,7 +111,8 @@ def _created(request: web.Request, taken: Taken) -> web.Response:
     """Answer with the record as JSON or, for scripts, its address as text: 201, or 200 for an earlier one."""
     url = record_url(request, taken.record)
     status = 200 if taken.is_replay else 201
-    headers = {hdrs.LOCATION: url} | replay_headers(taken)
+    headers = upload_headers(taken)
+    headers[hdrs.LOCATION] = url
     return json_or_text(request, record_json(request, taken.record), f"{url}\n", status=status, headers=headers)
 
 

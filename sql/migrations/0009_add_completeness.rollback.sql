@@ -1,0 +1,2 @@
+ALTER TABLE records DROP COLUMN IF EXISTS source_size;
+ALTER TABLE records DROP COLUMN IF EXISTS is_complete;
