@@ -271,20 +271,20 @@ async def test_aiopg_still_loses_a_cancellation_that_comes_with_an_answer(open_p
     """If this fails, or Python 3.11 is no longer supported: let the pool have its time limits again."""
     pool = await open_plain_pool()
     async with pool.acquire() as connection, connection.cursor() as cursor:
-        asking = asyncio.create_task(cursor.execute("SELECT 1"))
+        asking = asyncio.create_task(cursor.execute("SELECT pg_sleep(0.1)"))
         await asyncio.sleep(0)  # it waits
         asyncio.get_running_loop().call_later(0.001, asking.cancel)
-        time.sleep(0.1)  # noqa: ASYNC251 - the answer comes, and the loop is late
+        time.sleep(0.4)  # noqa: ASYNC251 - the answer comes, and the loop is late
         await asking
     assert asking.cancelling() == 1
 
 
 async def test_guarded_pool_loses_no_cancellation_that_comes_with_an_answer(pool_url: str) -> None:
     async with open_guarded_pool(pool_url, 1, 4) as pool, pool.permits, pool.cursor() as cursor:
-        asking = asyncio.create_task(cursor.execute("SELECT 1"))
+        asking = asyncio.create_task(cursor.execute("SELECT pg_sleep(0.1)"))
         await asyncio.sleep(0)  # it waits
         asyncio.get_running_loop().call_later(0.001, asking.cancel)
-        time.sleep(0.1)  # noqa: ASYNC251 - the answer comes, and the loop is late
+        time.sleep(0.4)  # noqa: ASYNC251 - the answer comes, and the loop is late
         with pytest.raises(asyncio.CancelledError):
             await asking
 
