@@ -50,6 +50,9 @@ class _Pool(aiopg.Pool):
         if whole + len(self._used) < self.minsize:
             self._conn_kwargs |= await self._addresses.find()
         await super()._fill_free_pool(override_min)
+        # While it connected, others may have broken; aiopg would take one of them (aio-libs/aiopg#116).
+        while any(connection.closed for connection in self._free):
+            await super()._fill_free_pool(override_min)
 
 
 class GuardedPool:

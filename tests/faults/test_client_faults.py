@@ -17,6 +17,8 @@ SHORT_WAV = wavs.wav(wavs.chirp(25_000, 44100, 1), sample_rate=44100, channels=1
 POINTS = ("nothing", "one byte", "in the header", "half", "all but one byte")
 ENDINGS = ("FIN", "RST", "half-close")
 STALL_SECONDS = 4.0
+# A loaded machine may notice a limit so much later; the default limit is 30 seconds.
+LATE_SECONDS = 10.0
 
 
 def cut(transport: Transport, point: str) -> bytes:
@@ -148,7 +150,7 @@ async def test_client_that_stalls_is_told_so_at_the_limit(
         for transport, (answer, seconds) in zip(bodies, results, strict=True):
             assert (answer.status, answer.json["code"]) == (408, "stalled_body"), transport
             assert answer.headers["connection"] == "close", transport
-            assert seconds == pytest.approx(STALL_SECONDS, rel=0.1), transport
+            assert 0.9 * STALL_SECONDS < seconds < STALL_SECONDS + LATE_SECONDS, transport
         assert not impatient.files()
 
 
@@ -176,7 +178,7 @@ async def test_client_that_sends_a_byte_a_second_is_too_slow(
         for transport, (answer, seconds) in zip(TRANSPORTS, results, strict=True):
             assert (answer.status, answer.json["code"]) == (408, "slow_body"), transport
             # The service judges it at the first byte after each stretch of the limit; fast bytes excuse one stretch.
-            assert STALL_SECONDS < seconds < 2 * STALL_SECONDS + 1.5, transport
+            assert STALL_SECONDS < seconds < 2 * STALL_SECONDS + LATE_SECONDS, transport
         assert not impatient.files()
 
 
