@@ -171,7 +171,7 @@ async def test_boundary_that_is_not_the_bodys_is_named(
     service: Service, account: Account, boundary: str, size: int
 ) -> None:
     headers = account.headers | {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    body = form((WAV[0], WAV[1], GOOD_WAV.ljust(size, b"\0")))
+    body = form((WAV[0], WAV[1], GOOD_WAV.ljust(size, b"\n")))
     answer = await service.post("/records", data=BytesIO(body), headers=headers)
     assert (answer.status, answer.json["code"]) == (400, "malformed_multipart")
     assert "boundary" in answer.json["detail"]
