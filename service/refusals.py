@@ -74,7 +74,10 @@ MALFORMED_JSON = Refusal(
     MalformedRequest, "malformed_json", 'The body is not JSON. Send {{"username": "ann"}}, or a form.'
 )
 MALFORMED_MULTIPART = Refusal(
-    MalformedRequest, "malformed_multipart", "The body is not well-formed multipart/form-data. Send the form again."
+    MalformedRequest,
+    "malformed_multipart",
+    "The body is not a form with the boundary of its Content-Type. If you set this header by hand, leave it out: "
+    "whatever makes the form adds it.",
 )
 MISSING_BOUNDARY = Refusal(
     MalformedRequest,

@@ -34,6 +34,8 @@ class FormPart:
         disposition = parse_disposition(reader.headers.get(hdrs.CONTENT_DISPOSITION, ""))
         self.name = parameter(disposition, "name") or ""
         self.filename = parameter(disposition, "filename")
+        if self.filename is not None and "filename*" not in disposition:
+            self.filename = self.filename.replace("%22", '"')  # so browsers and curl write a quote, and nothing else
         self.declared_type = media_type(reader.headers.get(hdrs.CONTENT_TYPE, ""))
         self._reader = reader
         self._start = b""

@@ -7,7 +7,15 @@ from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
 from aiohttp.helpers import parse_mimetype
 from multidict import CIMultiDictProxy
 
-from service.refusals import MALFORMED_MULTIPART, MISSING_BOUNDARY, SECOND_FILE, UNEXPECTED_FILE, UNSUPPORTED_TYPE
+from service.errors import MalformedRequest
+from service.refusals import (
+    MALFORMED_MULTIPART,
+    MISSING_BOUNDARY,
+    SECOND_FILE,
+    TOO_MANY_FIELDS,
+    UNEXPECTED_FILE,
+    UNSUPPORTED_TYPE,
+)
 from service.web.app_keys import BODY_LIMITS
 from service.web.body import ENVELOPE_BYTES, PIECE_BYTES, Body
 from service.web.form_part import FormPart, parsed
@@ -31,6 +39,7 @@ class Form:
         self._body = body
         self._max_upload_bytes = max_upload_bytes
         self._skippable = _LARGEST_SKIPPED
+        self._has_begun = False
 
     @classmethod
     def of(cls, request: web.Request) -> Self:
@@ -49,8 +58,7 @@ class Form:
 
         Returns None if the form ends before one.
         """
-        while (reader := await parsed(self._reader.next())) is not None:
-            part = FormPart(cast("BodyPartReader", reader))
+        while (part := await self._next_part()) is not None:
             part.check()
             if await part.is_blank():
                 continue
@@ -72,6 +80,16 @@ class Form:
             raise SECOND_FILE()
         async for _ in self._body.pieces():
             pass
+
+    async def _next_part(self) -> FormPart | None:
+        try:
+            reader = await parsed(self._reader.next())
+        except MalformedRequest as error:
+            if error.code == TOO_MANY_FIELDS.code and not self._has_begun:
+                raise MALFORMED_MULTIPART() from error  # what fills the room in front of the first part is no preamble
+            raise
+        self._has_begun = True
+        return None if reader is None else FormPart(cast("BodyPartReader", reader))
 
     async def _skip(self, part: FormPart) -> None:
         self.skipped.append(part.declared_type)

@@ -28,8 +28,8 @@ class SentWav:
 
 
 def is_form(request: web.Request) -> bool:
-    """Return whether the body is declared as a form."""
-    return request.content_type == "multipart/form-data"
+    """Return whether the body is declared as a form. OkHttp declares multipart/mixed unless it is told otherwise."""
+    return request.content_type.startswith("multipart/")
 
 
 def declared_type(request: web.Request) -> str:

@@ -45,6 +45,8 @@ def wav(disposition: str = WAV[0], content_type: str | None = "audio/wav") -> Pa
         (r'filename="C:\Users\ann\talk.wav"', "talk.wav"),
         (r'filename="\\server\share\talk.wav"', "talk.wav"),
         (r'filename="Ann \"the voice\".wav"', 'Ann "the voice".wav'),
+        ('filename="Ann %22the voice%22 100%.wav"', 'Ann "the voice" 100%.wav'),
+        ("filename*=UTF-8''%2522.wav", "%22.wav"),
         ("filename=my talk.wav", "my talk.wav"),
         ("filename=\"x\"; filename*=UTF-8''%E2%82%AC; size=3", "€"),
     ],
@@ -163,17 +165,37 @@ async def test_missing_boundary_is_named(service: Service, account: Account) -> 
     assert "boundary" in answer.json["detail"]
 
 
+@pytest.mark.parametrize("boundary", ["undefined", "XbXX", '"----WebKitFormBoundary"'])
+@pytest.mark.parametrize("size", [len(GOOD_WAV), 200_000])
+async def test_boundary_that_is_not_the_bodys_is_named(
+    service: Service, account: Account, boundary: str, size: int
+) -> None:
+    headers = account.headers | {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    body = form((WAV[0], WAV[1], GOOD_WAV.ljust(size, b"\n")))
+    answer = await service.post("/records", data=BytesIO(body), headers=headers)
+    assert (answer.status, answer.json["code"]) == (400, "malformed_multipart")
+    assert "boundary" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("kind", ["mixed", "related", "x-mixed"])
+async def test_form_of_another_multipart_type_is_taken(service: Service, account: Account, kind: str) -> None:
+    headers = account.headers | {"Content-Type": f"multipart/{kind}; boundary=XbX"}
+    answer = await service.post("/records", data=form(DESCRIPTION, WAV), headers=headers)
+    assert (answer.status, answer.json["filename"]) == (201, "talk.wav")
+
+
 async def test_forgotten_at_sign_of_curl_is_named(service: Service, account: Account) -> None:
     answer = await send(service, account, ('form-data; name="file"', None, b"talk.wav"))
     assert (answer.status, answer.json["code"]) == (422, "no_file")
     assert "file=@talk.wav" in answer.json["detail"]
 
 
-@pytest.mark.parametrize("name", ["a; b; c.wav", "ünï;cödé;.wav", ";;.wav"])
+@pytest.mark.parametrize("name", ["a; b; c.wav", "ünï;cödé;.wav", ";;.wav", 'Ann "a" b.wav'])
 async def test_curl_keeps_any_name(service: Service, account: Account, tmp_path: Path, name: str) -> None:
-    (tmp_path / "talk.wav").write_bytes(GOOD_WAV)
+    (tmp_path / name).write_bytes(GOOD_WAV)
+    path = str(tmp_path / name).replace('"', r"\"")
+    authorization = f"Authorization: Bearer {account.token}"
     answer = await output_of(
-        *(require_tool("curl"), "-sS", "-H", f"Authorization: Bearer {account.token}", f"{service.url}records"),
-        *("-F", f'file=@{tmp_path}/talk.wav;filename="{name}"'),
+        require_tool("curl"), "-sS", "-H", authorization, f"{service.url}records", "-F", f'file=@"{path}"'
     )
     assert json.loads(answer)["filename"] == name

@@ -86,14 +86,14 @@ async def test_refusal_is_a_problem_for_programs(service: Service, accept: str) 
     assert answer.headers["Content-Type"].startswith("application/problem+json")
 
 
-async def test_refused_upload_as_text_ends_its_connection(service: Service) -> None:
-    async with connect(service) as client:
-        await client.send(
-            b"PUT /records/ HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\nContent-Length: 1000\r\n\r\n"
-        )
-        answer = await client.answer()
-        assert (answer.status, answer.headers["connection"]) == (401, "close")
-        assert await client.is_closed_by_service()
+async def test_refused_upload_as_text_ends_its_connection(service: Service, account: Account) -> None:
+    head = "PUT /records/ HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\n"
+    for more, status in (("Content-Length: 1000\r\n", 401), (f"Authorization: Bearer {account.token}\r\n", 411)):
+        async with connect(service) as client:
+            await client.send(f"{head}{more}\r\n".encode())
+            answer = await client.answer()
+            assert (answer.status, answer.headers["connection"]) == (status, "close")
+            assert await client.is_closed_by_service()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,9 @@ async def test_dead_link_in_a_browser_is_a_small_page(service: Service, path: st
     page = await service.get(path, headers=BROWSER)
     assert (page.status, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
     assert page.headers["Cache-Control"] == "no-store"
-    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; base-uri 'none'; form-action 'none'")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; base-uri 'none'; form-action 'none'")
+    assert "style-src 'sha256-" in policy
     text = html.unescape(page.body.decode())
     assert problem.json["detail"] in text
     for link in re.findall(r'href="([^"]+)"', text):
