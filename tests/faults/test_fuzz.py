@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support import wavs
+from tests.support.blocks import FORMS, KINDS, of_chirp, read_blocks
 from tests.support.client import TRANSPORTS, Account, Answer, Service
 from tests.support.hostile import Taken, outcomes, played
 from tests.support.invariants import invariants_hold
@@ -23,7 +24,7 @@ BATCHES_IN_MAKE_FUZZ = 80  # 10,000 more
 
 REFUSALS = {
     *((415, "not_wav"), (413, "too_large"), (413, "too_long")),
-    *((422, code) for code in ("empty", "truncated", "malformed_header", "header_too_large")),
+    *((422, code) for code in ("empty", "truncated", "malformed_header", "malformed_block", "header_too_large")),
     *((422, f"unsupported_{what}") for what in ("codec", "channels", "sample_rate")),
 }
 UNENCODABLE = (422, "unencodable_audio")
@@ -59,6 +60,7 @@ SEEDS = (
     seed(sample_format=wavs.F64, channels=2),
     seed(sample_format=wavs.MULAW),
 )
+BLOCK_SEEDS = tuple(of_chirp(*form, sample_count=900).but(fact=900).wav() for form in FORMS)
 
 BYTES = (0, 1, 2, 3, 7, 8, 9, 16, 24, 32, 0x7F, 0x80, 0xFE, 0xFF)
 WORDS = (0, 1, 2, 4, 15, 16, 17, 18, 40, 299, 600, 601, 8000, 44100, 192_000, 0x7FFFF000, 2**31, 2**32 - 2, 2**32 - 1)
@@ -126,14 +128,18 @@ def _ending(rng: random.Random, wav: bytes, _place: int) -> bytes:
     return wav + rng.randbytes(rng.randrange(1, 9)) if rng.randrange(2) else wav[: -rng.randrange(1, 9)]
 
 
+def _start_of_blocks(rng: random.Random, wav: bytes, _place: int) -> bytes:
+    return _byte(rng, wav, min(wav.find(b"data") + 8 + rng.randrange(16), len(wav) - 1))
+
+
 BLIND = (_bit, _byte, _byte, _word, _word, _name, _insertion, _deletion, _repetition, _cut)
-KNOWING = (_riff_size, _data_size, _sample_rate, _sample_rate, _chunk, _ending)
+KNOWING = (_riff_size, _data_size, _sample_rate, _sample_rate, _chunk, _ending, _start_of_blocks)
 
 
 def mutant(number: int) -> bytes:
     """Return the mutant of that number: a seed with one to three mutations, mostly in its header."""
     rng = random.Random(f"mutant {number}")
-    wav = rng.choice(SEEDS)
+    wav = rng.choice(SEEDS + BLOCK_SEEDS)
     for _ in range(rng.choice([1, 1, 2, 3])):
         header_length = wav.find(b"data") + 8
         wav = rng.choice(rng.choice([BLIND, KNOWING, KNOWING]))(
@@ -163,8 +169,8 @@ def chunks_before_samples(wav: bytes) -> tuple[dict[bytes, bytes], int] | None:
         place += 8
         if name == b"data":
             return chunks, place
-        if size and name in {b"fmt ", b"ds64"}:  # an empty chunk says nothing
-            if name in chunks:
+        if size and name in {b"fmt ", b"ds64", b"fact"}:  # an empty chunk says nothing
+            if name in chunks and name != b"fact":
                 return None
             chunks[name] = wav[place : place + size]
         place += size + size % 2
@@ -186,6 +192,14 @@ def form_of(fmt: bytes) -> tuple[int, int, int] | None:
     return (sample_rate, channels, channels * byte_count) if is_right and _is_sensible(sample_rate, channels) else None
 
 
+def form_of_blocks(fmt: bytes) -> tuple[int, int, int] | None:
+    """Return the sample rate, the channels and 1; None if these are not blocks."""
+    if len(fmt) < 16:
+        return None
+    tag, channels, sample_rate = struct.unpack_from("<HHI", fmt)
+    return (sample_rate, channels, 1) if tag in {k.tag for k in KINDS} and _is_sensible(sample_rate, channels) else None
+
+
 def _is_sensible(sample_rate: int, channels: int) -> bool:
     return 1000 <= sample_rate <= 768_000 and 1 <= channels <= 32
 
@@ -198,7 +212,9 @@ def reading(wav: bytes) -> Reading:
     if found is None:
         return NOTHING
     chunks, place = found
-    form = form_of(chunks.get(b"fmt ", b""))
+    fmt = chunks.get(b"fmt ", b"")
+    block_form = form_of_blocks(fmt)
+    form = block_form or form_of(fmt)
     declared = declared_size(wav, chunks.get(b"ds64", b""), place)
     if form is None or declared is None:
         return NOTHING
@@ -208,7 +224,10 @@ def reading(wav: bytes) -> Reading:
     is_unknown = declared == 0 or (declared > there and declared >= 0x7FFF_EFC0)
     if declared > there and not is_unknown:
         return NOTHING
-    sample_count = (there if is_unknown else declared) // block_align
+    byte_count = there if is_unknown else declared
+    sample_count: int | None = byte_count // block_align
+    if block_form:
+        sample_count = read_blocks(fmt, chunks.get(b"fact", b""), wav[place : place + byte_count])
     return Reading(Taken(wav, sample_count, sample_rate, channels), is_unknown) if sample_count else NOTHING
 
 
@@ -248,6 +267,8 @@ async def wrong_about(service: Service, wav: bytes, answer: Answer) -> str | Non
 def test_seeds_are_read_as_what_they_are() -> None:
     sounds = [reading(wav).sound for wav in SEEDS]
     assert [sound and sound.sample_count for sound in sounds] == [300] * len(SEEDS)
+    sounds = [reading(wav).sound for wav in BLOCK_SEEDS]
+    assert [sound and sound.sample_count for sound in sounds] == [900] * len(BLOCK_SEEDS)
 
 
 @batches
