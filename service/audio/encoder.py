@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import structlog
 
 from service import metrics
-from service.audio import mp3
+from service.audio import sealing
 from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
-from service.audio.mp3 import IncompleteMp3Error, Mp3Format
+from service.audio.mp3 import Mp3Format
+from service.audio.mp3_length import Mp3Length
+from service.audio.sealing import IncompleteMp3Error
 from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
 from service.errors import ServiceError, Unavailable
@@ -21,9 +23,8 @@ from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
-# The resampler keeps its last samples until more follow, so this much silence follows: so many samples of the MP3, and
-# of the WAV. The Info header cuts it off.
-_FLUSH_SAMPLES, _FLUSH_SOURCE_SAMPLES = 64, 32
+# What ffmpeg writes if it has nothing to tell: an ID3 tag of zeros.
+_TAG = b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
 # ffmpeg's exit statuses if samples are not numbers or are far too large. Depending on its version, LAME fails an
 # assertion, or ffmpeg reports AVERROR_BUG or ENOMEM.
@@ -101,37 +102,17 @@ class Encoding:
         Raises Unprocessable if the samples cannot be encoded, StorageFull if the disk is full, and Unavailable if
         ffmpeg fails, is killed, is stuck, or writes an MP3 of the wrong length.
         """
-        if self._is_resampled:
-            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * self._flush))
+        length = Mp3Length.of(sample_count, self._source.sample_rate, self._target.sample_rate)
+        if length.flush:
+            await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * length.flush))
         self._process.end_input()
         status = await self._exit_status()
         if status != 0:
             raise self._failure(status)
         try:
-            await in_thread(mp3.seal, self._stdout, self._target, *self._expected(sample_count))
+            await in_thread(sealing.seal, self._stdout, _TAG, self._target, length)
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(status, str(error)) from error
-
-    @property
-    def _is_resampled(self) -> bool:
-        return self._source.sample_rate != self._target.sample_rate
-
-    @property
-    def _flush(self) -> int:
-        """How many samples of silence follow the WAV's samples."""
-        samples = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
-        return max(samples, _FLUSH_SOURCE_SAMPLES)
-
-    def _expected(self, sample_count: int) -> tuple[int, list[int]]:
-        """Return how many samples the MP3 must play, and the frame counts that are right for them."""
-        rate = self._target.sample_rate
-        if not self._is_resampled:
-            return sample_count, [mp3.frame_count(sample_count, rate)]
-        heard = mp3.resampled_count(sample_count, self._source.sample_rate)
-        # ffmpeg's resampler may round up or down.
-        middle = mp3.resampled_count(sample_count + self._flush, self._source.sample_rate)
-        encoded = range(middle - 2, middle + 3)
-        return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
 
     async def _exit_status(self) -> int:
         try:

@@ -96,6 +96,7 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max
         audio_bitrate=target.bit_rate,
         ac=target.channels,
         map_metadata=-1,
+        fflags="+bitexact",  # no version in the MP3, so that its size is known whichever ffmpeg encodes
         threads=1,
         t=max_duration_seconds + 1,
         flush_packets=1,  # makes a full disk an error instead of a short file

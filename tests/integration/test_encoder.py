@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from service.audio import ffmpeg_command, mp3
+from service.audio import ffmpeg_command, mp3, sealing
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
@@ -29,7 +29,7 @@ from service.audio.mp3 import Mp3Format
 from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
-from tests.support.ffmpegs import lend_ffmpeg
+from tests.support.ffmpegs import FFMPEGS, every_ffmpeg, lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, decode, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.programs import python
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from service.audio.wav_header import WavHeader
 
 FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
-# The default one, and Debian's, which is four years older.
-FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
-every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
 
 PIECE_BYTES = 10_007
 # Far longer than anything here takes unless it hangs, and far shorter than the time limit of a test.
@@ -202,7 +199,7 @@ async def test_info_header_is_right_at_every_kind_of_rate(draft: int, ffmpeg: st
     samples = chirp(rate + 1, rate, 1)
     found = await encode(encoder(ffmpeg), wav(samples, sample_rate=rate, channels=1), draft)
     assert_sounds_like(found, samples, rate)
-    assert info_header(found).sample_count == mp3.resampled_count(rate + 1, rate)
+    assert info_header(found).sample_count == mp3.resampled_count(rate + 1, rate, mp3.output_rate(rate))
     assert info_header(found).has_valid_crc
 
 
@@ -222,7 +219,7 @@ async def test_short_sound_of_the_strangest_rates_is_whole(tmp_path: Path, ffmpe
         with nameless_file(tmp_path) as draft:
             samples = chirp(sample_count, rate, 1)
             found = await encode(encoder(ffmpeg), wav(samples, sample_rate=rate, channels=1), draft)
-        heard = mp3.resampled_count(sample_count, rate)
+        heard = mp3.resampled_count(sample_count, rate, mp3.output_rate(rate))
         assert info_header(found).sample_count == (heard if rate > 32_000 else max(heard, 47))
 
 
@@ -444,13 +441,13 @@ async def test_wrong_sample_count_is_not_a_success(draft: int, sample_count: int
 
 
 async def test_mp3_is_sealed_outside_the_event_loop(draft: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed_in, seal = list[threading.Thread](), mp3.seal
+    sealed_in, seal = list[threading.Thread](), sealing.seal
 
     def note(*arguments: Any) -> None:
         sealed_in.append(threading.current_thread())
         seal(*arguments)
 
-    monkeypatch.setattr(mp3, "seal", note)
+    monkeypatch.setattr(sealing, "seal", note)
     await encode(encoder(), SECOND, draft)
     assert len(sealed_in) == 1
     assert sealed_in[0] is not threading.main_thread()
