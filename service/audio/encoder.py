@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import structlog
 
 from service import metrics
-from service.audio import mp3
+from service.audio import sealing
 from service.audio.block_codecs import wav_header
 from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
-from service.audio.mp3 import IncompleteMp3Error, Mp3Format
+from service.audio.mp3 import Mp3Format
+from service.audio.mp3_length import Mp3Length
+from service.audio.sealing import IncompleteMp3Error
 from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
 from service.errors import ServiceError, Unavailable
@@ -22,9 +24,8 @@ from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
-# The resampler keeps its last samples until more follow, so this much silence follows: so many samples of the MP3, and
-# of the WAV. The Info header cuts it off.
-_FLUSH_SAMPLES, _FLUSH_SOURCE_SAMPLES = 64, 32
+# What ffmpeg writes if it has nothing to tell: an ID3 tag of zeros.
+_TAG = b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
 # ffmpeg's exit statuses if samples are not numbers or are far too large. Depending on its version, LAME fails an
 # assertion, or ffmpeg reports AVERROR_BUG or ENOMEM.
@@ -117,49 +118,38 @@ class Encoding:
         Raises Unprocessable if the samples cannot be encoded, StorageFull if the disk is full, and Unavailable if
         ffmpeg fails, is killed, is stuck, or writes an MP3 of the wrong length.
         """
-        surplus = self._encoded - sample_count
-        if self._is_resampled:
-            blocks = -(-self._flush // self._source.samples_per_block)
+        length, encoded = self._lengths(sample_count)
+        if encoded.flush:
+            blocks = encoded.flush // self._source.samples_per_block
             await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * blocks))
         self._process.end_input()
         status = await self._exit_status()
         if status != 0:
             raise self._failure(status)
         try:
-            await in_thread(mp3.seal, self._stdout, self._target, *self._expected(sample_count, surplus))
+            self._require_no_surplus(sample_count, encoded.flush)
+            await in_thread(sealing.seal, self._stdout, _TAG, self._target, length, encoded)
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(status, str(error)) from error
 
-    @property
-    def _is_resampled(self) -> bool:
-        return self._source.sample_rate != self._target.sample_rate
+    def _lengths(self, sample_count: int) -> tuple[Mp3Length, Mp3Length]:
+        """Return the length that the MP3 must have, and the one that ffmpeg makes of what it has been passed."""
+        rates = self._source.sample_rate, self._target.sample_rate
+        length = Mp3Length.of(sample_count, *rates)
+        if self._source.block_codec is None:
+            return length, length
+        return length, Mp3Length.of_blocks(self._passed_count, self._source.samples_per_block, *rates)
 
     @property
-    def _flush(self) -> int:
-        """How many samples of silence follow the WAV's samples."""
-        samples = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
-        return max(samples, _FLUSH_SOURCE_SAMPLES)
-
-    @property
-    def _encoded(self) -> int:
+    def _passed_count(self) -> int:
         """How many samples ffmpeg has been passed."""
         return self._byte_count // self._source.block_align * self._source.samples_per_block
 
-    def _expected(self, sample_count: int, surplus: int) -> tuple[int, list[int]]:
-        """Return how many samples the MP3 must play, and the frame counts that are right for all that was encoded.
-
-        `surplus` is what the last blocks hold beyond the samples. Raises IncompleteMp3Error if it is too much.
-        """
+    def _require_no_surplus(self, sample_count: int, flush: int) -> None:
+        """Raise IncompleteMp3Error if ffmpeg was passed more than the samples, the rest of their block and a flush."""
+        surplus = self._passed_count - flush - sample_count
         if surplus not in range(2 * self._source.samples_per_block - 1):
             raise IncompleteMp3Error(f"{surplus} samples too many in {self._source.codec}")
-        rate = self._target.sample_rate
-        if not self._is_resampled:
-            return sample_count, [mp3.frame_count(self._encoded, rate)]
-        heard = mp3.resampled_count(sample_count, self._source.sample_rate, rate)
-        # ffmpeg's resampler may round up or down.
-        middle = mp3.resampled_count(self._encoded, self._source.sample_rate, rate)
-        encoded = range(middle - 2, middle + 3)
-        return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
 
     async def _exit_status(self) -> int:
         try:

@@ -14,7 +14,7 @@ from service.audio.wav_header import WavHeader
 # ffmpeg that reaches the limit is stuck.
 _LEAST_CPU_SECONDS = 60
 _FILE_SIZE_HEADROOM = 2**20
-_MOST_SURPLUS_BLOCKS = 3
+_MOST_SURPLUS_BLOCKS = 5
 # The largest ffmpeg known, with its libraries and the stacks of its threads, takes half of it.
 _ADDRESS_SPACE = 2 * 2**30
 
@@ -95,6 +95,7 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, sec
         audio_bitrate=target.bit_rate,
         ac=target.channels,
         map_metadata=-1,
+        fflags="+bitexact",  # no version in the MP3, so that its size is known whichever ffmpeg encodes
         threads=1,
         t=seconds + 1,
         flush_packets=1,  # makes a full disk an error instead of a short file

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from service.audio import ffmpeg_command, mp3
+from service.audio import ffmpeg_command, mp3, sealing
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
@@ -29,7 +29,7 @@ from service.audio.mp3 import Mp3Format
 from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
-from tests.support.ffmpegs import lend_ffmpeg
+from tests.support.ffmpegs import FFMPEGS, every_ffmpeg, lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, decode, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.programs import python
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from service.audio.wav_header import WavHeader
 
 FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
-# The default one, and Debian's, which is four years older.
-FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
-every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
 
 PIECE_BYTES = 10_007
 # Far longer than anything here takes unless it hangs, and far shorter than the time limit of a test.
@@ -444,13 +441,13 @@ async def test_wrong_sample_count_is_not_a_success(draft: int, sample_count: int
 
 
 async def test_mp3_is_sealed_outside_the_event_loop(draft: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed_in, seal = list[threading.Thread](), mp3.seal
+    sealed_in, seal = list[threading.Thread](), sealing.seal
 
     def note(*arguments: Any) -> None:
         sealed_in.append(threading.current_thread())
         seal(*arguments)
 
-    monkeypatch.setattr(mp3, "seal", note)
+    monkeypatch.setattr(sealing, "seal", note)
     await encode(encoder(), SECOND, draft)
     assert len(sealed_in) == 1
     assert sealed_in[0] is not threading.main_thread()
