@@ -13,6 +13,7 @@ from service.audio.wav_header import WavHeader
 # The limit on CPU time is the longest duration, but at least this. One core encodes 100 s of sound in a second, so an
 # ffmpeg that reaches the limit is stuck.
 _LEAST_CPU_SECONDS = 60
+_TAG_HEADER_BYTES = 10
 _FILE_SIZE_HEADROOM = 2**20
 # The largest ffmpeg known, with its libraries and the stacks of its threads, takes half of it.
 _ADDRESS_SPACE = 2 * 2**30
@@ -45,15 +46,18 @@ def readable_by(executable: str) -> tuple[Path, ...]:
     return (*_PROGRAMS, *sorted(own))
 
 
-def encode_command(executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int) -> list[str]:
+def encode_command(
+    executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int, tag_byte_count: int
+) -> list[str]:
     """Return the command that reads raw samples from stdin and writes the MP3 to the file that is its stdout.
 
+    It reserves exactly `tag_byte_count`, at least 20, for an ID3 tag in front of the MP3.
     Raises FileNotFoundError if util-linux is not installed.
     """
     file_size = max_duration_seconds * target.bit_rate // 8 + _FILE_SIZE_HEADROOM
     return [
         *_sandbox(max(_LEAST_CPU_SECONDS, max_duration_seconds), file_size),
-        *_ffmpeg_arguments(executable, source, target, max_duration_seconds),
+        *_ffmpeg_arguments(executable, source, target, max_duration_seconds, tag_byte_count),
     ]
 
 
@@ -74,7 +78,9 @@ def _tool(name: str) -> str:
     return path
 
 
-def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int) -> list[str]:
+def _ffmpeg_arguments(
+    executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int, tag_byte_count: int
+) -> list[str]:
     stream = ffmpeg.input(
         "pipe:0",
         format=source.codec,
@@ -96,7 +102,10 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, target: Mp3Format, max
         audio_bitrate=target.bit_rate,
         ac=target.channels,
         map_metadata=-1,
-        fflags="+bitexact",  # no version in the MP3, so that its size is known whichever ffmpeg encodes
+        # We write the tag, so that no word of a client is in this command. Without ffmpeg's version, the room for it
+        # and the Info frame are the same whichever ffmpeg encodes.
+        fflags="+bitexact",
+        metadata_header_padding=tag_byte_count - _TAG_HEADER_BYTES,
         threads=1,
         t=max_duration_seconds + 1,
         flush_packets=1,  # makes a full disk an error instead of a short file

@@ -4,9 +4,10 @@
 
 import struct
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.audio.wav_format import FMT_BYTES, parse_fmt
+from service.audio.wav_tags import NO_TAGS, TAG_CHUNKS, TagReader, WavTags
 from service.errors import Unprocessable
 from service.models import RecordWarning
 from service.refusals import HEADER_TOO_LARGE, MALFORMED_HEADER, NOT_WAV
@@ -38,7 +39,7 @@ class WavHeader:
     `codec` is ffmpeg's name for the raw sample format ("s16le"), `block_align` the bytes of one sample of all
     channels, `channel_mask` the speaker bits (0 if the file names none). `data_size` is the byte count of the
     samples. It is None if the writer did not know it: the samples then go on to the end of the body. `warnings` say
-    what is odd about the header.
+    what is odd about the header, and `tags` what the file says about itself.
     """
 
     codec: str
@@ -50,6 +51,7 @@ class WavHeader:
     data_size: int | None
     is_riff: bool
     warnings: tuple[RecordWarning, ...] = ()
+    tags: WavTags = NO_TAGS
 
     @property
     def playing_rate(self) -> int:
@@ -68,17 +70,21 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
         raise NOT_WAV(what="a RIFF file that does not hold WAVE", offset=8)
     offset, chunk_count = 12, 0
     chunks: dict[bytes, tuple[int, bytes]] = {}
+    tag_reader = TagReader()
     while True:
         chunk_id, size = struct.unpack("<4sI", (yield 8))
         offset += 8
         if chunk_id == b"data":
-            return _header(chunks, is_riff=is_riff, riff_size=riff_size, size=size, offset=offset)
+            header = _header(chunks, is_riff=is_riff, riff_size=riff_size, size=size, offset=offset)
+            return replace(header, tags=tag_reader.tags)
         padded = size + size % 2
         chunk_count += 1
         if offset + padded > MAX_HEADER_BYTES or chunk_count > MAX_CHUNKS:
             raise HEADER_TOO_LARGE(max_bytes=MAX_HEADER_BYTES, max_chunks=MAX_CHUNKS, offset=offset - 8)
-        kept = min(size, FMT_BYTES) if chunk_id in {b"fmt ", b"ds64"} else 0
-        if kept:
+        kept = min(size, FMT_BYTES) if chunk_id in {b"fmt ", b"ds64"} else tag_reader.wanted(chunk_id, size)
+        if kept and chunk_id in TAG_CHUNKS:
+            tag_reader.read(chunk_id, (yield kept))
+        elif kept:
             if chunk_id in chunks:
                 raise _malformed(f"There is a second {chunk_id.decode().strip()} chunk.", offset - 8)
             chunks[chunk_id] = offset, (yield kept)
