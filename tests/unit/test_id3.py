@@ -47,7 +47,7 @@ def test_long_text_is_cut_at_a_character_and_leaves_room_for_the_others(characte
     assert len(found["TIT2"].encode()) in range(2_045, 2_049)
 
 
-# mutagen reads a slash or a NUL as a list's separator in some frames; control characters are removed before.
+# mutagen reads a NUL as the separator of a list; control characters are removed before.
 TEXT = st.text(max_size=3_000).map(clean)
 
 
