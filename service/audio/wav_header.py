@@ -4,11 +4,12 @@
 
 import struct
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.audio import block_codecs
 from service.audio.block_codecs import BlockCodec
 from service.audio.wav_format import FMT_BYTES, parse_fmt
+from service.audio.wav_tags import NO_TAGS, TAG_CHUNKS, TagReader, WavTags
 from service.errors import Unprocessable
 from service.models import RecordWarning
 from service.refusals import HEADER_TOO_LARGE, MALFORMED_HEADER, NOT_WAV
@@ -44,7 +45,7 @@ class WavHeader:
     speaker bits (0 if the file names none). `block_align` bytes hold `samples_per_block` samples of all channels: one,
     unless it is a block codec. `data_size` is the byte count of the samples. It is None if the writer did not know it:
     the samples then go on to the end of the body. `fact` is how many samples the fact chunk declares, if there is one.
-    `warnings` say what is odd about the header.
+    `warnings` say what is odd about the header, and `tags` what the file says about itself.
     """
 
     codec: str
@@ -56,6 +57,7 @@ class WavHeader:
     data_size: int | None
     is_riff: bool
     warnings: tuple[RecordWarning, ...] = ()
+    tags: WavTags = NO_TAGS
     samples_per_block: int = 1
     fact: int | None = None
 
@@ -117,17 +119,21 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
         raise NOT_WAV(what="a RIFF file that does not hold WAVE", offset=8)
     offset, chunk_count = 12, 0
     chunks: dict[bytes, tuple[int, bytes]] = {}
+    tag_reader = TagReader()
     while True:
         chunk_id, size = struct.unpack("<4sI", (yield 8))
         offset += 8
         if chunk_id == b"data":
-            return _header(chunks, is_riff=is_riff, riff_size=riff_size, size=size, offset=offset)
+            header = _header(chunks, is_riff=is_riff, riff_size=riff_size, size=size, offset=offset)
+            return replace(header, tags=tag_reader.tags)
         padded = size + size % 2
         chunk_count += 1
         if offset + padded > MAX_HEADER_BYTES or chunk_count > MAX_CHUNKS:
             raise HEADER_TOO_LARGE(max_bytes=MAX_HEADER_BYTES, max_chunks=MAX_CHUNKS, offset=offset - 8)
-        kept = min(size, _KEPT_BYTES.get(chunk_id, 0))
-        if kept:
+        kept = min(size, _KEPT_BYTES.get(chunk_id, 0)) or tag_reader.wanted(chunk_id, size)
+        if kept and chunk_id in TAG_CHUNKS:
+            tag_reader.read(chunk_id, (yield kept))
+        elif kept:
             if chunk_id in chunks and chunk_id != b"fact":
                 raise _malformed(f"There is a second {chunk_id.decode().strip()} chunk.", offset - 8)
             chunks[chunk_id] = offset, (yield kept)

@@ -24,7 +24,15 @@ def lend_ffmpeg(path: Path) -> None:
         shutil.copy2(bundled_ffmpeg(), path)
 
 
-def run_encoder(ffmpeg: str, path: Path, source_rate: int, target: Mp3Format, sound: bytes, *options: str) -> bytes:
+def run_encoder(
+    ffmpeg: str,
+    path: Path,
+    source_rate: int,
+    target: Mp3Format,
+    sound: bytes,
+    *options: str,
+    tag_byte_count: int = 20,
+) -> bytes:
     """Write the MP3 that ffmpeg makes of 16-bit samples by the service's own command, unsealed, and return its bytes.
 
     `options` are added to those for the MP3.
@@ -33,7 +41,7 @@ def run_encoder(ffmpeg: str, path: Path, source_rate: int, target: Mp3Format, so
     source = WavHeader(
         "s16le", source_rate, target.channels, 0, block_align, data_offset=44, data_size=None, is_riff=True
     )
-    command = encode_command(ffmpeg, source, target, 3600)
+    command = encode_command(ffmpeg, source, target, 3600, tag_byte_count)
     output = command.index("file:/proc/self/fd/1")
     with path.open("w+b") as file:
         subprocess.run([*command[:output], *options, *command[output:]], input=sound, stdout=file, check=True)
