@@ -118,7 +118,7 @@ def _ffmpeg_arguments(
 def _input(source: WavHeader) -> dict[str, object]:
     """Return the options that say what stdin brings."""
     if source.block_codec is not None:  # only ffmpeg's WAV demuxer cuts these into blocks; the header is ours
-        return {"format": "wav", "format_whitelist": "wav", "codec_whitelist": source.codec, "ignore_length": 1}
+        return {"format": "wav", "format_whitelist": "wav", "codec_whitelist": source.codec}
     return {
         "format": source.codec,
         "format_whitelist": source.codec,
