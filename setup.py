@@ -15,6 +15,7 @@ DEVELOPMENT = [
     "httpx>=0.27",
     "hypothesis>=6.130",
     "jsonschema-rs>=0.30",
+    "mutagen>=1.47",
     "mypy>=1.15",
     "numpy>=2.1",
     "openapi-spec-validator>=0.7",

@@ -91,7 +91,10 @@ def encoder_check(encoder: Encoder, storage: Storage) -> Check:
         nonlocal passed_at
         if time.monotonic() - passed_at < _ENCODER_FRESH_SECONDS:
             return
-        async with storage.draft(uuid4()) as draft, encoder.open(source, target, draft.fileno()) as encoding:
+        async with (
+            storage.draft(uuid4()) as draft,
+            encoder.open(source, target, draft.fileno(), "check.wav") as encoding,
+        ):
             await encoding.write(bytes(source.block_align * sample_count))
             await encoding.finish(sample_count)
         passed_at = time.monotonic()

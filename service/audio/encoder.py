@@ -9,22 +9,24 @@ from dataclasses import dataclass
 import structlog
 
 from service import metrics
-from service.audio import mp3
+from service.audio import sealing
 from service.audio.block_codecs import wav_header
 from service.audio.ffmpeg_command import encode_command
 from service.audio.ffmpeg_process import FfmpegProcess
-from service.audio.mp3 import IncompleteMp3Error, Mp3Format
+from service.audio.id3 import id3_tag
+from service.audio.mp3 import Mp3Format
+from service.audio.mp3_length import Mp3Length
+from service.audio.sealing import IncompleteMp3Error
 from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
+from service.audio.wav_tags import WavTags, clean
 from service.errors import ServiceError, Unavailable
+from service.names import stem
 from service.refusals import ENCODER_FAILED, ENCODER_UNAVAILABLE, STORAGE_FULL, UNENCODABLE_AUDIO
 from service.threads import in_thread
 
 log = structlog.stdlib.get_logger()
 
-# The resampler keeps its last samples until more follow, so this much silence follows: so many samples of the MP3, and
-# of the WAV. The Info header cuts it off.
-_FLUSH_SAMPLES, _FLUSH_SOURCE_SAMPLES = 64, 32
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
 # ffmpeg's exit statuses if samples are not numbers or are far too large. Depending on its version, LAME fails an
 # assertion, or ffmpeg reports AVERROR_BUG or ENOMEM.
@@ -49,40 +51,42 @@ class Encoder:
     spawner: Spawner
 
     @contextlib.asynccontextmanager
-    async def open(self, source: WavHeader, target: Mp3Format, stdout: int) -> AsyncIterator["Encoding"]:
+    async def open(self, source: WavHeader, target: Mp3Format, stdout: int, filename: str) -> AsyncIterator["Encoding"]:
         """Start an ffmpeg that writes to the descriptor `stdout`. The end of the block kills and reaps it.
 
-        This also holds if the block raises or is cancelled. Raises Unavailable if ffmpeg cannot be started.
+        The MP3's title is the WAV's, or else `filename` without its suffix. All of this also holds if the block raises
+        or is cancelled. Raises Unavailable if ffmpeg cannot be started.
         """
+        tag = id3_tag(source.tags.or_else(WavTags(title=clean(stem(filename)))))
         try:
-            process = await FfmpegProcess.start(
-                self.spawner, encode_command(self.ffmpeg, source, target, self.max_duration_seconds), stdout
-            )
+            command = encode_command(self.ffmpeg, source, target, self.max_duration_seconds, len(tag))
+            process = await FfmpegProcess.start(self.spawner, command, stdout)
         except OSError as error:
             raise _not_started(str(error)) from error
         try:
-            encoding = Encoding(process, source, target, stdout, self.stall_seconds)
+            encoding = Encoding(process, source, _Output(target, tag, stdout), self.stall_seconds)
             await encoding.begin()
             yield encoding
         finally:
             await process.kill()
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What ffmpeg is to write to the descriptor `stdout`: an MP3 of this format, with room for this ID3 tag."""
+
+    target: Mp3Format
+    tag: bytes
+    stdout: int
+
+
 class Encoding:
     """One ffmpeg run."""
 
-    def __init__(
-        self,
-        process: FfmpegProcess,
-        source: WavHeader,
-        target: Mp3Format,
-        stdout: int,
-        stall_seconds: float,
-    ) -> None:
+    def __init__(self, process: FfmpegProcess, source: WavHeader, output: _Output, stall_seconds: float) -> None:
         self._process = process
         self._source = source
-        self._target = target
-        self._stdout = stdout
+        self._output = output
         self._stall_seconds = stall_seconds
         self._byte_count = 0
 
@@ -117,49 +121,39 @@ class Encoding:
         Raises Unprocessable if the samples cannot be encoded, StorageFull if the disk is full, and Unavailable if
         ffmpeg fails, is killed, is stuck, or writes an MP3 of the wrong length.
         """
-        surplus = self._encoded - sample_count
-        if self._is_resampled:
-            blocks = -(-self._flush // self._source.samples_per_block)
+        length, encoded = self._lengths(sample_count)
+        if encoded.flush:
+            blocks = encoded.flush // self._source.samples_per_block
             await self.write(_SILENCE.get(self._source.codec, b"\0") * (self._source.block_align * blocks))
         self._process.end_input()
         status = await self._exit_status()
         if status != 0:
             raise self._failure(status)
         try:
-            await in_thread(mp3.seal, self._stdout, self._target, *self._expected(sample_count, surplus))
+            self._require_no_surplus(sample_count, encoded.flush)
+            output = self._output
+            await in_thread(sealing.seal, output.stdout, output.tag, output.target, length, encoded)
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(status, str(error)) from error
 
-    @property
-    def _is_resampled(self) -> bool:
-        return self._source.sample_rate != self._target.sample_rate
+    def _lengths(self, sample_count: int) -> tuple[Mp3Length, Mp3Length]:
+        """Return the length that the MP3 must have, and the one that ffmpeg makes of what it has been passed."""
+        rates = self._source.sample_rate, self._output.target.sample_rate
+        length = Mp3Length.of(sample_count, *rates)
+        if self._source.block_codec is None:
+            return length, length
+        return length, Mp3Length.of_blocks(self._passed_count, self._source.samples_per_block, *rates)
 
     @property
-    def _flush(self) -> int:
-        """How many samples of silence follow the WAV's samples."""
-        samples = -(-_FLUSH_SAMPLES * self._source.sample_rate // self._target.sample_rate)
-        return max(samples, _FLUSH_SOURCE_SAMPLES)
-
-    @property
-    def _encoded(self) -> int:
+    def _passed_count(self) -> int:
         """How many samples ffmpeg has been passed."""
         return self._byte_count // self._source.block_align * self._source.samples_per_block
 
-    def _expected(self, sample_count: int, surplus: int) -> tuple[int, list[int]]:
-        """Return how many samples the MP3 must play, and the frame counts that are right for all that was encoded.
-
-        `surplus` is what the last blocks hold beyond the samples. Raises IncompleteMp3Error if it is too much.
-        """
+    def _require_no_surplus(self, sample_count: int, flush: int) -> None:
+        """Raise IncompleteMp3Error if ffmpeg was passed more than the samples, the rest of their block and a flush."""
+        surplus = self._passed_count - flush - sample_count
         if surplus not in range(2 * self._source.samples_per_block - 1):
             raise IncompleteMp3Error(f"{surplus} samples too many in {self._source.codec}")
-        rate = self._target.sample_rate
-        if not self._is_resampled:
-            return sample_count, [mp3.frame_count(self._encoded, rate)]
-        heard = mp3.resampled_count(sample_count, self._source.sample_rate, rate)
-        # ffmpeg's resampler may round up or down.
-        middle = mp3.resampled_count(self._encoded, self._source.sample_rate, rate)
-        encoded = range(middle - 2, middle + 3)
-        return heard, sorted({mp3.frame_count(count, rate) for count in encoded})
 
     async def _exit_status(self) -> int:
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from service.audio.chunks import CHUNK_HEADER_BYTES, KNOWN_CHUNKS, is_name
 from service.audio.wav_format import FMT_BYTES, parse_fmt
+from service.audio.wav_tags import TAG_CHUNKS, TagReader
 from service.errors import Unprocessable
 from service.refusals import HEADER_TOO_LARGE, MALFORMED_HEADER
 
@@ -19,13 +20,14 @@ _HELD_BYTES = {b"fmt ": FMT_BYTES, b"ds64": 16, b"fact": 4}
 
 @dataclass(slots=True)
 class HeaderChunks:
-    """The chunks so far: where each one that counts stands, and what it holds.
+    """The chunks so far: where each one that counts stands, and what it holds; `tags` reads those that say what it is.
 
     `broken` is the refusal of the first chunk that no chunk follows, because its size is wrong. It counts only if no
     samples are found, because some programs write chunks without a name.
     """
 
     held: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    tags: TagReader = field(default_factory=TagReader)
     broken: Unprocessable | None = None
     _count: int = 0
     _last: tuple[bytes, int] | None = None
@@ -76,8 +78,10 @@ def find_data(chunks: HeaderChunks, offset: int) -> Generator[int, bytes, tuple[
         if chunk_id == b"data":
             return content, size
         chunks.add(chunk_id, size + size % 2, offset)
-        kept = min(size, _HELD_BYTES.get(chunk_id, 0))
-        if kept:
+        kept = min(size, _HELD_BYTES.get(chunk_id, 0)) or chunks.tags.wanted(chunk_id, size)
+        if kept and chunk_id in TAG_CHUNKS:
+            chunks.tags.read(chunk_id, (yield kept))
+        elif kept:
             chunks.hold(chunk_id, (yield kept), content)
         if size > kept:
             yield kept - size

@@ -6,13 +6,7 @@ from service.audio.wav_sizes import Arrived
 from service.audio.wav_surplus import WavSurplus
 from service.errors import ServiceError, Unprocessable
 from service.models import RecordWarning
-from service.record_warnings import (
-    KEPT_SECOND_SOUND,
-    KEPT_UNCLEAR_END,
-    PARTIAL_SAMPLE,
-    TRAILING_BYTES,
-    WRONG_FACT,
-)
+from service.record_warnings import PARTIAL_SAMPLE, WRONG_FACT
 from service.refusals import EMPTY, SECOND_SOUND, SIZE_WRAPPED, TRUNCATED, UNCLEAR_END
 
 # A RIFF file's 32-bit sizes cannot describe more than this, so a longer body means that they wrapped.
@@ -87,12 +81,7 @@ class WavReader:
             return ()
         found = [*self.header.warnings, *self._arrived(self.header).warnings()]
         if self._surplus is not None:
-            if (second := self._surplus.second) is not None:
-                found.append(KEPT_SECOND_SOUND(what=second.what, offset=second.offset))
-            if (offset := self._surplus.unclear_offset) is not None:
-                found.append(KEPT_UNCLEAR_END(offset=offset))
-            if (offset := self._surplus.junk_offset) is not None:
-                found.append(TRAILING_BYTES(offset=offset))
+            found += self._surplus.warnings()
         if rest := self.header.leftover(self.data_byte_count):
             found.append(PARTIAL_SAMPLE(byte_count=rest))
         if self.header.is_fact_wrong(self.data_byte_count):

@@ -14,6 +14,7 @@ from service.audio.header_chunks import MAX_HEADER_BYTES, HeaderChunks, find_dat
 from service.audio.other_formats import not_wav
 from service.audio.placeholders import is_placeholder
 from service.audio.wav_format import parse_fmt
+from service.audio.wav_tags import NO_TAGS, WavTags
 from service.models import RecordWarning
 from service.record_warnings import LEADING_TAG
 
@@ -33,7 +34,7 @@ class WavHeader:
     the samples then go on to the end of the body. `is_zero` says whether the header declares 0 bytes, which may mean
     either. `riff_end` is where the RIFF size says that the file ends; it is None if the writer did not know that.
     `riff_offset` is where it begins, behind any tag. `fact` is how many samples the fact chunk declares, if there is
-    one. `warnings` say what is odd about the header.
+    one. `warnings` say what is odd about the header, and `tags` what the file says about itself.
     """
 
     codec: str
@@ -50,6 +51,7 @@ class WavHeader:
     warnings: tuple[RecordWarning, ...] = ()
     samples_per_block: int = 1
     fact: int | None = None
+    tags: WavTags = NO_TAGS
 
     @property
     def playing_rate(self) -> int:
@@ -133,7 +135,8 @@ def parse_header() -> Generator[int, bytes, WavHeader]:
         sizes = _long_sizes(chunks, size, start, offset)
     fact = int.from_bytes(chunks.held[b"fact"][1], "little") if b"fact" in chunks.held else None
     is_riff = magic == b"RIFF"
-    return WavHeader(**found, **sizes._asdict(), data_offset=offset, is_riff=is_riff, riff_offset=start, fact=fact)
+    found |= sizes._asdict() | {"fact": fact, "tags": chunks.tags.tags}
+    return WavHeader(**found, data_offset=offset, is_riff=is_riff, riff_offset=start)
 
 
 def _skip_tags() -> Generator[int, bytes, tuple[int, bytes]]:

@@ -7,6 +7,8 @@ from enum import Enum, auto
 from service.audio.chunks import CHUNK_HEADER_BYTES, KNOWN_CHUNKS, WAV_MAGIC, is_name, is_trailer
 from service.audio.header_chunks import MAX_CHUNKS, MAX_HEADER_BYTES
 from service.audio.wav_header import WavHeader
+from service.models import RecordWarning
+from service.record_warnings import KEPT_SECOND_SOUND, KEPT_UNCLEAR_END, TRAILING_BYTES
 
 
 class _State(Enum):
@@ -78,6 +80,17 @@ class WavSurplus:
         elif self._state is _State.UNDECIDED and len(self._held) > self._pads[0]:
             self._end_with_a_rest()
         return self._release()
+
+    def warnings(self) -> list[RecordWarning]:
+        """Return what was odd about the end, and does not refuse the WAV, or was kept although it does."""
+        found = []
+        if self.second is not None:
+            found.append(KEPT_SECOND_SOUND(what=self.second.what, offset=self.second.offset))
+        if self.unclear_offset is not None:
+            found.append(KEPT_UNCLEAR_END(offset=self.unclear_offset))
+        if self.junk_offset is not None:
+            found.append(TRAILING_BYTES(offset=self.junk_offset))
+        return found
 
     def _release(self) -> bytes:
         if self._state is not _State.SOUND:

@@ -70,7 +70,7 @@ class Ingest:
         )
         async with (
             self.storage.draft(upload.id) as draft,
-            self.encoder.open(header, target, draft.fileno()) as encoding,
+            self.encoder.open(header, target, draft.fileno(), upload.filename) as encoding,
         ):
             await encoding.write(samples)
             async for piece in upload.pace.watch(pieces, header.playing_rate):

@@ -1,10 +1,8 @@
 """Presents records to clients: as JSON, and as the names of files."""
 
 import json
-import re
 from dataclasses import asdict
 from datetime import UTC
-from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import quote
 
@@ -12,13 +10,10 @@ from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
 
 from service.models import Record
+from service.names import stem
 from service.web.accept import prefers_text
 from service.web.addresses import base_url
 
-# A suffix begins with a letter and has no space. Anything else after a dot belongs to the name, as in "Interview 3.5".
-_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
-# They make a name look like another one.
-_DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # The longest name that common file systems allow, in bytes of UTF-8.
 _LONGEST_NAME_BYTES = 255
 
@@ -72,10 +67,8 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
 
 def content_disposition(filename: str, kind: Literal["inline", "attachment"] = "inline") -> str:
     """Return the Content-Disposition (RFC 6266) of a download: the upload's name with .mp3, in ASCII and in UTF-8."""
-    base = _DIRECTIONS.sub("", PurePosixPath(filename).name)
-    stem = _SUFFIX.sub("", base) or base
     room = _LONGEST_NAME_BYTES - len(".mp3")
-    name = stem.encode()[:room].decode(errors="ignore") + ".mp3"
+    name = stem(filename).encode()[:room].decode(errors="ignore") + ".mp3"
     plain = "".join(character if " " <= character <= "~" and character not in '"\\%' else "_" for character in name)
     if plain == name:
         return f'{kind}; filename="{name}"'

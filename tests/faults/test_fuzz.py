@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from tests.support import wavs
+from tests.support.blocks import FORMS, of_chirp
 from tests.support.client import TRANSPORTS, Account, Answer, Service
 from tests.support.hostile import ID3, outcomes, played
 from tests.support.invariants import invariants_hold
@@ -23,7 +24,7 @@ BATCHES_IN_MAKE_FUZZ = 80  # 10,000 more
 
 REFUSALS = {
     *((415, "not_wav"), (413, "too_large"), (413, "too_long")),
-    *((422, code) for code in ("empty", "truncated", "malformed_header", "header_too_large")),
+    *((422, code) for code in ("empty", "truncated", "malformed_header", "malformed_block", "header_too_large")),
     *((422, code) for code in ("second_sound", "unclear_end")),
     *((422, f"unsupported_{what}") for what in ("codec", "channels", "sample_rate")),
 }
@@ -65,6 +66,7 @@ SEEDS = (
     seed(data_size=64, riff_size=100),
     seed(data_size=0),
 )
+BLOCK_SEEDS = tuple(of_chirp(*form, sample_count=900).but(fact=900).wav() for form in FORMS)
 
 BYTES = (0, 1, 2, 3, 7, 8, 9, 16, 24, 32, 0x7F, 0x80, 0xFE, 0xFF)
 WORDS = (0, 1, 2, 4, 15, 16, 17, 18, 40, 299, 600, 601, 8000, 44100, 192_000, 0x7FFFF000, 2**31, 2**32 - 2, 2**32 - 1)
@@ -150,14 +152,21 @@ def _ending(rng: random.Random, wav: bytes, _place: int) -> bytes:
     return wav + rng.randbytes(rng.randrange(1, 9)) if rng.randrange(2) else wav[: -rng.randrange(1, 9)]
 
 
+def _start_of_blocks(rng: random.Random, wav: bytes, _place: int) -> bytes:
+    return _byte(rng, wav, min(wav.find(b"data") + 8 + rng.randrange(16), len(wav) - 1))
+
+
 BLIND = (_bit, _byte, _byte, _word, _word, _name, _insertion, _deletion, _repetition, _cut)
-KNOWING = (_riff_size, _data_size, _both_sizes, _behind, _tag, _sample_rate, _sample_rate, _chunk, _ending)
+KNOWING = (
+    *(_riff_size, _data_size, _both_sizes, _behind, _tag, _sample_rate, _sample_rate, _chunk, _ending),
+    _start_of_blocks,
+)
 
 
 def mutant(number: int) -> bytes:
     """Return the mutant of that number: a seed with one to three mutations, mostly in its header."""
     rng = random.Random(f"mutant {number}")
-    wav = rng.choice(SEEDS)
+    wav = rng.choice(SEEDS + BLOCK_SEEDS)
     for _ in range(rng.choice([1, 1, 2, 3])):
         header_length = wav.find(b"data") + 8
         wav = rng.choice(rng.choice([BLIND, KNOWING, KNOWING]))(
@@ -190,7 +199,8 @@ async def wrong_about(service: Service, wav: bytes, answer: Answer) -> str | Non
 
 
 def test_seeds_are_read_as_what_they_are() -> None:
-    assert [[sound.sample_count for sound in reading(wav).sounds] for wav in SEEDS] == [[300]] * len(SEEDS)
+    counts = [[sound.sample_count for sound in reading(wav).sounds] for wav in SEEDS + BLOCK_SEEDS]
+    assert counts == [[300]] * len(SEEDS) + [[900]] * len(BLOCK_SEEDS)
 
 
 @batches

@@ -21,20 +21,24 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from service.audio import ffmpeg_command, mp3
+from service.audio import ffmpeg_command, mp3, sealing
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
 from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
+from service.audio.id3 import id3_tag
+from service.audio.info_frame import expected_size
 from service.audio.mp3 import Mp3Format
+from service.audio.mp3_length import Mp3Length
 from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
+from service.audio.wav_tags import WavTags
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
-from tests.support.ffmpegs import lend_ffmpeg
+from tests.support.ffmpegs import FFMPEGS, every_ffmpeg, lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, decode, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.programs import python
 from tests.support.waiting import until
-from tests.support.wavs import CHANNEL_MASKS, F32, F64, S16, SampleFormat, chirp, wav
+from tests.support.wavs import CHANNEL_MASKS, F32, F64, S16, SampleFormat, bext_chunk, chirp, info_chunk, wav
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,9 +46,6 @@ if TYPE_CHECKING:
     from service.audio.wav_header import WavHeader
 
 FAKE = Path(__file__).parents[1] / "support" / "fakes" / "ffmpeg"
-# The default one, and Debian's, which is four years older.
-FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
-every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
 
 PIECE_BYTES = 10_007
 # Far longer than anything here takes unless it hangs, and far shorter than the time limit of a test.
@@ -150,7 +151,7 @@ async def encode(encoder: Encoder, wav: bytes, draft: int, *, sample_count: int 
     source, samples = split(wav)
     if sample_count is None:
         sample_count = len(samples) // source.block_align
-    async with encoder.open(source, target_of(source), draft) as encoding:
+    async with encoder.open(source, target_of(source), draft, "talk.wav") as encoding:
         for start in range(0, len(samples), PIECE_BYTES):
             await encoding.write(samples[start : start + PIECE_BYTES])
         await encoding.finish(sample_count)
@@ -252,7 +253,7 @@ async def test_each_of_many_channels_is_heard_on_its_side(tmp_path: Path, ffmpeg
 
 async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
     source, _ = split(SECOND)
-    async with encoder().open(source, target_of(source), draft):
+    async with encoder().open(source, target_of(source), draft, "talk.wav"):
         pid = await started(bundled_ffmpeg())
         limits = read(pid, "limits")
         assert limit(limits, "Max cpu time") == ["3600", "3600"]
@@ -267,7 +268,7 @@ async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
 
 async def test_every_thread_of_ffmpeg_yields_to_the_service_and_to_its_own_siblings(draft: int) -> None:
     source, samples = split(SECOND)
-    async with encoder().open(source, target_of(source), draft) as encoding:
+    async with encoder().open(source, target_of(source), draft, "talk.wav") as encoding:
         pid = await started(bundled_ffmpeg())
         await encoding.write(samples)
         await until(lambda: len(threads(pid)) > 4)
@@ -285,11 +286,32 @@ def limit(limits: str, name: str) -> list[str]:
     return line.removeprefix(name).split()[:2]
 
 
+@every_ffmpeg
+@pytest.mark.parametrize("letters", [0, 1, 100, 1_000, 20_000])
+async def test_tag_is_ours_in_the_room_that_ffmpeg_reserved(draft: int, ffmpeg: str, letters: int) -> None:
+    samples = chirp(10_000, 44_100, 1)
+    before = [info_chunk(ICMT=b"c" * letters, IART=b"a" * letters)]
+    found = await encode(encoder(ffmpeg), wav(samples, sample_rate=44_100, channels=1, before=before), draft)
+    tags = WavTags(title="talk", artist="" if letters > 2**14 else "a" * letters, comment="c" * letters)
+    assert found.startswith(id3_tag(tags))
+    assert_sounds_like(found, samples, 44_100)
+    length = Mp3Length.of(10_000, 44_100, 44_100)
+    assert len(found) == expected_size(Mp3Format(44_100, 1, 128_000), length, len(id3_tag(tags)))
+
+
+async def test_no_word_of_a_client_is_in_ffmpegs_command(draft: int) -> None:
+    words = info_chunk(INAM=b"SECRET", IART=b"SECRET", ICMT=b"SECRET")
+    source, _ = split(wav(bytes(400), sample_rate=44_100, channels=1, before=[words, bext_chunk(b"SECRET")]))
+    assert source.tags.title == "SECRET"
+    async with encoder().open(source, target_of(source), draft, "SECRET.wav"):
+        assert "SECRET" not in read(await started(bundled_ffmpeg()), "cmdline")
+
+
 @pytest.mark.parametrize("limit_of_seconds", [1, 3600])
 async def test_ffmpeg_is_told_what_it_may_open(draft: int, limit_of_seconds: int) -> None:
     source, _ = split(SECOND)
     async with Encoder(FFMPEGS[0], limit_of_seconds, SOON_SECONDS, spawner(FFMPEGS[0])).open(
-        source, target_of(source), draft
+        source, target_of(source), draft, "talk.wav"
     ):
         pid = await started(bundled_ffmpeg())
         command = read(pid, "cmdline").split("\0")
@@ -309,7 +331,7 @@ async def test_exception_in_the_block_kills_and_reaps_ffmpeg(draft: int) -> None
     pids = []
 
     async def fail() -> None:
-        async with encoder().open(source, target_of(source), draft) as encoding:
+        async with encoder().open(source, target_of(source), draft, "talk.wav") as encoding:
             pids.append(await started(bundled_ffmpeg()))
             await encoding.write(samples)
             raise ZeroDivisionError
@@ -321,7 +343,7 @@ async def test_exception_in_the_block_kills_and_reaps_ffmpeg(draft: int) -> None
 
 async def test_block_left_without_finish_kills_and_reaps_ffmpeg(draft: int) -> None:
     source, samples = split(SECOND)
-    async with encoder().open(source, target_of(source), draft) as encoding:
+    async with encoder().open(source, target_of(source), draft, "talk.wav") as encoding:
         pid = await started(bundled_ffmpeg())
         await encoding.write(samples)
     assert is_reaped(pid)
@@ -360,7 +382,7 @@ async def test_second_cancellation_does_not_save_ffmpeg(draft: int, tmp_path: Pa
 
 async def test_whole_process_group_is_killed(draft: int, tmp_path: Path) -> None:
     source, _ = split(SECOND)
-    async with encoder(fake(tmp_path, "forks")).open(source, target_of(source), draft):
+    async with encoder(fake(tmp_path, "forks")).open(source, target_of(source), draft, "talk.wav"):
         parent = await started(shutil.which("sh") or "")
         child = await started(shutil.which("sleep") or "", by=parent)
     assert is_reaped(parent)
@@ -382,7 +404,7 @@ async def main():
     draft = os.open(sys.argv[2], os.O_TMPFILE | os.O_RDWR, 0o600)
     spawner = Spawner(Confinement(readable_by(sys.argv[1]), (Path(sys.argv[2]),)))
     target = Mp3Format(44_100, 2, 128_000)
-    async with Encoder(sys.argv[1], 3600, 60.0, spawner).open(source, target, draft):
+    async with Encoder(sys.argv[1], 3600, 60.0, spawner).open(source, target, draft, "talk.wav"):
         await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -444,13 +466,13 @@ async def test_wrong_sample_count_is_not_a_success(draft: int, sample_count: int
 
 
 async def test_mp3_is_sealed_outside_the_event_loop(draft: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed_in, seal = list[threading.Thread](), mp3.seal
+    sealed_in, seal = list[threading.Thread](), sealing.seal
 
     def note(*arguments: Any) -> None:
         sealed_in.append(threading.current_thread())
         seal(*arguments)
 
-    monkeypatch.setattr(mp3, "seal", note)
+    monkeypatch.setattr(sealing, "seal", note)
     await encode(encoder(), SECOND, draft)
     assert len(sealed_in) == 1
     assert sealed_in[0] is not threading.main_thread()
@@ -477,7 +499,7 @@ async def test_full_disk_is_noticed_while_the_upload_runs(tmp_path: Path, ffmpeg
     written = [0]
 
     async def write(draft: int) -> None:
-        async with encoder(ffmpeg).open(source, target_of(source), draft) as encoding:
+        async with encoder(ffmpeg).open(source, target_of(source), draft, "talk.wav") as encoding:
             for start in range(0, len(samples), PIECE_BYTES):
                 await encoding.write(samples[start : start + PIECE_BYTES])
                 written.append(start + PIECE_BYTES)
@@ -522,7 +544,7 @@ async def test_writing_waits_for_an_ffmpeg_that_takes_nothing(draft: int, tmp_pa
 
     async def write() -> None:
         stalling = encoder(fake(tmp_path, "stalls"), stall_seconds=0.5)
-        async with stalling.open(source, target_of(source), draft) as encoding:
+        async with stalling.open(source, target_of(source), draft, "talk.wav") as encoding:
             for start in range(0, len(samples), PIECE_BYTES):
                 await encoding.write(samples[start : start + PIECE_BYTES])
                 written.append(start + PIECE_BYTES)

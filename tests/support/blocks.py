@@ -112,6 +112,56 @@ def decoded(wav: bytes) -> npt.NDArray[np.float64]:
     return samples
 
 
+def read_blocks(fmt: bytes, fact: bytes, data: bytes) -> int | None:
+    """Return how many samples a service must take of such chunks, in the simplest way. None if it must refuse them."""
+    tag, channels, _, _, align, bits = struct.unpack_from("<HHIIHH", fmt)
+    declared = struct.unpack_from("<H", fmt, 18)[0] if len(fmt) >= 20 else 0
+    codec = {GSM.tag: _gsm_samples, IMA.tag: _ima_samples, MS.tag: _ms_samples}[tag]
+    per_block = codec(align, channels)
+    is_block = align > 0 and codec(align - 1, channels) < per_block and (tag != GSM.tag or align == 65)
+    if channels not in ((1,) if tag == GSM.tag else (1, 2)) or not is_block or declared not in {0, per_block}:
+        return None
+    if tag != GSM.tag and bits != 4 and not declared:
+        return None
+    if tag == MS.tag and not _has_own_coefficients(fmt):
+        return None
+    blocks = [data[start : start + align] for start in range(0, len(data), align)]
+    blocks = [block for block in blocks if codec(len(block), channels)]
+    if any(
+        _index(tag, block, channel) > {IMA.tag: 88, MS.tag: 6}.get(tag, 255)
+        for block in blocks
+        for channel in range(channels)
+    ):
+        return None
+    held = sum(codec(len(block), channels) for block in blocks)
+    count = int.from_bytes(fact[:4], "little")
+    is_divided = channels == 2 and count == held // 2
+    return count if count and held - per_block < count <= held and not is_divided else held
+
+
+def _gsm_samples(byte_count: int, _channels: int) -> int:
+    return byte_count // 65 * 320
+
+
+def _ima_samples(byte_count: int, channels: int) -> int:
+    return byte_count // (4 * channels) * 8 - 7 if byte_count >= 4 * channels > 0 else 0
+
+
+def _ms_samples(byte_count: int, channels: int) -> int:
+    return (byte_count - 7 * channels) * 2 // channels + 2 if byte_count >= 7 * channels > 0 else 0
+
+
+def _index(tag: int, block: bytes, channel: int) -> int:
+    return block[{IMA.tag: 4 * channel + 2, MS.tag: channel, GSM.tag: 0}[tag]]
+
+
+def _has_own_coefficients(fmt: bytes) -> bool:
+    count = struct.unpack_from("<H", fmt, 20)[0] if len(fmt) >= 22 else 0
+    given = fmt[22 : min(22 + 4 * count, 50)]
+    own = struct.pack("<14h", *np.ravel(MS_COEFFICIENTS))
+    return own.startswith(given)
+
+
 def _chunks(wav: bytes) -> dict[bytes, bytes]:
     found, place = {}, 12
     while place + 8 <= len(wav):

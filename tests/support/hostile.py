@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tests.support import mp3s, wavs
+from tests.support import hostile_blocks, mp3s, wavs
 from tests.support.client import Answer, Service
 from tests.support.wavs import F32, F64, GUID_TAIL, UNKNOWN_SIZE, chunk
 
@@ -341,6 +341,12 @@ REFUSED = {
     **_refusals(_NO_WAV, 415, "not_wav"),
     **_refusals(_CODECS, 422, "unsupported_codec"),
     **_refusals(_MALFORMED, 422, "malformed_header"),
+    **_refusals(hostile_blocks.CODECS, 422, "unsupported_codec"),
+    **_refusals(hostile_blocks.CHANNELS, 422, "unsupported_channels"),
+    **_refusals(hostile_blocks.MALFORMED_HEADERS, 422, "malformed_header"),
+    **_refusals(hostile_blocks.MALFORMED_BLOCKS, 422, "malformed_block"),
+    **_refusals(hostile_blocks.TRUNCATED, 422, "truncated"),
+    **_refusals(hostile_blocks.EMPTY, 422, "empty"),
     **_refusals(_HUGE_HEADERS, 422, "header_too_large"),
     **_refusals(_TRUNCATED, 422, "truncated"),
     **_refusals(_SECOND_SOUND, 422, "second_sound"),
@@ -480,4 +486,8 @@ def _odd_sounds() -> dict[str, Taken]:
     }
 
 
-TAKEN = _PLACEHOLDERS | _ODD_SIZES | _ODD_CHUNKS | _WRONG_FIELDS | _odd_sounds()
+_BLOCKS = {
+    name: Taken(wav, sample_count, channels=channels)
+    for name, (wav, sample_count, channels) in hostile_blocks.TAKEN.items()
+}
+TAKEN = _BLOCKS | _PLACEHOLDERS | _ODD_SIZES | _ODD_CHUNKS | _WRONG_FIELDS | _odd_sounds()

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.support import wavs
+from tests.support.blocks import KINDS, read_blocks
 from tests.support.hostile import Taken
 
 BYTES_A_SAMPLE = {(1, 1), (1, 2), (1, 3), (1, 4), (3, 4), (3, 8), (6, 1), (7, 1)}
 # The names of chunks that tests write.
-KNOWN = {b"LIST", b"JUNK", b"fmt ", b"ds64", b"bext", b"id3 "}
+KNOWN = {b"LIST", b"JUNK", b"fmt ", b"ds64", b"bext", b"id3 ", b"fact"}
 SECOND = {b"data", b"RIFF", b"RF64", b"BW64"}
 PLACEHOLDERS = {0x1FFFFFFE, 0x3FFFFFFF, 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9, 0x7FFF0000}
 
@@ -44,13 +45,19 @@ def reading(wav: bytes) -> Reading:
     if found is None:
         return NOTHING
     chunks, place, is_doubtful = found
-    form = form_of(chunks.get(b"fmt ", b""))
+    fmt = chunks.get(b"fmt ", b"")
+    block_form = form_of_blocks(fmt)
+    form = block_form or form_of(fmt)
     sizes = sizes_of(body, chunks.get(b"ds64", b""), place)
     if form is None or sizes is None:
         return NOTHING
     sample_rate, channels, block_align = form
     lengths, may_be_refused = lengths_of(body, sizes)
-    counts = sorted({length // block_align for length in lengths} - {0})
+    if block_form is None:
+        counts = sorted({length // block_align for length in lengths} - {0})
+    else:
+        fact = chunks.get(b"fact", b"")
+        counts = sorted({read_blocks(fmt, fact, body[place : place + length]) or 0 for length in lengths} - {0})
     sounds = [Taken(wav, count, sample_rate, channels) for count in counts]
     return Reading(sounds, may_be_refused or is_doubtful or len(counts) < len(set(lengths)) or not sounds)
 
@@ -74,8 +81,8 @@ def chunks_before_samples(wav: bytes) -> tuple[dict[bytes, bytes], int, bool] | 
         place += 8
         if name == b"data":
             return chunks, place, is_doubtful
-        if size and name in {b"fmt ", b"ds64"}:  # an empty chunk says nothing
-            if name in chunks:
+        if size and name in {b"fmt ", b"ds64", b"fact"}:  # an empty chunk says nothing
+            if name in chunks and name != b"fact":
                 return None
             chunks[name] = wav[place : place + size]
         place += size + size % 2
@@ -95,8 +102,20 @@ def form_of(fmt: bytes) -> tuple[int, int, int] | None:
         tag = tag if tail == b"\0\0\0\0\x10\0" + wavs.GUID_TAIL else 0
     byte_count = 1 if tag in {6, 7} else -(-bits // 8)
     is_right = (tag, byte_count) in BYTES_A_SAMPLE and (byte_count != 3 or declared_align != 4 * channels)
-    is_sensible = 1000 <= sample_rate <= 768_000 and 1 <= channels <= 32
-    return (sample_rate, channels, channels * byte_count) if is_right and is_sensible else None
+    return (sample_rate, channels, channels * byte_count) if is_right and _is_sensible(sample_rate, channels) else None
+
+
+def form_of_blocks(fmt: bytes) -> tuple[int, int, int] | None:
+    """Return the sample rate, the channels and 1; None if these are not blocks."""
+    if len(fmt) < 16:
+        return None
+    tag, channels, sample_rate = struct.unpack_from("<HHI", fmt)
+    is_right = tag in {kind.tag for kind in KINDS} and _is_sensible(sample_rate, channels)
+    return (sample_rate, channels, 1) if is_right else None
+
+
+def _is_sensible(sample_rate: int, channels: int) -> bool:
+    return 1000 <= sample_rate <= 768_000 and 1 <= channels <= 32
 
 
 def is_unknown(size: int) -> bool:

@@ -273,3 +273,15 @@ def stream(byte_count: int, **layout: Unpack[Layout]) -> Iterator[bytes]:
     for _ in range(whole):
         yield encoded
     yield encoded[:rest] + _trailer(byte_count, layout)
+
+
+def info_chunk(**fields: bytes) -> bytes:
+    """Return a LIST chunk of the type INFO with these fields, such as `INAM`, each with its NUL."""
+    return chunk(b"LIST", b"INFO" + b"".join(chunk(name.encode(), raw + b"\0") for name, raw in fields.items()))
+
+
+def bext_chunk(description: bytes = b"", originator: bytes = b"", date: bytes = b"") -> bytes:
+    """Return a bext chunk of version 0 with these fields."""
+    fields = (description, 256), (originator, 32), (b"", 32), (date, 10)
+    text = b"".join(field[:size].ljust(size, b"\0") for field, size in fields)
+    return chunk(b"bext", text + b"12:34:56" + bytes(8 + 2 + 254))

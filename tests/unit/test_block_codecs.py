@@ -9,6 +9,8 @@ import pytest
 
 from service.audio import block_codecs
 from service.audio.block_codecs import BY_TAG, BlockCodec, wav_header
+from service.audio.ffmpeg_command import encode_command
+from service.audio.mp3 import Mp3Format
 from service.audio.wav import WavReader
 from service.errors import ServiceError, Unprocessable
 from tests.support.blocks import FORMS, GSM, IMA, KINDS, MS, Blocks, Kind, of_chirp
@@ -296,6 +298,17 @@ def test_header_for_ffmpeg_has_nothing_of_the_clients(kind: Kind, channels: int)
     assert fields[:4] == (b"RIFF", 0xFFFFFFFF, b"WAVE", b"fmt ")
     assert fields[5:8] + fields[9:10] == (kind.tag, channels, 8000, blocks.block_align)
     assert fields[-2:] == (b"data", 0)
+
+
+@pytest.mark.parametrize(("kind", "channels"), FORMS)
+def test_ffmpeg_may_use_its_wav_demuxer_and_this_decoder_alone(kind: Kind, channels: int) -> None:
+    header = read(of_chirp(kind, channels).wav())[0].header
+    assert header is not None
+    command = encode_command("ffmpeg", header, Mp3Format(8000, channels, 64_000), 60, 20)
+    options = dict(itertools.pairwise(command))
+    assert options["-f"] in {"wav", "mp3"}  # of the input, of the output
+    assert (options["-format_whitelist"], options["-protocol_whitelist"]) == ("wav", "pipe")
+    assert options["-codec_whitelist"] == codec_of(kind).name
 
 
 def test_playing_rate_is_that_of_packed_samples() -> None:

@@ -355,7 +355,7 @@ def test_data_before_any_fmt_chunk_is_refused(fmt: bytes) -> None:
 
 @pytest.mark.parametrize(
     "before",
-    [[LIST], [chunk(b"JUNK", b"odd")], [chunk(b"JUNK", b"")], [chunk(b"junk", b"\xff"), LIST, chunk(b"bext", SOUND)]],
+    [[LIST], [chunk(b"JUNK", b"odd")], [chunk(b"JUNK", b"")], [chunk(b"junk", b"\xff"), LIST, chunk(b"umid", SOUND)]],
     ids=["LIST", "odd-sized", "empty", "several"],
 )
 def test_chunks_before_the_samples_are_skipped(before: Sequence[bytes]) -> None:
