@@ -8,8 +8,8 @@ from service.audio.placeholders import PLACEHOLDERS
 from tests.support.decoders import EXCEPTIONS
 
 REFUSED = (
-    *("not_wav", "empty", "truncated", "second_sound", "unclear_end", "malformed_header", "header_too_large"),
-    *("size_wrapped", "unsupported_codec", "unsupported_channels", "unsupported_sample_rate", "unencodable_audio"),
+    *("not_wav", "empty", "truncated", "second_sound", "unclear_end", "malformed_header", "malformed_block"),
+    *("header_too_large", "size_wrapped", "unsupported_codec", "unsupported_channels", "unsupported_sample_rate", "unencodable_audio"),
 )
 
 

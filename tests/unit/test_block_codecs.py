@@ -56,6 +56,8 @@ def read(wav: bytes) -> tuple[WavReader, bytes, int]:
     """Return the reader, the blocks that go to ffmpeg, and the sample count."""
     reader = WavReader()
     blocks = reader.feed(wav) + reader.finish()
+    if reader.missing is not None:
+        raise reader.missing
     return reader, blocks, reader.sample_count
 
 

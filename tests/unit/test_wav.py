@@ -303,7 +303,8 @@ def test_g711_has_one_byte_for_each_sample_whatever_its_bits(
     assert (found.samples, found.sample_count) == (SOUND, 20)
     assert found.header is not None
     assert found.header.codec == CODECS[sample_format]
-    detail = f"The header says {bits} bits, but A-law and mu-law have 8."
+    title = "A-law" if sample_format == ALAW else "mu-law"
+    detail = f"The header says {bits} bits, but {title} has 8."
     assert found.warnings == (RecordWarning("wrong_bits", detail),)
 
 
