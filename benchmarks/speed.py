@@ -12,7 +12,7 @@ from benchmarks.bench import Bench, run_at_once
 from benchmarks.client import upload
 from benchmarks.measure import Comparison, Sample, compare
 from benchmarks.table import Aim, Row, at_least, at_most
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpegs import default_ffmpeg
 from tests.support.procfs import cpu_seconds
 
 _LONG_SECONDS = 300
@@ -105,7 +105,7 @@ def _compare(bench: Bench, batch: _Batch, rounds: int, ffmpeg: str = "") -> Comp
 
     def encode(number: int) -> float:
         mp3 = bench.directory / f"{number}.mp3"
-        return bare.encode(ffmpeg or bundled_ffmpeg(), batch.wav, mp3)
+        return bare.encode(ffmpeg or default_ffmpeg().path, batch.wav, mp3)
 
     upload(bench.service.address, batch.wav)  # warms the file's cache for both
     encode(0)
@@ -115,8 +115,8 @@ def _compare(bench: Bench, batch: _Batch, rounds: int, ffmpeg: str = "") -> Comp
 def _ffmpegs(aim: Aim) -> list[tuple[str, Aim | None]]:
     """Return the service's own ffmpeg and, if there is one, the system's. The aim is for the system's."""
     system = shutil.which("ffmpeg")
-    return [(bundled_ffmpeg(), None), *([(system, aim)] if system else [])]
+    return [(default_ffmpeg().path, None), *([(system, aim)] if system else [])]
 
 
 def _place(ffmpeg: str) -> str:
-    return "the same ffmpeg" if ffmpeg == bundled_ffmpeg() else ffmpeg
+    return "the same ffmpeg" if ffmpeg == default_ffmpeg().path else ffmpeg

@@ -17,7 +17,7 @@ from benchmarks.memory import measure_live_uploads, measure_sizes
 from benchmarks.running import running_service
 from benchmarks.speed import measure_long, measure_many, measure_paced, measure_parallel, measure_short
 from benchmarks.table import Row, format_table
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpegs import default_ffmpeg
 
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "short": measure_short,
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     with tempfile.TemporaryDirectory(prefix="wavepress-bench-", dir=arguments.directory) as directory:
         rows = list(_measure(arguments.only, Path(directory), is_quick=arguments.quick))
-    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {Path(bundled_ffmpeg()).name}\n")
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {Path(default_ffmpeg().path).name}\n")
     print(format_table(rows))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import imageio_ffmpeg
 import pytest
 
 from service.audio.mp3 import (
@@ -19,6 +18,7 @@ from service.audio.mp3 import (
     resampled_count,
     seal,
 )
+from tests.support.ffmpegs import decoder
 from tests.support.mp3s import MP3_RATES, decode, info_header
 from tests.support.wavs import S16, chirp
 
@@ -32,7 +32,7 @@ def encode(path: Path, mp3_format: Mp3Format, sample_count: int, *options: str) 
     source = ["-f", "s16le", "-ar", str(rate), "-ac", str(channels), "-i", "pipe:0"]
     target = ["-b:a", str(mp3_format.bit_rate), "-map_metadata", "-1", *options, "-f", "mp3", f"file:{path}"]
     sound = S16.encode(chirp(sample_count, rate, channels))
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    ffmpeg = decoder()
     subprocess.run([ffmpeg, "-v", "error", *source, *target], input=sound, check=True)
     return path.read_bytes()
 
