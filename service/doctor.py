@@ -78,7 +78,7 @@ async def compare_ffmpegs(settings: Settings) -> list[str]:
     best = max(others, key=lambda program: speeds[program], default=used)
     if not own_build().exists():
         lines.append(
-            "Faster: run `make ffmpeg`. It takes a third less CPU than the wheel's, and less than the system's."
+            "Faster: run `make ffmpeg`, which builds one that takes less CPU than the wheel's and the system's."
         )
     elif speeds[best] > speeds[used] * _CLEARLY_FASTER:
         lines.append(f"Faster: WAVEPRESS_FFMPEG={best.path}")
