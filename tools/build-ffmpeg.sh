@@ -6,7 +6,7 @@
 # Debian's name for the machine that is to run it ("arm64"); another than this machine's needs a cross compiler.
 #
 # Variables: DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR, where bookworm comes from. By default that is where this machine's
-# Debian comes from, or deb.debian.org. TMPDIR takes 600 MB meanwhile.
+# Debian comes from, or deb.debian.org. TMPDIR takes a few hundred MB meanwhile.
 #
 # Why bookworm's: from version 7 on, ffmpeg hands each frame of sound through five threads, which costs a fifth of the CPU.
 set -eu
