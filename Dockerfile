@@ -1,3 +1,13 @@
+# ffmpeg is built for the image's architecture on the builder's own, because emulation would take many times as long.
+FROM --platform=$BUILDPLATFORM python:3.13-slim AS ffmpeg
+ARG TARGETARCH
+RUN apt-get update && apt-get install --yes --no-install-recommends build-essential nasm \
+    $(test "$TARGETARCH" = "$(dpkg --print-architecture)" || echo "crossbuild-essential-$TARGETARCH")
+# Where the sources come from, if not from where this image's own Debian comes from.
+ARG DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR
+COPY tools/build-ffmpeg.sh ./
+RUN ./build-ffmpeg.sh /ffmpeg "$TARGETARCH"
+
 FROM python:3.13-slim AS build
 WORKDIR /src
 # The environment needs no pip, because the build's own pip installs into it.
@@ -15,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="wavepress" \
       org.opencontainers.image.description="Streams WAV uploads through ffmpeg and keeps the MP3s" \
-      org.opencontainers.image.licenses="MIT AND GPL-3.0-or-later"
+      org.opencontainers.image.licenses="MIT AND LGPL-2.1-or-later AND GPL-1.0-or-later"
 # tini forwards signals, and reaps the children that a killed worker leaves behind.
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 wavepress \
@@ -23,6 +33,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -
     && install --directory --owner wavepress --group wavepress /data
 COPY LICENSE NOTICE /usr/share/doc/wavepress/
 COPY --from=build /opt/wavepress /opt/wavepress
+COPY --from=ffmpeg /ffmpeg /opt/wavepress/ffmpeg
 ENV PATH=/opt/wavepress/bin:$PATH PYTHONUNBUFFERED=1 WAVEPRESS_HOST=0.0.0.0 WAVEPRESS_DATA_DIR=/data
 # Numbers, because Kubernetes' runAsNonRoot refuses names.
 USER 10001:10001

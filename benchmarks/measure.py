@@ -1,8 +1,11 @@
-"""Measures in pairs, so that other load on the machine affects both, and takes medians, which leave out its peaks."""
+"""Measures in rounds, so that other load on the machine affects all, and takes medians, which leave out its peaks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,13 @@ class Comparison:
         return median(ours.cpu_seconds / bare.cpu_seconds for ours, bare in self.pairs)
 
 
-def compare(ours: Callable[[], Sample], bare: Callable[[], Sample], rounds: int) -> Comparison:
-    """Run both in every round: `ours` first in even rounds, `bare` first in odd ones."""
-    pairs = []
+def compare(ours: Callable[[], Sample], bares: Mapping[T, Callable[[], Sample]], rounds: int) -> dict[T, Comparison]:
+    """Run all of them in every round, each time beginning with another one; compare `ours` with each of `bares`."""
+    pairs: dict[T, list[tuple[Sample, Sample]]] = {name: [] for name in bares}
+    turns = [None, *bares]
     for number in range(rounds):
-        if number % 2:
-            second = bare()
-            pairs.append((ours(), second))
-        else:
-            pairs.append((ours(), bare()))
-    return Comparison(pairs)
+        first = number % len(turns)
+        samples = {name: ours() if name is None else bares[name]() for name in turns[first:] + turns[:first]}
+        for name in bares:
+            pairs[name].append((samples[None], samples[name]))
+    return {name: Comparison(found) for name, found in pairs.items()}

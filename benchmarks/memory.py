@@ -14,7 +14,7 @@ from benchmarks.client import Connection, upload
 from benchmarks.running import require_sight
 from benchmarks.sounds import BYTES_PER_SECOND, stream_wav, wav_byte_count
 from benchmarks.table import Row, at_most
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpegs import default_ffmpeg
 from tests.support import procfs
 
 _SMALL_SECONDS = 28  # 5 MB
@@ -93,7 +93,7 @@ def _file_row(bench: Bench, wav: Path) -> Row:
     with _watch(bench.service.pid) as ours:
         upload(bench.service.address, wav)
     with _watch(os.getpid()) as bare_peaks:
-        bare.encode(bundled_ffmpeg(), wav, bench.directory / "bare.mp3")
+        bare.encode(default_ffmpeg().path, wav, bench.directory / "bare.mp3")
     theirs = f"RSS {bare_peaks.ffmpeg_rss / _MB:.0f} MB, PSS {bare_peaks.ffmpeg_pss / _MB:.0f} MB"
     return _row(f"{wav.stat().st_size / _MB:.0f} MB WAV", ours, theirs)
 

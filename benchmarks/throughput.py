@@ -1,4 +1,4 @@
-"""Measures the service beside bare ffmpegs and prints one table: `make bench`."""
+"""Measures the service beside every ffmpeg of this machine and prints one table: `make bench`."""
 
 # Each group of rows gets a service of its own, started as a user would start it. The service and bare ffmpeg take turns
 # at the same work. The ratios are medians over the rounds, which other load on the machine changes less than times.
@@ -6,6 +6,7 @@
 import argparse
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from benchmarks.memory import measure_live_uploads, measure_sizes
 from benchmarks.running import running_service
 from benchmarks.speed import measure_long, measure_many, measure_paced, measure_parallel, measure_short
 from benchmarks.table import Row, format_table
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from service.audio.ffmpegs import find_ffmpegs
 
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "short": measure_short,
@@ -37,8 +38,17 @@ def main() -> None:
     arguments = _parser().parse_args()
     with tempfile.TemporaryDirectory(prefix="wavepress-bench-", dir=arguments.directory) as directory:
         rows = list(_measure(arguments.only, Path(directory), is_quick=arguments.quick))
-    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {Path(bundled_ffmpeg()).name}\n")
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}. The first of these runs in the service:")
+    for program in find_ffmpegs():
+        print(f"- {program.origin}: {_version(program.path)}, {program.path}")
+    print()
     print(format_table(rows))
+
+
+def _version(ffmpeg: str) -> str:
+    """Return what an ffmpeg says of itself, such as "ffmpeg version 5.1.9"."""
+    said = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=True).stdout
+    return " ".join(said.split()[:3])
 
 
 def _parser() -> argparse.ArgumentParser:

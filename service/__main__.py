@@ -16,18 +16,19 @@ import structlog
 
 from service import metrics
 from service.audio.confinement import hide_this_process
+from service.audio.ffmpegs import NoFfmpegError
 from service.command_line import parse_arguments
 from service.database.cluster import EmbeddedError
 from service.database.embedded import leave_address, postgres, require_no_service
 from service.database.migrations import MigrationFailed, migrate
 from service.database.pool import open_database
-from service.doctor import ADVICE, examine
+from service.doctor import ADVICE, compare_ffmpegs, examine
 from service.errors import ServiceError
 from service.ids import shortened
 from service.logs import configure_logs
 from service.operators import Parts, operate
 from service.ownership import explain
-from service.parts import make_registration_policy, make_storage
+from service.parts import choose_ffmpeg, make_registration_policy, make_storage
 from service.server import allow_many_descriptors, require_free_ports, serve
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.settings.unknown_variables import unknown_variables
@@ -55,7 +56,7 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         sys.exit(_complain(explain(error, settings.data_dir) or str(error), status=1))
-    except (EmbeddedError, MigrationFailed, ServiceError, TooManyOrphansError) as error:
+    except (EmbeddedError, MigrationFailed, NoFfmpegError, ServiceError, TooManyOrphansError) as error:
         sys.exit(_complain(str(error), status=1))
     except KeyboardInterrupt:  # before it served; afterwards Ctrl-C is a signal like SIGTERM
         sys.exit(128 + signal.SIGINT)
@@ -76,6 +77,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
     if settings.database is None:
         require_no_service(_embedded_directory(settings))
     require_free_ports(settings)  # before a database is made in vain
+    choose_ffmpeg(settings)  # as above
     with _database_url(settings, share=False) as url:
         if arguments.migrate:
             migrate(url)
@@ -94,6 +96,9 @@ def _doctor(settings: Settings, _arguments: argparse.Namespace) -> None:
         verdicts = asyncio.run(examine(settings, url))
     for name, verdict in verdicts.items():
         print(f"{name}: {verdict}" if verdict == "ok" else f"{name}: {verdict}\n    {ADVICE[name]}")  # noqa: T201 - its answer
+        if name == "encoder":
+            for line in asyncio.run(compare_ffmpegs(settings)):
+                print(f"    {line}")  # noqa: T201 - its answer
     if set(verdicts.values()) != {"ok"}:
         sys.exit(1)
 

@@ -4,19 +4,23 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from service.audio.ffmpegs import Ffmpeg, find_ffmpegs, own_build
+from service.audio.speed import measure_speed
 from service.database.pool import open_database
 from service.database.records import select_sample_of_ids
 from service.errors import ServiceError
 from service.health import Check, CheckFailed, database_check, encoder_check
-from service.parts import make_encoder, make_storage
+from service.parts import choose_ffmpeg, make_encoder, make_storage
 from service.settings import Settings
 from service.settings.unknown_variables import unknown_variables
 from service.settings.values import is_loopback
 from service.storage import Storage
 
 _SAMPLE_SIZE = 20
+# Other work on the machine changes a speed by less than that.
+_CLEARLY_FASTER = 1.1
 
 ADVICE: Mapping[str, str] = {
     "settings": "Correct the name or unset the variable.",
@@ -63,6 +67,37 @@ async def examine(settings: Settings, database_url: str) -> dict[str, str]:
         "public URL": check_public_url,
     }
     return {name: await _verdict(check) for name, check in checks.items()}
+
+
+async def compare_ffmpegs(settings: Settings) -> list[str]:
+    """Return a line about each ffmpeg of this machine: how fast it encodes here. The one that is used comes first."""
+    used, storage = choose_ffmpeg(settings), make_storage(settings)
+    others = [found for found in find_ffmpegs() if found.path != used.path]
+    speeds = {program: await _speed(settings, storage, program) for program in (used, *others)}
+    lines = [_line(program, speed, is_used=program is used) for program, speed in speeds.items()]
+    best = max(others, key=lambda program: speeds[program], default=used)
+    if not own_build().exists():
+        lines.append(
+            "Faster: run `make ffmpeg`, which builds one that takes less CPU than the wheel's and the system's."
+        )
+    elif speeds[best] > speeds[used] * _CLEARLY_FASTER:
+        lines.append(f"Faster: WAVEPRESS_FFMPEG={best.path}")
+    return lines
+
+
+async def _speed(settings: Settings, storage: Storage, program: Ffmpeg) -> float:
+    """Return how many times real time an ffmpeg encodes; 0 if it cannot."""
+    encoder = make_encoder(settings, storage.draft_directory, program.path)
+    try:
+        async with storage.draft(uuid4()) as draft:
+            return await measure_speed(encoder, draft.fileno())
+    except (ServiceError, OSError):
+        return 0
+
+
+def _line(program: Ffmpeg, speed: float, *, is_used: bool) -> str:
+    pace = f"encodes {speed:.0f} x real time on one core" if speed else "cannot encode"
+    return f"{program.path} ({program.origin}) {pace}{', and is used' if is_used else ''}"
 
 
 async def _is_kept(storage: Storage, record_id: UUID) -> bool:

@@ -10,7 +10,8 @@ from service.accounts.tokens import Tokens
 from service.accounts.totals import TotalLimits
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder
-from service.audio.ffmpeg_command import bundled_ffmpeg, readable_by
+from service.audio.ffmpeg_command import readable_by
+from service.audio.ffmpegs import Ffmpeg, default_ffmpeg
 from service.audio.spawner import Spawner
 from service.database.pool import Database
 from service.health import Health, database_check, encoder_check
@@ -107,9 +108,17 @@ def make_storage(settings: Settings) -> Storage:
     return S3Storage(location.connect(), Drafts(settings.data_dir / "drafts", min_free_bytes=settings.min_free_bytes))
 
 
-def make_encoder(settings: Settings, draft_directory: Path) -> Encoder:
-    """Build the encoder that the settings name; it may write to the drafts alone."""
-    ffmpeg = str(settings.ffmpeg.absolute() if settings.ffmpeg else bundled_ffmpeg())
+def choose_ffmpeg(settings: Settings) -> Ffmpeg:
+    """Return the ffmpeg that the settings name, else the default one. Raises NoFfmpegError."""
+    return Ffmpeg(str(settings.ffmpeg.absolute()), "WAVEPRESS_FFMPEG") if settings.ffmpeg else default_ffmpeg()
+
+
+def make_encoder(settings: Settings, draft_directory: Path, ffmpeg: str | None = None) -> Encoder:
+    """Build the encoder with that ffmpeg, or with the chosen one; it may write to the drafts alone.
+
+    Raises NoFfmpegError.
+    """
+    ffmpeg = ffmpeg or choose_ffmpeg(settings).path
     return Encoder(
         ffmpeg=ffmpeg,
         max_duration_seconds=settings.max_duration_seconds,

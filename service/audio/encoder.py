@@ -16,6 +16,7 @@ from service.audio.ffmpeg_process import FfmpegProcess
 from service.audio.id3 import id3_tag
 from service.audio.mp3 import Mp3Format
 from service.audio.mp3_length import Mp3Length
+from service.audio.sample_range import is_in_range
 from service.audio.sealing import IncompleteMp3Error
 from service.audio.spawner import Spawner
 from service.audio.wav_header import WavHeader
@@ -28,11 +29,11 @@ from service.threads import in_thread
 log = structlog.stdlib.get_logger()
 
 _SILENCE = {"u8": b"\x80", "alaw": b"\xd5", "mulaw": b"\xff"}
-# ffmpeg's exit statuses if samples are not numbers or are far too large. Depending on its version, LAME fails an
-# assertion, or ffmpeg reports AVERROR_BUG or ENOMEM.
-_UNENCODABLE = {-signal.SIGABRT, 190, 244}
-# If stderr has one of these words, ffmpeg has not really run out of memory.
-_ABOUT_SAMPLES = ("libmp3lame", "psymodel")
+# ffmpeg's exit statuses if samples are too large for this bit rate. Depending on its version, LAME fails an assertion,
+# or ffmpeg reports AVERROR_BUG. What no bit rate takes is not even passed to it.
+_UNENCODABLE = {-signal.SIGABRT, 190}
+# If stderr has one of these words, the samples were the reason.
+_ABOUT_SAMPLES = ("libmp3lame", "Assertion")
 # prlimit and setpriv exit with these if the program that they should run cannot be run or does not exist.
 _NOT_STARTED = {126, 127}
 
@@ -99,8 +100,12 @@ class Encoding:
     async def write(self, samples: bytes) -> None:
         """Pass samples to ffmpeg and wait until it has taken them, so that clients send no faster than it encodes.
 
-        A block codec's samples are whole blocks. Raises as `finish` does if ffmpeg has ended or is stuck.
+        The samples are whole, and a block codec's are whole blocks. Raises Unprocessable if one of them cannot be
+        encoded, and otherwise as `finish` does if ffmpeg has ended or is stuck.
         """
+        if not is_in_range(self._source.codec, samples):
+            metrics.ENCODER_FAILURES.labels("unencodable_audio").inc()
+            raise UNENCODABLE_AUDIO()
         self._byte_count += len(samples)
         await self._pass(samples)
 

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import ffmpeg
-import imageio_ffmpeg
 
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
@@ -30,14 +29,6 @@ _CHANNEL_MASKS = {
     7: (0x70F, 0x637, 0x13F),
     8: (0x63F, 0xFF),
 }
-
-
-def bundled_ffmpeg() -> str:
-    """Return the static ffmpeg of the imageio-ffmpeg wheel, which starts four times faster than Debian's.
-
-    Raises RuntimeError if the wheel has none for this platform.
-    """
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def readable_by(executable: str) -> tuple[Path, ...]:

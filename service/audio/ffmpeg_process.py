@@ -115,8 +115,8 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
 def _yield_to_service(pid: int) -> None:
     """Give ffmpeg a lower priority than the service's own answers. Errors are ignored: only speed depends on it.
 
-    ffmpeg hands each frame of sound from thread to thread. In the batch class, a thread that wakes up does not
-    interrupt the others, which saves a few percent of the CPU. The process's first thread is listed first, and
+    From version 7 on, ffmpeg hands each frame from thread to thread. In the batch class, a thread that wakes up
+    does not interrupt the others, which saves a few percent of the CPU. The process's first thread is listed first, and
     threads that it starts later inherit its priority.
     """
     with contextlib.suppress(OSError):

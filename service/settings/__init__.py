@@ -99,7 +99,10 @@ class Settings(AccountSettings, BaseSettings):
         default=None,
         description="Networks of proxies whose `X-Forwarded-For` and `-Proto` are believed: `10.0.0.0/8,fd00::/8`",
     )
-    ffmpeg: FilePath | None = Field(default=None, description="ffmpeg to run; unset: the static one of imageio-ffmpeg")
+    ffmpeg: FilePath | None = Field(
+        default=None,
+        description="ffmpeg to run; unset: the one of `make ffmpeg`, else imageio-ffmpeg's, else the system's",
+    )
     bit_rate: int = Field(
         default=128_000,
         ge=8_000,

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
 from tests.support import mp3s, wavs
 from tests.support.blocks import FORMS, GSM, IMA, MS, Blocks, Kind, decoded, of_chirp
 from tests.support.client import TRANSPORTS, Account, Answer, Service, StartService, Transport
+from tests.support.ffmpegs import FFMPEGS
 from tests.support.mp3s import Floats
 from tests.support.programs import output_of
 
 # The default one, and Debian's, which is four years older.
-FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
 every_form = pytest.mark.parametrize(("kind", "channels"), FORMS)
 needs_sox = pytest.mark.skipif(shutil.which("sox") is None, reason="sox is not installed")
 

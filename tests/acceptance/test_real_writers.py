@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
 from tests.support import mp3s, wavs
 from tests.support.client import Account, Service
+from tests.support.ffmpegs import decoder
 
 RATE, COUNT = 16_000, 80_000
 SOUND = wavs.S16.encode(wavs.chirp(COUNT, RATE, 1, amplitude=0.9))
@@ -43,9 +43,9 @@ tail -c +45 '{wav}' \\
 
 # Each writes the WAV at {wav} to its standard output, or to {out}.
 WRITERS: dict[str, tuple[str, ...]] = {
-    "ffmpeg": (bundled_ffmpeg(), "-v", "error", "-i", "{wav}", "-f", "wav", "-"),
-    "ffmpeg, RF64": (bundled_ffmpeg(), "-v", "error", "-i", "{wav}", "-rf64", "always", "-f", "wav", "-"),
-    "ffmpeg, a file": (bundled_ffmpeg(), "-v", "error", "-i", "{wav}", "-metadata", "title=Talk", "{out}"),
+    "ffmpeg": (decoder(), "-v", "error", "-i", "{wav}", "-f", "wav", "-"),
+    "ffmpeg, RF64": (decoder(), "-v", "error", "-i", "{wav}", "-rf64", "always", "-f", "wav", "-"),
+    "ffmpeg, a file": (decoder(), "-v", "error", "-i", "{wav}", "-metadata", "title=Talk", "{out}"),
     "sox": ("sox", "{wav}", "-t", "wav", "-"),
     "sox that does not know": ("sh", "-c", "cat '{wav}' | sox --ignore-length -t wav - -t wav -"),
     "sox, 24 bits": ("sox", "{wav}", "-b", "24", "-t", "wav", "-"),
@@ -155,7 +155,7 @@ def converted(wav: Path, suffix: str) -> bytes:
     out = wav.with_name(f"out.{suffix}")
     strict = ["-strict", "-2"] if suffix in {"ogg", "webm", "mkv"} else []
     codec = {"ogg": ["-c:a", "flac"], "webm": ["-c:a", "libopus"], "3gp": ["-c:a", "aac"]}.get(suffix, [])
-    program = [bundled_ffmpeg(), "-v", "error", "-i", str(wav), *codec, *strict, str(out)]
+    program = [decoder(), "-v", "error", "-i", str(wav), *codec, *strict, str(out)]
     done = subprocess.run(program, capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"this ffmpeg does not write {suffix}")
@@ -198,7 +198,7 @@ async def test_file_that_ffmpeg_writes_is_named_and_the_advice_works(
     own_suffix = advised.removesuffix(" x.wav")
     source, target = wav.with_name(f"x.{own_suffix}"), wav.with_name("converted.wav")
     source.write_bytes(body)
-    subprocess.run([bundled_ffmpeg(), "-v", "error", "-i", source, target], check=True)  # noqa: ASYNC221 - it is short
+    subprocess.run([decoder(), "-v", "error", "-i", source, target], check=True)  # noqa: ASYNC221 - it is short
     again = await service.put("/records/talk.wav", data=target.read_bytes(), headers=account.headers)
     assert again.status == 201
     assert math.isclose(again.json["duration"], COUNT / RATE, abs_tol=0.2)

@@ -6,18 +6,29 @@ import pytest
 
 from tests.support.compose import in_container, run, state, until
 
+LARGEST_IMAGE = 240e6  # bytes
+
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
 
 def test_image_has_what_it_needs_and_nothing_else(image: str) -> None:
     config = state(image)["Config"]
-    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT AND GPL-3.0-or-later"
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT AND LGPL-2.1-or-later AND GPL-1.0-or-later"
     assert in_container(image, "command -v gcc cc make; find /opt -name 'pip' -o -name 'pip-*'") == ""
     assert "None" in in_container(image, "python -c 'import importlib.util as i; print(i.find_spec(\"pytest\"))'")
-    assert "GNU General Public License" in in_container(image, "cat /usr/share/doc/wavepress/NOTICE")
-    assert "libmp3lame" in in_container(
-        image, "$(python -c 'import imageio_ffmpeg as i; print(i.get_ffmpeg_exe())') -version"
-    )
+    assert state(image)["Size"] < LARGEST_IMAGE
+
+
+def test_image_has_our_own_ffmpeg_with_its_licences_and_no_other(image: str) -> None:
+    found = in_container(image, "find / -xdev -name '*ffmpeg*' -type f -perm -111 2>/dev/null || true")
+    assert found.split() == ["/opt/wavepress/ffmpeg/bin/ffmpeg"]
+    code = "from service.audio.ffmpegs import default_ffmpeg as d; print(d().path)"
+    assert in_container(image, f"python -c '{code}'").split() == found.split()
+    assert "GNU Lesser General Public" in in_container(image, f"{found.strip()} -L")
+    assert "GNU Lesser General Public License" in in_container(image, "cat /usr/share/doc/wavepress/NOTICE")
+    texts = in_container(image, "cd /opt/wavepress/ffmpeg/share/doc && cat SOURCES ffmpeg/COPYING* lame/COPYING")
+    for words in ("lame_3.100", "GNU LESSER GENERAL PUBLIC LICENSE", "GNU LIBRARY GENERAL PUBLIC LICENSE"):
+        assert words in texts
 
 
 def test_user_is_a_number_for_kubernetes(image: str) -> None:

@@ -147,7 +147,7 @@ def test_sigterm_lets_an_upload_end(plain: Project) -> None:
     (container,) = plain.containers("wavepress")
     with ThreadPoolExecutor(1) as threads:
         slow = threads.submit(plain.slow_upload, headers, 6)
-        until(lambda: "ffmpeg" in plain("top", "wavepress"))
+        until(lambda: "libmp3lame" in plain("top", "wavepress"))
         plain("stop", "wavepress")
         assert slow.result() == 201
     assert state(container)["State"]["ExitCode"] == 0

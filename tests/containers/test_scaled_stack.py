@@ -155,7 +155,7 @@ def test_restart_of_the_proxy_lets_an_upload_end(scaled: Project) -> None:
     headers = scaled.new_user()
     with ThreadPoolExecutor(1) as threads:
         slow = threads.submit(scaled.slow_upload, headers, 15)
-        until(lambda: "ffmpeg" in scaled("top", "wavepress"))
+        until(lambda: "libmp3lame" in scaled("top", "wavepress"))
         scaled("restart", "nginx")
         assert slow.result() == 201
     scaled.until_ready()
@@ -166,7 +166,7 @@ def test_killed_replica_loses_only_its_own_uploads(scaled: Project) -> None:
     record = scaled.upload(headers)
     with ThreadPoolExecutor(9) as threads:
         slow = [threads.submit(scaled.slow_upload, headers, 8) for _ in range(9)]
-        until(lambda: scaled("top", "wavepress").count("ffmpeg") >= 9)
+        until(lambda: scaled("top", "wavepress").count("libmp3lame") >= 9)
         os.kill(state(running(scaled)[0])["State"]["Pid"], signal.SIGKILL)
         until(lambda: requests.get(record["url"], timeout=10).status_code == 200)
         statuses = [answer.result() for answer in slow]

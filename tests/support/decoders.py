@@ -7,7 +7,7 @@ import wave
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
+from tests.support.ffmpegs import decoder
 
 # Where the decoders agree on the samples and the service does something else: by the code of its refusal or warning.
 EXCEPTIONS: Mapping[str, str] = {
@@ -65,7 +65,7 @@ def _by_python(path: Path, block_align: int) -> int | None:
 def decoders(codec: str) -> dict[str, Decoder]:
     """Return the decoders that are here, by name; `codec` is the codec of the samples, such as "s16le"."""
     ffmpeg = ("-v", "error", "-i", "{path}", "-map", "0:a:0", "-c:a", "copy", "-f", codec, "-")
-    found = {"FFmpeg": _by_command(bundled_ffmpeg(), *ffmpeg), "Python's wave": _by_python}
+    found = {"FFmpeg": _by_command(decoder(), *ffmpeg), "Python's wave": _by_python}
     if shutil.which("sox"):
         found["SoX"] = _by_command("sox", "-V1", "-D", "{path}", "-t", "raw", "-")
     if importlib.util.find_spec("soundfile") is not None:

@@ -1,27 +1,97 @@
-"""The real ffmpegs: to encode with, and for a stand-in that misbehaves with its help."""
+"""The ffmpegs that tests run: the one under test, all of this machine, and a decoder."""
 
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg, encode_command
+from service.audio.ffmpeg_command import encode_command
+from service.audio.ffmpegs import find_ffmpegs, own_build
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
+from service.settings import read_settings
 
-# The default one, and Debian's, which is four years older.
-FFMPEGS = [bundled_ffmpeg(), *filter(None, [shutil.which("ffmpeg")])]
-every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
+# What the service runs here: WAVEPRESS_FFMPEG, or what it finds by itself.
+FFMPEG = str(read_settings().ffmpeg or find_ffmpegs()[0].path)
+_ORIGINS = {FFMPEG: "the chosen one"} | {found.path: found.origin for found in find_ffmpegs()}
+FFMPEGS = list(_ORIGINS)
+every_ffmpeg = pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=[_ORIGINS[path].replace(" ", "_") for path in FFMPEGS])
+
+DEBIAN = "/usr/bin/ffmpeg"
+_FINENESS_KIBIBYTES = 64
+_OF_BOOKWORM = "ffmpeg version 5.1."
 
 
 def lend_ffmpeg(path: Path) -> None:
-    """Put the bundled ffmpeg there as a file of its own: a confined stand-in cannot follow a link elsewhere."""
+    """Put the ffmpeg under test there as a file of its own: a confined stand-in cannot follow a link elsewhere.
+
+    Its libraries, if it brings any, come along: they are in the `lib` beside its directory.
+    """
     try:
-        os.link(bundled_ffmpeg(), path)
+        os.link(Path(FFMPEG).resolve(), path)
     except OSError:  # another file system
-        shutil.copy2(bundled_ffmpeg(), path)
+        shutil.copy2(FFMPEG, path)
+    if Path(FFMPEG) == own_build():
+        shutil.copytree(own_build().parents[1] / "lib", path.parents[1] / "lib", dirs_exist_ok=True)
+
+
+# With a second of silence, an encode of 32-bit floats.
+ENCODE_FLOATS = (
+    "-f",
+    "f32le",
+    "-ar",
+    "44100",
+    "-ac",
+    "1",
+    "-i",
+    "pipe:0",
+    "-c:a",
+    "libmp3lame",
+    "-f",
+    "mp3",
+    "-y",
+    "/dev/null",
+)
+
+
+@cache
+def least_kibibytes(*arguments: str) -> int:
+    """Return the least limit on address space under which the ffmpeg under test runs with these arguments."""
+    too_little, enough = 0, 2**22
+    while enough - too_little > _FINENESS_KIBIBYTES:
+        middle = (too_little + enough) // 2
+        command = ["sh", "-c", f'ulimit -v {middle}; exec "$0" "$@"', FFMPEG, *arguments]
+        if subprocess.run(command, input=bytes(44_100 * 4), capture_output=True, check=False).returncode:
+            too_little = middle
+        else:
+            enough = middle
+    return enough
+
+
+@cache
+def decoder() -> str:
+    """Return an ffmpeg that reads MP3 and WAV files of any kind, which our own build does not."""
+    found = [ffmpeg.path for ffmpeg in find_ffmpegs() if ffmpeg.path != str(own_build())]
+    if not found:
+        pytest.fail("The tests need an ffmpeg that decodes MP3: pip install imageio-ffmpeg")
+    return found[0]
+
+
+def require_own_and_debians() -> tuple[str, str]:
+    """Return our own build and Debian's ffmpeg of the same version; skip the test if one of them is missing."""
+    if not own_build().is_file():
+        pytest.skip("there is no ffmpeg of our own: make ffmpeg")
+    if not Path(DEBIAN).is_file() or not version(DEBIAN).startswith(_OF_BOOKWORM):
+        pytest.skip(f"{DEBIAN} is not there, or not the ffmpeg of Debian bookworm")
+    return str(own_build()), DEBIAN
+
+
+def version(ffmpeg: str) -> str:
+    """Return the first line of what `ffmpeg -version` prints."""
+    return subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=True).stdout.split("\n", 1)[0]
 
 
 def run_encoder(

@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
+from tests.support.ffmpegs import decoder
 from tests.support.wavs import CHANNEL_MASKS
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -45,12 +45,11 @@ def _decode(mp3: bytes | Path, *, may_warn: bool = False) -> tuple[int, npt.NDAr
             path.write_bytes(mp3)
             return _decode(path, may_warn=may_warn)
     arguments = ["-nostdin", "-v", "warning", "-f", "mp3", "-i", f"file:{mp3}"]
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     au = ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-    decoder = subprocess.run([ffmpeg, *arguments, *au], capture_output=True, check=False)
-    assert (decoder.returncode, "" if may_warn else decoder.stderr.decode()) == (0, "")
-    offset, _, _, sample_rate, channels = struct.unpack_from(">5I", decoder.stdout, 4)
-    samples = np.frombuffer(decoder.stdout, ">f4", offset=offset).astype(np.float32)
+    decoded = subprocess.run([decoder(), *arguments, *au], capture_output=True, check=False)
+    assert (decoded.returncode, "" if may_warn else decoded.stderr.decode()) == (0, "")
+    offset, _, _, sample_rate, channels = struct.unpack_from(">5I", decoded.stdout, 4)
+    samples = np.frombuffer(decoded.stdout, ">f4", offset=offset).astype(np.float32)
     return sample_rate, samples.reshape(-1, channels)
 
 

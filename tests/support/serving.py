@@ -18,6 +18,7 @@ import numpy as np
 
 from service.database.embedded import postgres
 from tests.support.database import query
+from tests.support.ffmpegs import FFMPEG
 from tests.support.procfs import Process, encoders, family
 from tests.support.waiting import wait_until
 from tests.support.wavs import wav
@@ -39,7 +40,7 @@ def noise(seconds: float = 12, channels: int = 2) -> bytes:
 
 
 def environment(data_dir: Path, **settings: object) -> dict[str, str]:
-    own = {"PORT": 0, "DATA_DIR": data_dir} | settings
+    own = {"PORT": 0, "DATA_DIR": data_dir, "FFMPEG": FFMPEG} | settings
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
     return inherited | {f"WAVEPRESS_{name}": str(value) for name, value in own.items()}
 

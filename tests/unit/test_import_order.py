@@ -50,11 +50,14 @@ ORDER = [
     "service.audio.sealing",
     "service.audio.id3",
     "service.audio.ffmpeg_command",
+    "service.audio.ffmpegs",
+    "service.audio.sample_range",
     "service.audio.system_calls",
     "service.audio.confinement",
     "service.audio.spawner",
     "service.audio.ffmpeg_process",
     "service.audio.encoder",
+    "service.audio.speed",
     "service.database",
     "service.database.aiopg_guards",
     "service.database.host_addresses",
@@ -184,6 +187,7 @@ ROOMS: dict[str, set[str]] = {
     "os.getenv": set(),
     "pydantic_settings": {"service.settings"},
     "ffmpeg": {"service.audio.ffmpeg_command"},
+    "imageio_ffmpeg": {"service.audio.ffmpegs"},
 }
 
 

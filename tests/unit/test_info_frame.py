@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
 from service.audio.info_frame import endless_info_frame, expected_size, info_frame
 from service.audio.mp3 import Mp3Format, bit_rates, frame_count
 from service.audio.mp3_length import Mp3Length
-from tests.support.ffmpegs import every_ffmpeg, run_encoder
+from tests.support.ffmpegs import FFMPEG, every_ffmpeg, run_encoder
 from tests.support.mp3s import MP3_RATES, decode
 
 TAG_BYTES = 20
@@ -125,7 +124,7 @@ def test_frame_of_an_unknown_length_is_as_long_and_states_only_the_delay(
     for mp3_format in formats(sample_rate, channels):
         length = Mp3Length.of(10_000, sample_rate, sample_rate)
         samples = sound(10_000, channels)
-        made = run_encoder(bundled_ffmpeg(), tmp_path / "made.mp3", sample_rate, mp3_format, samples)
+        made = run_encoder(FFMPEG, tmp_path / "made.mp3", sample_rate, mp3_format, samples)
         frame, sized = endless_info_frame(mp3_format), info_frame(mp3_format, length)
         assert len(frame) == len(sized)
         assert frame[: frame.index(b"Info")] == sized[: sized.index(b"Info")]

@@ -10,7 +10,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 ASKED = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-EXTRAS = re.findall(r'^    "([a-z].*)",$', (ROOT / "setup.py").read_text(encoding="utf-8"), re.MULTILINE)
+SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
+EXTRAS = re.findall(r'^    "([a-z].*)",$', SETUP, re.MULTILINE)
+EXTRAS += re.findall(r'"([^"]+)"', re.findall(r"^EMBEDDED = (.+)$", SETUP, re.MULTILINE)[0])
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
 
 

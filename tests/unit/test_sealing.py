@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from service.audio.ffmpeg_command import bundled_ffmpeg
 from service.audio.info_frame import expected_size, info_frame
 from service.audio.mp3 import Mp3Format
 from service.audio.mp3_length import Mp3Length
 from service.audio.sealing import IncompleteMp3Error, seal
-from tests.support.ffmpegs import every_ffmpeg, run_encoder
+from tests.support.ffmpegs import FFMPEG, every_ffmpeg, run_encoder
 from tests.support.mp3s import decode, info_header
 from tests.support.wavs import S16, chirp
 
@@ -28,7 +27,7 @@ def encode(path: Path, mp3_format: Mp3Format, sample_count: int, *options: str, 
     """Write the unsealed MP3 that ffmpeg makes of so many samples, and return its bytes."""
     rate = mp3_format.sample_rate
     sound = S16.encode(chirp(sample_count, rate, mp3_format.channels))
-    return run_encoder(ffmpeg or bundled_ffmpeg(), path, rate, mp3_format, sound, *options)
+    return run_encoder(ffmpeg or FFMPEG, path, rate, mp3_format, sound, *options)
 
 
 def seal_file(path: Path, mp3_format: Mp3Format, length: Mp3Length, tag: bytes = TAG) -> bytes:

@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from tests.support.ffmpegs import decoder
 from tests.support.mp3s import (
     Comparison,
     accepted_sample_counts,
@@ -45,7 +45,7 @@ from tests.support.wavs import (
 )
 
 RATE = 16_000
-FFMPEG = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "wav", "-i", "pipe:0")
+FFMPEG = (decoder(), "-v", "error", "-f", "wav", "-i", "pipe:0")
 MIX = ("-ac", "2", "-rematrix_maxval", "1")
 SOFTWARE = chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"Lavf59.27.100\0"))
 ODD = chunk(b"JUNK", b"odd")
