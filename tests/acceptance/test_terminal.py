@@ -268,6 +268,6 @@ async def test_curl_shows_the_sentence_and_not_json(service: Service, account: A
         f"{service.url}records/",
     )
     assert status == 22
-    assert "Send a WAV" in output
+    assert "This is an MP3 file. Convert it first" in output
     with pytest.raises(json.JSONDecodeError):
         json.loads(output)

@@ -54,7 +54,11 @@ async def test_clients_of_the_older_apis_see_the_codes(service: Service, account
                 "taken as sound, too."
             ),
         ),
-        (record_warnings.WRONG_BITS, {"bits": 16}, "The header says 16 bits, but A-law and mu-law have 8."),
+        (
+            record_warnings.WRONG_BITS,
+            {"bits": 16, "title": "A-law", "right": 8},
+            "The header says 16 bits, but A-law has 8.",
+        ),
     ],
 )
 def test_sentence_has_its_facts(row: record_warnings.WarningKind, facts: dict[str, object], sentence: str) -> None:
