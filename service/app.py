@@ -17,8 +17,10 @@ from service.settings import Settings
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
+from service.uploads.live import LiveUploads
 from service.uploads.places import Places
 from service.uploads.removal import Removal
+from service.uploads.resumption import Resumption
 from service.uploads.revocation import Revocations
 from service.web import app_keys
 from service.web.body import BodyLimits
@@ -26,6 +28,7 @@ from service.web.connection import keep_in_our_hands, leave_our_hands
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
 from service.web.routes.table import add_routes
+from service.web.routes.uploads import tell_upload
 from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
@@ -53,7 +56,7 @@ def create_app(
     _configure(app, settings)
     parts = _Parts(settings, database_url, query_seconds, lease_seconds)
     app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_use_cases])
-    app.on_response_prepare.extend([leave_our_hands, secure_headers, send_request_id, own_file_headers])
+    app.on_response_prepare.extend([leave_our_hands, secure_headers, send_request_id, own_file_headers, tell_upload])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 
@@ -65,6 +68,7 @@ def _configure(app: web.Application, settings: Settings) -> None:
     app[app_keys.SHUTDOWN_SECONDS] = settings.shutdown_seconds
     app[app_keys.MAX_CONNECTIONS] = settings.max_connections
     app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
+    app[app_keys.RESUME_SECONDS] = settings.resume_seconds
     app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
         stall_seconds=settings.stall_seconds,
@@ -107,16 +111,19 @@ class _Parts:
         app[app_keys.TOKENS], app[app_keys.REGISTRATION] = accounts.tokens, accounts.registration
         app[app_keys.ADDRESS_LIMITS] = accounts.address_limits
         revocations = Revocations(database)
-        app[app_keys.INTAKE] = Intake(
+        app[app_keys.LIVE_UPLOADS] = live = LiveUploads(database)
+        app[app_keys.INTAKE] = intake = Intake(
             app[app_keys.ADMISSION],
             leases,
             storage,
             make_ingest(settings, encoder, storage, database, accounts.totals),
             accounts.totals,
             revocations,
+            live,
             stall_seconds=settings.stall_seconds,
             max_upload_seconds=settings.max_upload_seconds,
         )
+        app[app_keys.RESUMPTION] = Resumption(intake, live)
         async with (
             in_background(leases.renew_for_ever()),
             in_background(removal.remove_for_ever()),

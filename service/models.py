@@ -52,6 +52,10 @@ class Record:
     created_at: datetime
     expires_at: datetime | None
 
+    @property
+    def source_size(self) -> int:
+        return 0  # TEMPORARY: until the column lands
+
 
 @dataclass(frozen=True, slots=True)
 class IdempotentUpload:

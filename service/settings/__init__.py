@@ -118,6 +118,14 @@ class Settings(AccountSettings, BaseSettings):
     max_upload_seconds: float = Field(
         default=90_000, gt=0, description="How long an upload may take in all: by default a day of sound and an hour"
     )
+    resume_seconds: float = Field(
+        default=900, gt=0, description="How long a resumable upload is kept for its client after its last byte"
+    )
+    max_suspended: int | None = Field(
+        default=None,
+        ge=0,
+        description="Resumable uploads that may wait for their clients without a slot; unset: as MAX_ENCODINGS",
+    )
     download_stall_seconds: float = Field(
         default=300, gt=0, description="How long a client may take nothing of an answer; players pause"
     )

@@ -1,15 +1,16 @@
-"""Decides which uploads encode now, which wait, and which are refused at once."""
+"""Decides which uploads encode now, which wait or are suspended, and which are refused at once."""
 
 import asyncio
 import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service import metrics
 from service.cancellation import current_task
-from service.refusals import CLIENT_GONE, QUEUE_FULL, SHUTTING_DOWN, TOO_MANY_UPLOADS
+from service.refusals import CLIENT_GONE, QUEUE_FULL, SHUTTING_DOWN, TOO_MANY_SUSPENDED
+from service.uploads.fair_queue import FairQueue, Waiting
 from service.uploads.places import Places
 
 # A waiting upload checks this often whether its client is still there and whether another process has freed a slot.
@@ -18,18 +19,13 @@ _LOOK_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 60.0
 
 
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    user_id: int
-    turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-
 class Admission:
     """A limited number of encoder slots with a limited queue in front of them.
 
     An unlimited queue would accept uploads only to time them out later. A full queue refuses an upload before a byte of
     its body has been read, so that the client can retry elsewhere. While others wait, a user who has half of all slots
-    gets no more.
+    gets no more. A suspended upload keeps its encoder, but no slot; at most `places.max_suspended` may be, half of
+    them of one user.
     """
 
     def __init__(self, places: Places, max_uploads_per_user: int = 2**31) -> None:
@@ -37,31 +33,33 @@ class Admission:
         self.is_open = True
         self.running: set[asyncio.Task[object]] = set()
         self.waiting: set[asyncio.Task[object]] = set()
+        self.suspended: set[asyncio.Task[object]] = set()
         self._places = places
-        self._max_uploads_per_user = max_uploads_per_user
-        self._queue: list[_Waiting] = []
-        self._arriving: set[asyncio.Task[object]] = set()
-        self._running_of = Counter[int]()
-        self._half = max(1, places.max_running // 2)
-        self._nothing_runs = asyncio.Event()
-        self._nothing_runs.set()
+        self._queue = FairQueue(places, max_uploads_per_user)
+        self._suspended_of = Counter[int]()
+        self._nothing_is_held = asyncio.Event()
+        self._nothing_is_held.set()
         self._full_since: float | None = None
 
     @contextlib.asynccontextmanager
-    async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator[None]:
+    async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator["EncoderSlot"]:
         """Hold a slot for the length of the block, after a wait in the queue if all slots are taken.
 
         Raises at once Unavailable if the queue is full, and TooManyRequests if others wait and the user has half of
         all slots. Raises ClientGone if `is_abandoned` becomes true during the wait. Raises Unavailable if the service
-        shuts down: before the block, or in place of the cancellation with which `drain` ends the block.
+        shuts down: before the block, or in place of the cancellation with which `close` ends a suspended block, and
+        `drain` any block.
         """
         task = current_task()
+        slot = EncoderSlot(self, task, user_id)
         try:
-            await self._take(task, user_id, is_abandoned)
+            self._queue.forget_arrival(task)
+            self.require_place()
+            await self._take(slot, is_abandoned, _LONGEST_WAIT_SECONDS)
             try:
-                yield
+                yield slot
             finally:
-                self._give_back(task, user_id)
+                self._let_go(slot)
         except asyncio.CancelledError:
             if self.is_open:
                 raise
@@ -71,10 +69,7 @@ class Admission:
     def arrive(self) -> None:
         """Keep a place for this task until it takes its slot, or ends. Raises Unavailable if there is none."""
         self.require_place()
-        task = current_task()
-        self._arriving.add(task)
-        self._count_waiting()
-        task.add_done_callback(self._forget_arrival)
+        self._queue.arrive(current_task())
 
     def is_crowded(self) -> bool:
         """Whether somebody waits for a slot, here or in another process."""
@@ -87,17 +82,18 @@ class Admission:
         return 0.0 if self._full_since is None else time.time() - self._full_since
 
     def close(self) -> None:
-        """Refuse every upload from now on, also those that wait. Those that run go on."""
+        """Refuse every upload from now on, and end those that wait or are suspended. Those that run go on."""
         self.is_open = False
-        for task in self.waiting:
-            task.cancel()
+        for task in self.waiting | self.suspended:
+            if not task.cancelling():
+                task.cancel()
 
     async def drain(self, grace_seconds: float) -> None:
         """Wait for the uploads that run, and cancel those that still run after `grace_seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
-                await self._nothing_runs.wait()
-        for task in self.running:
+                await self._nothing_is_held.wait()
+        for task in self.running | self.suspended:
             if not task.cancelling():  # one that already cleans up must not be disturbed
                 task.cancel()
 
@@ -116,85 +112,92 @@ class Admission:
             self._full_since = time.time()
         metrics.QUEUE_FULL_SINCE.set(self._full_since or 0)
 
-    async def _take(self, task: asyncio.Task[object], user_id: int, is_abandoned: Callable[[], bool]) -> None:
-        self._forget_arrival(task)
-        self.require_place()
-        if self._queue or not self._places.take_slot():
-            await self._wait(task, _Waiting(user_id), is_abandoned)
-        else:
-            self._running_of[user_id] += 1
-        self.running.add(task)
-        self._nothing_runs.clear()
+    async def _take(
+        self, slot: "EncoderSlot", is_abandoned: Callable[[], bool], seconds: float, *, is_returning: bool = False
+    ) -> None:
+        if not self._queue.take_slot(slot.user_id, is_returning=is_returning):
+            await self._wait(slot.task, Waiting(slot.user_id, is_returning), is_abandoned, seconds)
+        self.running.add(slot.task)
+        self._nothing_is_held.clear()
         metrics.SLOTS_USED.inc()
 
-    async def _wait(self, task: asyncio.Task[object], waiting: _Waiting, is_abandoned: Callable[[], bool]) -> None:
+    async def _wait(
+        self, task: asyncio.Task[object], waiting: Waiting, is_abandoned: Callable[[], bool], seconds: float
+    ) -> None:
         """Wait in the queue until the slot is ours."""
-        self._require_share(waiting.user_id)
-        self._queue.append(waiting)
+        self._queue.enter(waiting)
         self.waiting.add(task)
-        self._count_waiting()
         try:
             with metrics.SLOTS_WAITING.track_inprogress():
-                await self._until_turn(waiting.turn, is_abandoned)
+                await self._until_turn(waiting.turn, is_abandoned, seconds)
         except BaseException:
             if waiting.turn.done():
-                self._free_slot(waiting.user_id)
+                self._queue.give_back_slot(waiting.user_id)
             raise
         finally:
             self.waiting.discard(task)
-            if waiting in self._queue:
-                self._queue.remove(waiting)
-            self._count_waiting()
-            self._hand_out()
+            self._queue.leave(waiting)
 
-    def _require_share(self, user_id: int) -> None:
-        """Raise TooManyRequests if the user has all that one user may have of the slots and of the queue."""
-        running = self._running_of[user_id]
-        queued = sum(other.user_id == user_id for other in self._queue)
-        if running + queued >= self._max_uploads_per_user:
-            raise TOO_MANY_UPLOADS(max_uploads=running + queued)
-        if queued < len(self._queue) and running >= self._half:
-            raise TOO_MANY_UPLOADS(max_uploads=running)
-
-    async def _until_turn(self, turn: asyncio.Future[None], is_abandoned: Callable[[], bool]) -> None:
+    async def _until_turn(self, turn: asyncio.Future[None], is_abandoned: Callable[[], bool], seconds: float) -> None:
         began_at = time.monotonic()
         while not turn.done():
             await asyncio.wait({turn}, timeout=_LOOK_SECONDS)
             if is_abandoned():
                 raise CLIENT_GONE()
-            if time.monotonic() - began_at > _LONGEST_WAIT_SECONDS and not turn.done():
+            if time.monotonic() - began_at > seconds and not turn.done():
                 raise QUEUE_FULL()
-            self._hand_out()
+            self._queue.hand_out()
 
-    def _give_back(self, task: asyncio.Task[object], user_id: int) -> None:
-        self.running.discard(task)
+    def _suspend(self, slot: "EncoderSlot") -> None:
+        if self._suspended_of[slot.user_id] >= max(1, self._places.max_suspended // 2):
+            raise TOO_MANY_SUSPENDED()
+        if not self._places.take_suspension():
+            raise TOO_MANY_SUSPENDED()
+        self._suspended_of[slot.user_id] += 1
+        self.suspended.add(slot.task)
+        metrics.UPLOADS_SUSPENDED.inc()
+        self._give_back(slot)
+
+    async def _take_again(self, slot: "EncoderSlot", is_abandoned: Callable[[], bool], seconds: float) -> None:
+        await self._take(slot, is_abandoned, seconds, is_returning=True)
+        self._end_suspension(slot)
+
+    def _let_go(self, slot: "EncoderSlot") -> None:
+        if slot.task in self.running:
+            self._give_back(slot)
+        if slot.task in self.suspended:
+            self._end_suspension(slot)
+        if not self.running and not self.suspended:
+            self._nothing_is_held.set()
+
+    def _give_back(self, slot: "EncoderSlot") -> None:
+        self.running.discard(slot.task)
         metrics.SLOTS_USED.dec()
-        self._free_slot(user_id)
-        self._hand_out()
-        if not self.running:
-            self._nothing_runs.set()
+        self._queue.give_back_slot(slot.user_id)
 
-    def _free_slot(self, user_id: int) -> None:
-        self._running_of -= Counter({user_id: 1})  # forgets a user with none
-        self._places.give_back_slot()
+    def _end_suspension(self, slot: "EncoderSlot") -> None:
+        self.suspended.discard(slot.task)
+        metrics.UPLOADS_SUSPENDED.dec()
+        self._suspended_of -= Counter({slot.user_id: 1})
+        self._places.give_back_suspension()
 
-    def _hand_out(self) -> None:
-        """Give the free slots to those who wait."""
-        while self._queue and self._places.take_slot():
-            next_one = self._next()
-            self._queue.remove(next_one)
-            self._running_of[next_one.user_id] += 1
-            self._count_waiting()
-            next_one.turn.set_result(None)
 
-    def _next(self) -> _Waiting:
-        """Return the first upload whose user has fewer than half of the slots; if there is none, the first of all."""
-        modest = (waiting for waiting in self._queue if self._running_of[waiting.user_id] < self._half)
-        return next(modest, self._queue[0])
+@dataclass(frozen=True, slots=True)
+class EncoderSlot:
+    """The slot of an upload, which it may give back for a while and take again."""
 
-    def _count_waiting(self) -> None:
-        self._places.set_waiting(len(self._queue) + len(self._arriving))
+    admission: Admission
+    task: asyncio.Task[object]
+    user_id: int
 
-    def _forget_arrival(self, task: asyncio.Task[object]) -> None:
-        self._arriving.discard(task)
-        self._count_waiting()
+    def suspend(self) -> None:
+        """Give the slot back, and keep the encoder. Raises Unavailable if no more uploads may be suspended."""
+        self.admission._suspend(self)  # noqa: SLF001 - two classes of one thing
+
+    async def take_again(self, is_abandoned: Callable[[], bool], seconds: float = _LONGEST_WAIT_SECONDS) -> None:
+        """Take the next free slot, before every new upload.
+
+        Raises Unavailable if none comes free in time, and ClientGone if `is_abandoned` becomes true; the upload then
+        is still suspended.
+        """
+        await self.admission._take_again(self, is_abandoned, seconds)  # noqa: SLF001 - two classes of one thing

@@ -32,6 +32,7 @@ from service.refusals import (
 )
 from service.storage import Draft, Storage, StoredFile
 from service.uploads.pace import Pace
+from service.uploads.progress import Progress
 
 # A database that restarts is back within seconds. The last pause is repeated: an hour of encoding is worth the wait.
 _INSERT_PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
@@ -44,6 +45,7 @@ class Upload:
     `token_sha256` is of the token that it began with. `bit_rate` (bit/s), `lifetime_seconds` (of the record) and
     `idempotency_key` are None if the client sent none. `is_abandoned` says whether the client has gone away, and
     `pace` how fast the bytes must arrive. `warnings` become the record's, before those that the WAV gives reason for.
+    `progress` tells others how far it has come.
     """
 
     id: UUID
@@ -56,6 +58,7 @@ class Upload:
     warnings: tuple[RecordWarning, ...]
     is_abandoned: Callable[[], bool]
     pace: Pace
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,9 @@ class Ingest:
         `pieces` raises at its end, such as a wrong digest, wins over a truncated WAV, because it is the reason for it.
         """
         started = time.monotonic()
-        reader = WavReader()
+        reader = upload.progress.reader
         header, samples = await self._read_header(reader, pieces)
-        target = self._target(header, upload.bit_rate)
+        upload.progress.target = target = self._target(header, upload.bit_rate)
         async with (
             self.storage.draft(upload.id) as draft,
             self.encoder.open(header, target, draft.fileno()) as encoding,
@@ -98,7 +101,7 @@ class Ingest:
                 self._check_size(reader, header)
                 await encoding.write(samples)
             sample_count = reader.finish()
-            arrived = time.monotonic()
+            upload.progress.is_finishing, arrived = True, time.monotonic()
             await encoding.finish(sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()

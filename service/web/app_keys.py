@@ -1,6 +1,6 @@
 """Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
@@ -15,7 +15,9 @@ from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
+from service.uploads.live import LiveUpload, LiveUploads
 from service.uploads.removal import Removal
+from service.uploads.resumption import Resumption
 from service.web.body import BodyLimits
 
 ADDRESS_LIMITS = web.AppKey("address_limits", AddressLimits)
@@ -27,14 +29,22 @@ DATABASE = web.AppKey("database", Database)
 HEALTH = web.AppKey("health", Health)
 INTAKE = web.AppKey("intake", Intake)
 LEASES = web.AppKey("leases", Leases)
+LIVE_UPLOADS = web.AppKey("live_uploads", LiveUploads)
 REGISTRATION = web.AppKey("registration", Registration)
 REMOVAL = web.AppKey("removal", Removal)
+RESUME_SECONDS = web.AppKey("resume_seconds", float)
+RESUMPTION = web.AppKey("resumption", Resumption)
 TOKENS = web.AppKey("tokens", Tokens)
 MAX_CONNECTIONS = web.AppKey("max_connections", int)
 SHUTDOWN_SECONDS = web.AppKey("shutdown_seconds", float)
 PUBLIC_URL = web.AppKey("public_url", str)
 TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
 STORAGE: web.AppKey[Storage] = web.AppKey("storage")
+
+# The parameters of an upload, if not all of them are in the query.
+PARAMETERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("parameters")
+# The resumable upload that a request is about.
+LIVE_UPLOAD = web.RequestKey("live_upload", LiveUpload)
 
 # Set while a request is handled, for its log line and its metrics.
 DOWNLOAD = web.RequestKey("download", bool)

@@ -3,8 +3,9 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from aiohttp import hdrs, web
 
@@ -16,17 +17,18 @@ from service.refusals import (
     LENGTH_REQUIRED,
     PARTIAL_UPLOAD,
 )
+from service.uploads.admission import EncoderSlot
 from service.uploads.idempotency import LONGEST_KEY
 from service.uploads.intake import Taken, UploadBody, UploadTerms
-from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, RECORD, TRANSPORT
+from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, PARAMETERS, RECORD, TRANSPORT
 from service.web.body import check_headers
-from service.web.client_presence import is_lost
+from service.web.client_presence import cut, is_lost
 from service.web.digests import parse_digest, verified
 from service.web.upload_body import SentWav, is_form
 
 # A hundred years.
 _LONGEST_LIFETIME_SECONDS = 3_155_760_000
-_KEY_HEADER = "Idempotency-Key"
+KEY_HEADER = "Idempotency-Key"
 _PARAMETERS = {"bit_rate", "expires_in"}
 _PARAMETERS_OF_OLDER_APIS = {"user_id", "user_token"}
 # A warning repeats at most this many characters of an unknown parameter's name.
@@ -69,7 +71,7 @@ class _HttpUpload:
 
     @property
     def may_be_retry(self) -> bool:
-        return _KEY_HEADER in self.request.headers
+        return KEY_HEADER in self.request.headers
 
     async def identify(self) -> User:
         return await self.authenticate(self.request)
@@ -79,26 +81,36 @@ class _HttpUpload:
         _require_whole(self.request)
         check_headers(self.request, self.request.app[BODY_LIMITS])
         self._digest()  # a malformed one is refused now
-        return UploadTerms(
-            bit_rate=requested_bit_rate(self.request),
-            lifetime_seconds=requested_lifetime_seconds(self.request),
-            key=idempotent_upload(self.request),
-            warnings=tuple(_unknown_parameters(self.request)),
-        )
+        sent = (self.request.headers.get(hdrs.CONTENT_LENGTH, ""), self.request.headers.get("Content-Digest", ""))
+        return upload_terms(self.request, sent)
 
-    async def open(self, user: User) -> UploadBody:
+    async def open(self, user: User, _upload_id: UUID, _slot: EncoderSlot) -> UploadBody:
         wav = await self.find_wav(self.request, user)
         digest = self._digest()
         # A form may bring its digest after the file.
         is_verified = digest is not None or is_form(self.request)
         pieces = verified(wav.pieces, digest, wav.fields) if is_verified else wav.pieces
-        return UploadBody(wav.filename, pieces)
+        length = None if is_form(self.request) else self.request.content_length
+        return UploadBody(wav.filename, pieces, length)
 
     def is_abandoned(self) -> bool:
         return is_lost(self.request)
 
+    def cut(self) -> None:
+        cut(self.request)
+
     def _digest(self) -> bytes | None:
         return parse_digest(self.request.headers.get("Content-Digest"))
+
+
+def upload_terms(request: web.Request, sent: tuple[str, ...]) -> UploadTerms:
+    """Return what the client asks for. `sent` is what a retry repeats, beside the name and the parameters."""
+    return UploadTerms(
+        bit_rate=requested_bit_rate(request),
+        lifetime_seconds=requested_lifetime_seconds(request),
+        key=idempotent_upload(request, sent),
+        warnings=tuple(_unknown_parameters(request)),
+    )
 
 
 def _require_whole(request: web.Request) -> None:
@@ -109,9 +121,14 @@ def _require_whole(request: web.Request) -> None:
         raise LENGTH_REQUIRED()
 
 
+def parameters(request: web.Request) -> Mapping[str, str]:
+    """Return the parameters of the request's upload: those of the query, unless it has them in another place too."""
+    return request[PARAMETERS] if PARAMETERS in request else request.query
+
+
 def requested_bit_rate(request: web.Request) -> int | None:
     """Return `?bit_rate=` in bit/s. The WAV's sample rate decides whether it is legal. Raises Unprocessable."""
-    text = request.query.get("bit_rate")
+    text = parameters(request).get("bit_rate")
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= len("320000")):
@@ -121,7 +138,7 @@ def requested_bit_rate(request: web.Request) -> int | None:
 
 def requested_lifetime_seconds(request: web.Request) -> int | None:
     """Return `?expires_in=` in seconds. Raises Unprocessable."""
-    text = request.query.get("expires_in")
+    text = parameters(request).get("expires_in")
     if text is None:
         return None
     if not (re.fullmatch("[1-9][0-9]{0,9}", text) and int(text) <= _LONGEST_LIFETIME_SECONDS):
@@ -137,26 +154,21 @@ def _unknown_parameters(request: web.Request) -> Iterator[RecordWarning]:
         yield RecordWarning("unknown_parameter", f"{shown} is not a known parameter. {advice}")
 
 
-def idempotent_upload(request: web.Request) -> IdempotentUpload | None:
+def idempotent_upload(request: web.Request, sent: tuple[str, ...]) -> IdempotentUpload | None:
     """Return the request's Idempotency-Key, if it has one, with what must be the same in a retry.
 
     Raises Unprocessable for a key that is empty, too long or not printable ASCII.
     """
-    key = request.headers.get(_KEY_HEADER)
+    key = request.headers.get(KEY_HEADER)
     if key is None:
         return None
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise INVALID_IDEMPOTENCY_KEY(max_length=LONGEST_KEY)
     # Replicas of the version before know no lifetime; an upload without one has the same fingerprint there.
-    lifetime = [request.query["expires_in"]] if "expires_in" in request.query else []
-    sent = (
-        request.match_info.get("filename", ""),
-        request.query.get("bit_rate", ""),
-        request.headers.get(hdrs.CONTENT_LENGTH, ""),
-        request.headers.get("Content-Digest", ""),
-        *lifetime,
-    )
-    return IdempotentUpload(key, hashlib.sha256(repr(sent).encode()).digest())
+    asked = parameters(request)
+    lifetime = [asked["expires_in"]] if "expires_in" in asked else []
+    repeated = (request.match_info.get("filename", ""), asked.get("bit_rate", ""), *sent, *lifetime)
+    return IdempotentUpload(key, hashlib.sha256(repr(repeated).encode()).digest())
 
 
 def _transport(request: web.Request) -> str:
