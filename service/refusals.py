@@ -175,6 +175,9 @@ UPLOAD_EXPIRED = Refusal(
     "Nothing came for {seconds:g} seconds, so that the upload has ended. Send it again from its start.",
     {"seconds": 900},
 )
+UPLOAD_LOST = Refusal(
+    NotFound, "upload_lost", "The process that had this upload has ended. Send it again from its start."
+)
 UPLOAD_NOT_FOUND = Refusal(
     NotFound, "upload_not_found", "There is no such upload under way. If you were sending it, begin again."
 )
@@ -428,6 +431,11 @@ TOO_MANY_SUSPENDED = Refusal(
     Unavailable,
     "too_many_suspended",
     "Nothing came for a while, and no more uploads may wait for their clients. Send it again from its start.",
+)
+UPLOAD_ELSEWHERE = Refusal(
+    Unavailable,
+    "upload_elsewhere",
+    "The process that has this upload cannot be reached now. Try again in a moment.",
 )
 BYTES_FULL = Refusal(
     StorageFull,

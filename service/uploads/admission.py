@@ -3,20 +3,18 @@
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 
 from service import metrics
 from service.cancellation import current_task
-from service.refusals import CLIENT_GONE, QUEUE_FULL, SHUTTING_DOWN, TOO_MANY_SUSPENDED
+from service.refusals import QUEUE_FULL, SHUTTING_DOWN
+from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.fair_queue import FairQueue, Waiting
 from service.uploads.places import Places
+from service.uploads.suspensions import Suspensions
 
-# A waiting upload checks this often whether its client is still there and whether another process has freed a slot.
-_LOOK_SECONDS = 0.1
-# A client that has waited for so long had better try another replica.
-_LONGEST_WAIT_SECONDS = 60.0
+# What has arrived of an upload is encoded and kept in this time when the service stops.
+_KEEPING_SECONDS = 5.0
 
 
 class Admission:
@@ -24,8 +22,7 @@ class Admission:
 
     An unlimited queue would accept uploads only to time them out later. A full queue refuses an upload before a byte of
     its body has been read, so that the client can retry elsewhere. While others wait, a user who has half of all slots
-    gets no more. A suspended upload keeps its encoder, but no slot; at most `places.max_suspended` may be, half of
-    them of one user.
+    gets no more. A suspended upload keeps its encoder, but no slot.
     """
 
     def __init__(self, places: Places, max_uploads_per_user: int = 2**31) -> None:
@@ -36,13 +33,14 @@ class Admission:
         self.suspended: set[asyncio.Task[object]] = set()
         self._places = places
         self._queue = FairQueue(places, max_uploads_per_user)
-        self._suspended_of = Counter[int]()
+        self._suspensions = Suspensions(places)
+        self._slots: dict[asyncio.Task[object], EncoderSlot] = {}
         self._nothing_is_held = asyncio.Event()
         self._nothing_is_held.set()
         self._full_since: float | None = None
 
     @contextlib.asynccontextmanager
-    async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator["EncoderSlot"]:
+    async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator[EncoderSlot]:
         """Hold a slot for the length of the block, after a wait in the queue if all slots are taken.
 
         Raises at once Unavailable if the queue is full, and TooManyRequests if others wait and the user has half of
@@ -55,7 +53,8 @@ class Admission:
         try:
             self._queue.forget_arrival(task)
             self.require_place()
-            await self._take(slot, is_abandoned, _LONGEST_WAIT_SECONDS)
+            await self._take(slot, is_abandoned)
+            self._slots[task] = slot
             try:
                 yield slot
             finally:
@@ -85,17 +84,36 @@ class Admission:
         """Refuse every upload from now on, and end those that wait or are suspended. Those that run go on."""
         self.is_open = False
         for task in self.waiting | self.suspended:
-            if not task.cancelling():
-                task.cancel()
+            self._end(task)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Wait for the uploads that run, and cancel those that still run after `grace_seconds`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_seconds):
-                await self._nothing_is_held.wait()
+        """Wait for the uploads that run, and end those that still run after `grace_seconds`.
+
+        What has arrived of an upload that may be kept without the rest is kept before this returns.
+        """
+        await self._until_nothing_is_held(grace_seconds)
+        may_keep = False
         for task in self.running | self.suspended:
-            if not task.cancelling():  # one that already cleans up must not be disturbed
+            may_keep |= self._end(task)
+        if may_keep:
+            await self._until_nothing_is_held(_KEEPING_SECONDS)
+            for task in self.running | self.suspended:
                 task.cancel()
+
+    async def _until_nothing_is_held(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nothing_is_held.wait()
+
+    def _end(self, task: asyncio.Task[object]) -> bool:
+        """End an upload, and return whether it may keep what has arrived."""
+        slot = self._slots.get(task)
+        if slot is not None and slot.may_keep:
+            slot.make_last_call()
+            return True
+        if not task.cancelling():  # one that already cleans up must not be disturbed
+            task.cancel()
+        return False
 
     def require_place(self) -> None:
         """Raise Unavailable if the queue is full or the service shuts down."""
@@ -112,57 +130,30 @@ class Admission:
             self._full_since = time.time()
         metrics.QUEUE_FULL_SINCE.set(self._full_since or 0)
 
-    async def _take(
-        self, slot: "EncoderSlot", is_abandoned: Callable[[], bool], seconds: float, *, is_returning: bool = False
-    ) -> None:
+    async def _take(self, slot: EncoderSlot, is_abandoned: Callable[[], bool], *, is_returning: bool = False) -> None:
         if not self._queue.take_slot(slot.user_id, is_returning=is_returning):
-            await self._wait(slot.task, Waiting(slot.user_id, is_returning), is_abandoned, seconds)
+            self.waiting.add(slot.task)
+            try:
+                await self._queue.wait(Waiting(slot.user_id, is_returning), is_abandoned)
+            finally:
+                self.waiting.discard(slot.task)
         self.running.add(slot.task)
         self._nothing_is_held.clear()
         metrics.SLOTS_USED.inc()
 
-    async def _wait(
-        self, task: asyncio.Task[object], waiting: Waiting, is_abandoned: Callable[[], bool], seconds: float
-    ) -> None:
-        """Wait in the queue until the slot is ours."""
-        self._queue.enter(waiting)
-        self.waiting.add(task)
-        try:
-            with metrics.SLOTS_WAITING.track_inprogress():
-                await self._until_turn(waiting.turn, is_abandoned, seconds)
-        except BaseException:
-            if waiting.turn.done():
-                self._queue.give_back_slot(waiting.user_id)
-            raise
-        finally:
-            self.waiting.discard(task)
-            self._queue.leave(waiting)
-
-    async def _until_turn(self, turn: asyncio.Future[None], is_abandoned: Callable[[], bool], seconds: float) -> None:
-        began_at = time.monotonic()
-        while not turn.done():
-            await asyncio.wait({turn}, timeout=_LOOK_SECONDS)
-            if is_abandoned():
-                raise CLIENT_GONE()
-            if time.monotonic() - began_at > seconds and not turn.done():
-                raise QUEUE_FULL()
-            self._queue.hand_out()
-
-    def _suspend(self, slot: "EncoderSlot") -> None:
-        if self._suspended_of[slot.user_id] >= max(1, self._places.max_suspended // 2):
-            raise TOO_MANY_SUSPENDED()
-        if not self._places.take_suspension():
-            raise TOO_MANY_SUSPENDED()
-        self._suspended_of[slot.user_id] += 1
+    def suspend(self, slot: EncoderSlot) -> None:
+        """Give back the upload's slot, and let it keep its encoder. Raises Unavailable."""
+        self._suspensions.take(slot.user_id)
         self.suspended.add(slot.task)
-        metrics.UPLOADS_SUSPENDED.inc()
         self._give_back(slot)
 
-    async def _take_again(self, slot: "EncoderSlot", is_abandoned: Callable[[], bool], seconds: float) -> None:
-        await self._take(slot, is_abandoned, seconds, is_returning=True)
+    async def take_again(self, slot: EncoderSlot, is_abandoned: Callable[[], bool]) -> None:
+        """Give the upload the next free slot. Raises Unavailable and ClientGone."""
+        await self._take(slot, is_abandoned, is_returning=True)
         self._end_suspension(slot)
 
-    def _let_go(self, slot: "EncoderSlot") -> None:
+    def _let_go(self, slot: EncoderSlot) -> None:
+        del self._slots[slot.task]
         if slot.task in self.running:
             self._give_back(slot)
         if slot.task in self.suspended:
@@ -170,34 +161,11 @@ class Admission:
         if not self.running and not self.suspended:
             self._nothing_is_held.set()
 
-    def _give_back(self, slot: "EncoderSlot") -> None:
+    def _give_back(self, slot: EncoderSlot) -> None:
         self.running.discard(slot.task)
         metrics.SLOTS_USED.dec()
         self._queue.give_back_slot(slot.user_id)
 
-    def _end_suspension(self, slot: "EncoderSlot") -> None:
+    def _end_suspension(self, slot: EncoderSlot) -> None:
         self.suspended.discard(slot.task)
-        metrics.UPLOADS_SUSPENDED.dec()
-        self._suspended_of -= Counter({slot.user_id: 1})
-        self._places.give_back_suspension()
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSlot:
-    """The slot of an upload, which it may give back for a while and take again."""
-
-    admission: Admission
-    task: asyncio.Task[object]
-    user_id: int
-
-    def suspend(self) -> None:
-        """Give the slot back, and keep the encoder. Raises Unavailable if no more uploads may be suspended."""
-        self.admission._suspend(self)  # noqa: SLF001 - two classes of one thing
-
-    async def take_again(self, is_abandoned: Callable[[], bool], seconds: float = _LONGEST_WAIT_SECONDS) -> None:
-        """Take the next free slot, before every new upload.
-
-        Raises Unavailable if none comes free in time, and ClientGone if `is_abandoned` becomes true; the upload then
-        is still suspended.
-        """
-        await self.admission._take_again(self, is_abandoned, seconds)  # noqa: SLF001 - two classes of one thing
+        self._suspensions.give_back(slot.user_id)

@@ -1,11 +1,19 @@
 """Hands out the encoder slots: first come, first served, but fairly among users."""
 
 import asyncio
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.refusals import TOO_MANY_UPLOADS
+from service import metrics
+from service.refusals import CLIENT_GONE, QUEUE_FULL, TOO_MANY_UPLOADS
 from service.uploads.places import Places
+
+# A waiting upload checks this often whether its client is still there and whether another process has freed a slot.
+_LOOK_SECONDS = 0.1
+# A client that has waited for so long had better try another replica.
+_LONGEST_WAIT_SECONDS = 60.0
 
 
 @dataclass(eq=False, slots=True)
@@ -56,19 +64,38 @@ class FairQueue:
         self._places.give_back_slot()
         self.hand_out()
 
-    def enter(self, waiting: Waiting) -> None:
-        """Wait from now on. Raises TooManyRequests if the user has all that one may of the slots and of the queue."""
+    async def wait(self, waiting: Waiting, is_abandoned: Callable[[], bool]) -> None:
+        """Wait until the slot is ours.
+
+        Raises TooManyRequests at once if the user has all that one may of the slots and of the queue, Unavailable
+        after a minute, and ClientGone if `is_abandoned` becomes true.
+        """
         if not waiting.is_returning:
             self._require_share(waiting.user_id)
         self._waiting.append(waiting)
         self._count_waiting()
+        try:
+            with metrics.SLOTS_WAITING.track_inprogress():
+                await self._until_turn(waiting.turn, is_abandoned)
+        except BaseException:
+            if waiting.turn.done():
+                self.give_back_slot(waiting.user_id)
+            raise
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            self._count_waiting()
+            self.hand_out()
 
-    def leave(self, waiting: Waiting) -> None:
-        """Wait no longer."""
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        self._count_waiting()
-        self.hand_out()
+    async def _until_turn(self, turn: asyncio.Future[None], is_abandoned: Callable[[], bool]) -> None:
+        began_at = time.monotonic()
+        while not turn.done():
+            await asyncio.wait({turn}, timeout=_LOOK_SECONDS)
+            if is_abandoned():
+                raise CLIENT_GONE()
+            if time.monotonic() - began_at > _LONGEST_WAIT_SECONDS and not turn.done():
+                raise QUEUE_FULL()
+            self.hand_out()
 
     def hand_out(self) -> None:
         """Give the free slots to those that wait."""

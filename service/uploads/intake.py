@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 from service.accounts.totals import TotalLimits
 from service.models import IdempotentUpload, Record, RecordWarning, User
 from service.storage import Storage
-from service.uploads.admission import Admission, EncoderSlot
+from service.uploads.admission import Admission
+from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.idempotency import claim, find_replay
 from service.uploads.ingest import Ingest, Upload
 from service.uploads.leases import Leases

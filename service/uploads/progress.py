@@ -10,12 +10,14 @@ from service.audio.wav import WavReader
 class Progress:
     """How far an upload has come. The ingest keeps it true.
 
-    `reader` knows what has arrived. `target` is None until the WAV's header has been read.
+    `reader` knows what has arrived. `target` is None until the WAV's header has been read. `is_cut` says that no more
+    could come, although more was to be expected.
     """
 
     reader: WavReader = field(default_factory=WavReader)
     target: Mp3Format | None = None
     is_finishing: bool = False
+    is_cut: bool = False
 
     @property
     def duration(self) -> float:

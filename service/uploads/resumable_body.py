@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from service.errors import ClientGone, ClientStalled, MalformedRequest, ServiceError, Unavailable
 from service.refusals import INCONSISTENT_LENGTH, MISMATCHING_OFFSET, UPLOAD_COMPLETED, UPLOAD_EXPIRED
-from service.uploads.admission import EncoderSlot
+from service.uploads.encoder_slot import EncoderSlot
 
 # These end a request, and not its upload: the client may come back and go on.
 _REQUEST_ERRORS = (ClientGone, ClientStalled, MalformedRequest)

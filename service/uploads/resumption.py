@@ -63,6 +63,11 @@ class Resumption:
                 return attachment.taken.result()
         return await asyncio.shield(task)
 
+    async def wait_ended(self) -> None:
+        """Wait until every upload has ended. The admission has told them to."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
     def _forget(self, upload_id: UUID, ended: asyncio.Task[Taken]) -> None:
         del self._tasks[upload_id]
         error = None if ended.cancelled() else ended.exception()

@@ -1,5 +1,6 @@
 """Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
+import socket
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
@@ -31,6 +32,8 @@ INTAKE = web.AppKey("intake", Intake)
 LEASES = web.AppKey("leases", Leases)
 LIVE_UPLOADS = web.AppKey("live_uploads", LiveUploads)
 REGISTRATION = web.AppKey("registration", Registration)
+RELAY_ADDRESS = web.AppKey("relay_address", str)
+RELAY_LISTENER = web.AppKey("relay_listener", socket.socket)
 REMOVAL = web.AppKey("removal", Removal)
 RESUME_SECONDS = web.AppKey("resume_seconds", float)
 RESUMPTION = web.AppKey("resumption", Resumption)

@@ -17,7 +17,7 @@ from service.refusals import (
     LENGTH_REQUIRED,
     PARTIAL_UPLOAD,
 )
-from service.uploads.admission import EncoderSlot
+from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.idempotency import LONGEST_KEY
 from service.uploads.intake import Taken, UploadBody, UploadTerms
 from service.web.app_keys import BODY_LIMITS, INTAKE, OUTCOME, PARAMETERS, RECORD, TRANSPORT
@@ -123,7 +123,8 @@ def _require_whole(request: web.Request) -> None:
 
 def parameters(request: web.Request) -> Mapping[str, str]:
     """Return the parameters of the request's upload: those of the query, unless it has them in another place too."""
-    return request[PARAMETERS] if PARAMETERS in request else request.query
+    found: Mapping[str, str] = request.get(PARAMETERS, request.query)
+    return found
 
 
 def requested_bit_rate(request: web.Request) -> int | None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from service.models import User
 from service.names import clean_filename
 from service.refusals import MALFORMED_DIGEST, TOO_LARGE, UNSUPPORTED_TYPE
-from service.uploads.admission import EncoderSlot
+from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.intake import UploadBody, UploadTerms
 from service.uploads.resumable_body import Attachment, ResumableBody
 from service.web.app_keys import BODY_LIMITS, PARAMETERS, RESUME_SECONDS

@@ -1,12 +1,11 @@
 """Resumable uploads in both languages: what clients send one after another becomes one record."""
 
-import asyncio
 import hashlib
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from service.web.app_keys import ADMISSION
+from service.web.app_keys import ADMISSION, LIVE_UPLOADS
 from tests.support import wavs
 from tests.support.client import Account, Service, StartService
 from tests.support.invariants import invariants_hold
@@ -42,7 +41,7 @@ async def test_upload_in_three_requests_becomes_the_record_of_an_uncut_one(
             assert (last.status, last.json) == (201, record.json)
             assert last.headers["Upload-Complete"] == "?1"
         ended = await upload.look()
-        assert (ended.status, ended.headers["Location"]) == (303, f"{str(service.url)}records/{upload.id}")
+        assert (ended.status, ended.headers["Location"]) == (303, f"{service.url}records/{upload.id}")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -80,12 +79,8 @@ async def test_new_request_wins_over_one_that_hangs(service: Service, account: A
             f"Content-Length: {len(WAV)}",
         ]
         await hanging.send("\r\n".join(head).encode() + b"\r\n\r\n" + WAV[:20_000])
-
-        async def has_arrived() -> bool:
-            return (await upload.look()).json["offset"] == 20_000
-
-        while not await has_arrived():
-            await asyncio.sleep(0.01)
+        live = service.app[LIVE_UPLOADS].find(UUID(upload.id))
+        await until(lambda: live is not None and live.progress.reader.byte_count == 20_000)
         assert await upload.offset() == 20_000
         assert (await upload.append(WAV[20_000:], 20_000, is_last=True)).status in {201, 204}
     assert (await upload.record()).json["duration"] == 1.0
