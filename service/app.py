@@ -13,12 +13,16 @@ from service.background import in_background
 from service.database.pool import open_database
 from service.errors import StorageFull
 from service.parts import make_accounts, make_encoder, make_health, make_ingest, make_places, make_storage, user_limits
+from service.relay_socket import open_relay_socket
 from service.settings import Settings
+from service.settings.values import is_loopback
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
+from service.uploads.live import LiveUploads
 from service.uploads.places import Places
 from service.uploads.removal import Removal
+from service.uploads.resumption import Resumption
 from service.uploads.revocation import Revocations
 from service.web import app_keys
 from service.web.body import BodyLimits
@@ -26,6 +30,7 @@ from service.web.connection import keep_in_our_hands, leave_our_hands
 from service.web.cors import share_with_pages
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
+from service.web.resumable_answers import tell_upload
 from service.web.routes.table import add_routes
 from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
@@ -53,9 +58,9 @@ def create_app(
     app[app_keys.STORAGE] = make_storage(settings)
     _configure(app, settings)
     parts = _Parts(settings, database_url, query_seconds, lease_seconds)
-    app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_use_cases])
+    app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_relay, parts.open_use_cases])
     app.on_response_prepare.extend(
-        [leave_our_hands, secure_headers, share_with_pages, send_request_id, own_file_headers]
+        [leave_our_hands, secure_headers, share_with_pages, send_request_id, own_file_headers, tell_upload]
     )
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
@@ -69,6 +74,7 @@ def _configure(app: web.Application, settings: Settings) -> None:
     app[app_keys.SHUTDOWN_SECONDS] = settings.shutdown_seconds
     app[app_keys.MAX_CONNECTIONS] = settings.max_connections
     app[app_keys.DOWNLOAD_STALL_SECONDS] = settings.download_stall_seconds
+    app[app_keys.RESUME_SECONDS] = settings.resume_seconds
     app[app_keys.BODY_LIMITS] = BodyLimits(
         max_upload_bytes=settings.max_upload_bytes,
         stall_seconds=settings.stall_seconds,
@@ -101,26 +107,37 @@ class _Parts:
         async with opening as app[app_keys.DATABASE]:
             yield
 
+    async def open_relay(self, app: web.Application) -> AsyncIterator[None]:
+        is_local = self.settings.database_url is None or is_loopback(self.settings.host)
+        with open_relay_socket(self.database_url, is_local=is_local) as relay:
+            app[app_keys.RELAY_LISTENER], app[app_keys.RELAY_ADDRESS] = relay.listener, relay.address
+            yield
+
     async def open_use_cases(self, app: web.Application) -> AsyncIterator[None]:
         settings, database, storage = self.settings, app[app_keys.DATABASE], app[app_keys.STORAGE]
         encoder = make_encoder(settings, storage.draft_directory)
         app[app_keys.HEALTH] = make_health(encoder, storage, database)
-        app[app_keys.LEASES] = leases = Leases(database, user_limits(settings), self.lease_seconds)
+        app[app_keys.LEASES] = leases = Leases(
+            database, user_limits(settings), self.lease_seconds, app[app_keys.RELAY_ADDRESS]
+        )
         app[app_keys.REMOVAL] = removal = Removal(database, storage)
         accounts = make_accounts(settings, database)
         app[app_keys.TOKENS], app[app_keys.REGISTRATION] = accounts.tokens, accounts.registration
         app[app_keys.ADDRESS_LIMITS] = accounts.address_limits
         revocations = Revocations(database)
-        app[app_keys.INTAKE] = Intake(
+        app[app_keys.LIVE_UPLOADS] = live = LiveUploads(database)
+        app[app_keys.INTAKE] = intake = Intake(
             app[app_keys.ADMISSION],
             leases,
             storage,
             make_ingest(settings, encoder, storage, database, accounts.totals),
             accounts.totals,
             revocations,
+            live,
             stall_seconds=settings.stall_seconds,
             max_upload_seconds=settings.max_upload_seconds,
         )
+        app[app_keys.RESUMPTION] = resumption = Resumption(intake, live)
         async with (
             in_background(leases.renew_for_ever()),
             in_background(removal.remove_for_ever()),
@@ -128,4 +145,7 @@ class _Parts:
             in_background(accounts.totals.refresh_for_ever()),
         ):
             yield
+            app[app_keys.ADMISSION].close()
+            await app[app_keys.ADMISSION].drain(0)  # whoever ran the application may have done so already
+            await resumption.wait_ended()
         await leases.give_back_owed()

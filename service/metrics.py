@@ -44,6 +44,11 @@ SLOTS_LIMIT = Gauge("wavepress_encoder_slots_limit", "Most uploads encoded at a 
 SLOTS_WAITING = Gauge(
     "wavepress_encoder_slots_waiting", "Uploads that wait for an encoder slot", multiprocess_mode="livesum"
 )
+UPLOADS_SUSPENDED = Gauge(
+    "wavepress_uploads_suspended",
+    "Uploads that have an encoder and no slot, because their client may come back",
+    multiprocess_mode="livesum",
+)
 QUEUE_FULL_SINCE = Gauge(
     "wavepress_queue_full_since_timestamp_seconds",
     "Unix time at which the queue became full, so that uploads are refused; 0 if it is not full",

@@ -58,7 +58,12 @@ def make_registration_policy(settings: Settings) -> RegistrationPolicy:
 
 def make_places(settings: Settings, rows: int = 1) -> Places:
     """Build the counts of uploads for as many processes as there are rows."""
-    return Places(max_running=settings.max_encodings, max_waiting=settings.max_waiting, rows=rows)
+    return Places(
+        max_running=settings.max_encodings,
+        max_waiting=settings.max_waiting,
+        max_suspended=settings.max_suspended,
+        rows=rows,
+    )
 
 
 def make_ingest(

@@ -109,6 +109,13 @@ KEPT_UNCLEAR_END = WarningKind(
     "With `?incomplete=keep`: what follows the samples may have been sound. It was left out.",
 )
 
+INTERRUPTED = WarningKind(
+    "interrupted",
+    "The upload broke off. What had arrived was kept.",
+    "With `?incomplete=keep`: the connection broke or stalled and nobody came back in time, a limit on size or time "
+    "was reached, or the service stopped. What had arrived was kept.",
+)
+
 # Older replicas keep a warning's sentence alone.
 OTHER = WarningKind("other", "{detail}", "A warning that a service of the first version has kept.")
 

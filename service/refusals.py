@@ -109,6 +109,32 @@ TRANSFER_ENCODED = Refusal(
 )
 UNEXPECTED_FILE = Refusal(MalformedRequest, "unexpected_file", "This form takes no file. Send the field alone.")
 
+INCONSISTENT_LENGTH = Refusal(
+    MalformedRequest,
+    "inconsistent_upload_length",
+    "The upload has a length of {length} bytes, and this request means {given}. Send the length that it has.",
+    {"length": 52_920_044, "given": 52_920_000},
+)
+INVALID_UPLOAD_HEADER = Refusal(
+    MalformedRequest,
+    "invalid_upload_header",
+    "{name} is {rule}.",
+    {"name": "Upload-Offset", "rule": "a number of bytes"},
+)
+MALFORMED_UPLOAD_METADATA = Refusal(
+    MalformedRequest,
+    "malformed_upload_metadata",
+    "Upload-Metadata is a list of keys, each with a value in base64 of UTF-8: filename dGFsay53YXY=,bit_rate NjQwMDA=.",
+)
+NOT_RESUMABLE = Refusal(
+    MalformedRequest,
+    "not_resumable",
+    "This address takes resumable uploads: send Tus-Resumable or Upload-Complete. For a plain upload, POST /records.",
+)
+UPLOAD_COMPLETED = Refusal(
+    MalformedRequest, "completed_upload", "The upload is complete and takes no more bytes. Ask for it with GET."
+)
+
 # 401: who is asking?
 MISSING_TOKEN = Refusal(
     NotAuthenticated, "missing_token", "Send your token in the header: Authorization: Bearer <token>."
@@ -151,6 +177,18 @@ WRONG_USER_TOKEN = Refusal(Forbidden, "wrong_user_token", "user_token is not the
 NO_SUCH_ADDRESS = Refusal(NotFound, "not_found", "There is nothing at this address. The API is described at /docs.")
 RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record.")
 USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")
+UPLOAD_EXPIRED = Refusal(
+    NotFound,
+    "upload_expired",
+    "Nothing came for {seconds:g} seconds, so that the upload has ended. Send it again from its start.",
+    {"seconds": 900},
+)
+UPLOAD_LOST = Refusal(
+    NotFound, "upload_lost", "The process that had this upload has ended. Send it again from its start."
+)
+UPLOAD_NOT_FOUND = Refusal(
+    NotFound, "upload_not_found", "There is no such upload under way. If you were sending it, begin again."
+)
 METHOD_NOT_ALLOWED = Refusal(
     MethodNotAllowed,
     "method_not_allowed",
@@ -187,6 +225,12 @@ UPLOAD_TOO_SLOW = Refusal(
 )
 
 # 409, 411, 412, 416 and 417: the request's own conditions.
+MISMATCHING_OFFSET = Refusal(
+    Conflict,
+    "mismatching_upload_offset",
+    "The upload has {expected} bytes, and this request begins at {provided}. Go on at {expected}.",
+    {"expected": 1_048_576, "provided": 2_097_152},
+)
 UPLOAD_RUNNING = Refusal(
     Conflict, "upload_running", "An upload with this Idempotency-Key is still running. Ask again in a moment."
 )
@@ -199,6 +243,9 @@ PRECONDITION_FAILED = Refusal(
     PreconditionFailed,
     "precondition_failed",
     "The MP3 is not the version that If-Match or If-Unmodified-Since asks for.",
+)
+UNSUPPORTED_TUS_VERSION = Refusal(
+    PreconditionFailed, "unsupported_tus_version", "This service speaks tus 1.0.0. Send Tus-Resumable: 1.0.0."
 )
 RANGE_NOT_SATISFIABLE = Refusal(
     RangeNotSatisfiable,
@@ -432,6 +479,16 @@ SHUTTING_DOWN = Refusal(Unavailable, "shutting_down", "The service is shutting d
 STORAGE_UNAVAILABLE = Refusal(
     Unavailable, "storage_unavailable", "Recordings cannot be kept or read now. Try again later."
 )
+TOO_MANY_SUSPENDED = Refusal(
+    Unavailable,
+    "too_many_suspended",
+    "Nothing came for a while, and no more uploads may wait for their clients. Send it again from its start.",
+)
+UPLOAD_ELSEWHERE = Refusal(
+    Unavailable,
+    "upload_elsewhere",
+    "The process that has this upload cannot be reached now. Try again in a moment.",
+)
 BYTES_FULL = Refusal(
     StorageFull,
     "bytes_full",
@@ -449,3 +506,9 @@ STORAGE_FULL = Refusal(StorageFull, "storage_full", "There is no room for this r
 TABLE: Mapping[str, Refusal[ServiceError]] = {
     row.code: row for row in list(globals().values()) if isinstance(row, Refusal)
 }
+
+
+def refusal_of(code: str, detail: str, offset: int | None) -> ServiceError:
+    """Return the error of a refusal that was written down. A code of another version is a bug's."""
+    kind = TABLE[code].kind if code in TABLE else InternalError
+    return kind(code, detail, offset=offset)

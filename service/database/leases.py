@@ -1,6 +1,7 @@
 """Leases that uploads hold across all replicas: one typed function for each statement."""
 
 from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from service.database.pool import ConstraintViolated, Database, read_query
@@ -9,29 +10,49 @@ from service.refusals import UNKNOWN_TOKEN
 _INSERT_UPLOAD_LEASE = read_query("insert_upload_lease")
 _UPDATE = read_query("update_leases")
 _DELETE = read_query("delete_leases")
+_SELECT_HOLDER = read_query("select_upload_holder")
+_SELECT_HOLDERS_OF_USER = read_query("select_upload_holders_of_user")
 _DELETE_EXPIRED = read_query("delete_expired_leases")
 
 _GRACE_SECONDS = 6 * 3600
 
 
+@dataclass(frozen=True, slots=True)
+class UploadLease:
+    """What a user holds while an upload runs.
+
+    `holder` is the address of the upload's process, or None if nobody can pass requests on to it.
+    """
+
+    user_id: int
+    upload_id: UUID
+    holder: str | None
+
+
 async def insert_upload_lease(
-    database: Database, user_id: int, upload_id: UUID, *, max_uploads: int, lease_seconds: float
+    database: Database, lease: UploadLease, *, max_uploads: int, lease_seconds: float
 ) -> bool:
     """Take one of the user's `max_uploads` leases for an upload, and return whether one was free.
 
     False may also mean that another upload took the same lease at the same moment. Raises NotAuthenticated if the
     user has been deleted, and Unavailable.
     """
-    parameters = {
-        "user_id": user_id,
-        "upload_id": upload_id,
-        "max_uploads": max_uploads,
-        "lease_seconds": lease_seconds,
-    }
+    parameters = asdict(lease) | {"max_uploads": max_uploads, "lease_seconds": lease_seconds}
     try:
         return await database.fetch_one(_INSERT_UPLOAD_LEASE, parameters) is not None
     except ConstraintViolated:
         raise UNKNOWN_TOKEN() from None
+
+
+async def find_holder(database: Database, upload_id: UUID) -> str | None:
+    """Return the address of the process that holds an upload, or None. Raises Unavailable."""
+    row = await database.fetch_one(_SELECT_HOLDER, {"upload_id": upload_id})
+    return None if row is None else str(row["holder"])
+
+
+async def select_holders(database: Database, user_id: int) -> set[str]:
+    """Return the addresses of the processes that hold uploads of the user. Raises Unavailable."""
+    return {row["holder"] for row in await database.fetch_all(_SELECT_HOLDERS_OF_USER, {"user_id": user_id})}
 
 
 async def update_leases(database: Database, upload_ids: Collection[UUID], lease_seconds: float) -> None:

@@ -1,27 +1,20 @@
-"""Decides which uploads encode now, which wait, and which are refused at once."""
+"""Decides which uploads encode now, which wait or are suspended, and which are refused at once."""
 
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 
 from service import metrics
 from service.cancellation import current_task
-from service.refusals import CLIENT_GONE, QUEUE_FULL, SHUTTING_DOWN, TOO_MANY_UPLOADS
+from service.refusals import QUEUE_FULL, SHUTTING_DOWN
+from service.uploads.encoder_slot import EncoderSlot
+from service.uploads.fair_queue import FairQueue, Waiting
 from service.uploads.places import Places
+from service.uploads.suspensions import Suspensions
 
-# A waiting upload checks this often whether its client is still there and whether another process has freed a slot.
-_LOOK_SECONDS = 0.1
-# A client that has waited for so long had better try another replica.
-_LONGEST_WAIT_SECONDS = 60.0
-
-
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    user_id: int
-    turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+# What has arrived of an upload is encoded and kept in this time when the service stops.
+_KEEPING_SECONDS = 5.0
 
 
 class Admission:
@@ -29,7 +22,7 @@ class Admission:
 
     An unlimited queue would accept uploads only to time them out later. A full queue refuses an upload before a byte of
     its body has been read, so that the client can retry elsewhere. While others wait, a user who has half of all slots
-    gets no more.
+    gets no more. A suspended upload keeps its encoder, but no slot.
     """
 
     def __init__(self, places: Places, max_uploads_per_user: int = 2**31) -> None:
@@ -37,31 +30,35 @@ class Admission:
         self.is_open = True
         self.running: set[asyncio.Task[object]] = set()
         self.waiting: set[asyncio.Task[object]] = set()
+        self.suspended: set[asyncio.Task[object]] = set()
         self._places = places
-        self._max_uploads_per_user = max_uploads_per_user
-        self._queue: list[_Waiting] = []
-        self._arriving: set[asyncio.Task[object]] = set()
-        self._running_of = Counter[int]()
-        self._half = max(1, places.max_running // 2)
-        self._nothing_runs = asyncio.Event()
-        self._nothing_runs.set()
+        self._queue = FairQueue(places, max_uploads_per_user)
+        self._suspensions = Suspensions(places)
+        self._slots: dict[asyncio.Task[object], EncoderSlot] = {}
+        self._nothing_is_held = asyncio.Event()
+        self._nothing_is_held.set()
         self._full_since: float | None = None
 
     @contextlib.asynccontextmanager
-    async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator[None]:
+    async def slot(self, user_id: int, is_abandoned: Callable[[], bool]) -> AsyncIterator[EncoderSlot]:
         """Hold a slot for the length of the block, after a wait in the queue if all slots are taken.
 
         Raises at once Unavailable if the queue is full, and TooManyRequests if others wait and the user has half of
         all slots. Raises ClientGone if `is_abandoned` becomes true during the wait. Raises Unavailable if the service
-        shuts down: before the block, or in place of the cancellation with which `drain` ends the block.
+        shuts down: before the block, or in place of the cancellation with which `close` ends a suspended block, and
+        `drain` any block.
         """
         task = current_task()
+        slot = EncoderSlot(self, task, user_id)
         try:
-            await self._take(task, user_id, is_abandoned)
+            self._queue.forget_arrival(task)
+            self.require_place()
+            await self._take(slot, is_abandoned)
+            self._slots[task] = slot
             try:
-                yield
+                yield slot
             finally:
-                self._give_back(task, user_id)
+                self._let_go(slot)
         except asyncio.CancelledError:
             if self.is_open:
                 raise
@@ -71,10 +68,7 @@ class Admission:
     def arrive(self) -> None:
         """Keep a place for this task until it takes its slot, or ends. Raises Unavailable if there is none."""
         self.require_place()
-        task = current_task()
-        self._arriving.add(task)
-        self._count_waiting()
-        task.add_done_callback(self._forget_arrival)
+        self._queue.arrive(current_task())
 
     def is_crowded(self) -> bool:
         """Whether somebody waits for a slot, here or in another process."""
@@ -87,19 +81,39 @@ class Admission:
         return 0.0 if self._full_since is None else time.time() - self._full_since
 
     def close(self) -> None:
-        """Refuse every upload from now on, also those that wait. Those that run go on."""
+        """Refuse every upload from now on, and end those that wait or are suspended. Those that run go on."""
         self.is_open = False
-        for task in self.waiting:
-            task.cancel()
+        for task in self.waiting | self.suspended:
+            self._end(task)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Wait for the uploads that run, and cancel those that still run after `grace_seconds`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_seconds):
-                await self._nothing_runs.wait()
-        for task in self.running:
-            if not task.cancelling():  # one that already cleans up must not be disturbed
+        """Wait for the uploads that run, and end those that still run after `grace_seconds`.
+
+        What has arrived of an upload that may be kept without the rest is kept before this returns.
+        """
+        await self._until_nothing_is_held(grace_seconds)
+        may_keep = False
+        for task in self.running | self.suspended:
+            may_keep |= self._end(task)
+        if may_keep:
+            await self._until_nothing_is_held(_KEEPING_SECONDS)
+            for task in self.running | self.suspended:
                 task.cancel()
+
+    async def _until_nothing_is_held(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nothing_is_held.wait()
+
+    def _end(self, task: asyncio.Task[object]) -> bool:
+        """End an upload, and return whether it may keep what has arrived."""
+        slot = self._slots.get(task)
+        if slot is not None and slot.may_keep:
+            slot.make_last_call()
+            return True
+        if not task.cancelling():  # one that already cleans up must not be disturbed
+            task.cancel()
+        return False
 
     def require_place(self) -> None:
         """Raise Unavailable if the queue is full or the service shuts down."""
@@ -116,85 +130,42 @@ class Admission:
             self._full_since = time.time()
         metrics.QUEUE_FULL_SINCE.set(self._full_since or 0)
 
-    async def _take(self, task: asyncio.Task[object], user_id: int, is_abandoned: Callable[[], bool]) -> None:
-        self._forget_arrival(task)
-        self.require_place()
-        if self._queue or not self._places.take_slot():
-            await self._wait(task, _Waiting(user_id), is_abandoned)
-        else:
-            self._running_of[user_id] += 1
-        self.running.add(task)
-        self._nothing_runs.clear()
+    async def _take(self, slot: EncoderSlot, is_abandoned: Callable[[], bool], *, is_returning: bool = False) -> None:
+        if not self._queue.take_slot(slot.user_id, is_returning=is_returning):
+            self.waiting.add(slot.task)
+            try:
+                await self._queue.wait(Waiting(slot.user_id, is_returning), is_abandoned)
+            finally:
+                self.waiting.discard(slot.task)
+        self.running.add(slot.task)
+        self._nothing_is_held.clear()
         metrics.SLOTS_USED.inc()
 
-    async def _wait(self, task: asyncio.Task[object], waiting: _Waiting, is_abandoned: Callable[[], bool]) -> None:
-        """Wait in the queue until the slot is ours."""
-        self._require_share(waiting.user_id)
-        self._queue.append(waiting)
-        self.waiting.add(task)
-        self._count_waiting()
-        try:
-            with metrics.SLOTS_WAITING.track_inprogress():
-                await self._until_turn(waiting.turn, is_abandoned)
-        except BaseException:
-            if waiting.turn.done():
-                self._free_slot(waiting.user_id)
-            raise
-        finally:
-            self.waiting.discard(task)
-            if waiting in self._queue:
-                self._queue.remove(waiting)
-            self._count_waiting()
-            self._hand_out()
+    def suspend(self, slot: EncoderSlot) -> None:
+        """Give back the upload's slot, and let it keep its encoder. Raises Unavailable."""
+        self._suspensions.take(slot.user_id)
+        self.suspended.add(slot.task)
+        self._give_back(slot)
 
-    def _require_share(self, user_id: int) -> None:
-        """Raise TooManyRequests if the user has all that one user may have of the slots and of the queue."""
-        running = self._running_of[user_id]
-        queued = sum(other.user_id == user_id for other in self._queue)
-        if running + queued >= self._max_uploads_per_user:
-            raise TOO_MANY_UPLOADS(max_uploads=running + queued)
-        if queued < len(self._queue) and running >= self._half:
-            raise TOO_MANY_UPLOADS(max_uploads=running)
+    async def take_again(self, slot: EncoderSlot, is_abandoned: Callable[[], bool]) -> None:
+        """Give the upload the next free slot. Raises Unavailable and ClientGone."""
+        await self._take(slot, is_abandoned, is_returning=True)
+        self._end_suspension(slot)
 
-    async def _until_turn(self, turn: asyncio.Future[None], is_abandoned: Callable[[], bool]) -> None:
-        began_at = time.monotonic()
-        while not turn.done():
-            await asyncio.wait({turn}, timeout=_LOOK_SECONDS)
-            if is_abandoned():
-                raise CLIENT_GONE()
-            if time.monotonic() - began_at > _LONGEST_WAIT_SECONDS and not turn.done():
-                raise QUEUE_FULL()
-            self._hand_out()
+    def _let_go(self, slot: EncoderSlot) -> None:
+        del self._slots[slot.task]
+        if slot.task in self.running:
+            self._give_back(slot)
+        if slot.task in self.suspended:
+            self._end_suspension(slot)
+        if not self.running and not self.suspended:
+            self._nothing_is_held.set()
 
-    def _give_back(self, task: asyncio.Task[object], user_id: int) -> None:
-        self.running.discard(task)
+    def _give_back(self, slot: EncoderSlot) -> None:
+        self.running.discard(slot.task)
         metrics.SLOTS_USED.dec()
-        self._free_slot(user_id)
-        self._hand_out()
-        if not self.running:
-            self._nothing_runs.set()
+        self._queue.give_back_slot(slot.user_id)
 
-    def _free_slot(self, user_id: int) -> None:
-        self._running_of -= Counter({user_id: 1})  # forgets a user with none
-        self._places.give_back_slot()
-
-    def _hand_out(self) -> None:
-        """Give the free slots to those who wait."""
-        while self._queue and self._places.take_slot():
-            next_one = self._next()
-            self._queue.remove(next_one)
-            self._running_of[next_one.user_id] += 1
-            self._count_waiting()
-            next_one.turn.set_result(None)
-
-    def _next(self) -> _Waiting:
-        """Return the first upload whose user has fewer than half of the slots; if there is none, the first of all."""
-        modest = (waiting for waiting in self._queue if self._running_of[waiting.user_id] < self._half)
-        return next(modest, self._queue[0])
-
-    def _count_waiting(self) -> None:
-        self._places.set_waiting(len(self._queue) + len(self._arriving))
-
-    def _forget_arrival(self, task: asyncio.Task[object]) -> None:
-        self._arriving.discard(task)
-        self._count_waiting()
+    def _end_suspension(self, slot: EncoderSlot) -> None:
+        self.suspended.discard(slot.task)
+        self._suspensions.give_back(slot.user_id)

@@ -33,9 +33,10 @@ async def claim(leases: Leases, user: User, upload_id: UUID, upload: IdempotentU
     key = IdempotencyKey(user.id, upload.key, upload_id, upload.fingerprint)
     if await insert_idempotency_key(leases.database, key, leases.lease_seconds):
         return None
-    replay = await find_replay(leases.database, user, upload)
+    other = await find_idempotency_key(leases.database, user.id, upload.key)
+    replay = await _replay(leases.database, other, upload) if other is not None else None
     if replay is None:  # the other upload runs, or has just freed the key, which the client's next try then gets
-        raise UPLOAD_RUNNING()
+        raise UPLOAD_RUNNING(upload_id=other.upload_id if other is not None else None)
     return replay
 
 

@@ -26,6 +26,7 @@ from service.refusals import (
     USER_DISABLED,
 )
 from service.storage import Draft, Storage
+from service.uploads.keeping import while_they_come
 from service.uploads.target import choose_target
 from service.uploads.upload import Sound, Upload, make_record
 
@@ -60,9 +61,9 @@ class Ingest:
         `pieces` raises at its end, such as a wrong digest, wins over a truncated WAV, because it is the reason for it.
         """
         started = time.monotonic()
-        reader = WavReader()
+        reader = upload.progress.reader
         header, samples = await self._read_header(upload, reader, pieces)
-        target = choose_target(
+        upload.progress.target = target = choose_target(
             header,
             sample_rate=upload.sample_rate,
             bit_rate=upload.bit_rate,
@@ -73,12 +74,12 @@ class Ingest:
             self.encoder.open(header, target, draft.fileno(), upload.filename) as encoding,
         ):
             await encoding.write(samples)
-            async for piece in upload.pace.watch(pieces, header.playing_rate):
+            async for piece in self._limited(upload, pieces, header):
                 samples = reader.feed(piece)
                 self._check_size(upload, reader, header)
                 await encoding.write(samples)
             await encoding.write(_last_samples(upload, reader))
-            arrived = time.monotonic()
+            upload.progress.is_finishing, arrived = True, time.monotonic()
             await encoding.finish(reader.sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
@@ -133,6 +134,14 @@ class Ingest:
                 return reader.header, samples
         reader.finish()
         raise AssertionError("a WAV without a header was finished")
+
+    def _limited(self, upload: Upload, pieces: AsyncIterator[bytes], header: WavHeader) -> AsyncIterator[bytes]:
+        """Return the pieces within the limits. If what arrives may be kept, a limit ends them instead of raising."""
+        pieces = upload.pace.watch(pieces, header.playing_rate)
+        if not upload.keeps_incomplete:
+            return pieces
+        longest = header.data_offset + self.max_duration_seconds * header.playing_rate
+        return while_they_come(pieces, upload.slot, upload.progress, min(self.max_upload_bytes, longest))
 
     def _check_size(self, upload: Upload, reader: WavReader, header: WavHeader) -> None:
         """Refuse at the byte that is one too many, or at the header that declares it."""

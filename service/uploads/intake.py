@@ -1,7 +1,7 @@
 """Takes an upload: every decision about it, in order, from the queue to the record."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -10,10 +10,13 @@ from service.accounts.totals import TotalLimits
 from service.models import IdempotentUpload, Record, RecordWarning, User
 from service.storage import Storage
 from service.uploads.admission import Admission
+from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.idempotency import claim, find_replay
 from service.uploads.ingest import Ingest
 from service.uploads.leases import Leases
+from service.uploads.live import LiveUpload, LiveUploads
 from service.uploads.pace import Pace
+from service.uploads.resumable_body import ResumableBody
 from service.uploads.revocation import Revocations
 from service.uploads.upload import Upload
 
@@ -39,11 +42,14 @@ class UploadTerms:
 class UploadBody:
     """The WAV of an upload: its file name, and its bytes as they arrive.
 
-    If a check is only possible at the end, such as that of a digest, `pieces` raises after its last piece.
+    If a check is only possible at the end, such as that of a digest, `pieces` raises after its last piece. `length` is
+    the byte count of the request's body, or None. `resumable` is None if the bytes come in one request.
     """
 
     filename: str
     pieces: AsyncIterator[bytes]
+    length: int | None = None
+    resumable: ResumableBody | None = None
 
 
 class IncomingUpload(Protocol):
@@ -59,11 +65,14 @@ class IncomingUpload(Protocol):
     def terms(self) -> UploadTerms:
         """Check all that can be checked without the body, and return what the client asks for."""
 
-    async def open(self, user: User) -> UploadBody:
-        """Read the body up to the first byte of the WAV."""
+    async def open(self, user: User, upload_id: UUID, slot: EncoderSlot) -> UploadBody:
+        """Read the body up to the first byte of the WAV. From now on the upload is under way."""
 
     def is_abandoned(self) -> bool:
-        """Return whether the client has gone away."""
+        """Return whether the client has gone away, and cannot come back."""
+
+    def cut(self) -> None:
+        """Close the client's connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ class Intake:
     ingest: Ingest
     totals: TotalLimits
     revocations: Revocations
+    live: LiveUploads
     stall_seconds: float
     max_upload_seconds: float
 
@@ -106,26 +116,21 @@ class Intake:
                     return Taken(replay, is_replay=True)
             await self.totals.require_room_for_record()
             await self.storage.require_room()
-            async with self.admission.slot(user.id, incoming.is_abandoned):
+            async with self.admission.slot(user.id, incoming.is_abandoned) as slot:
                 await self.leases.take(user, upload_id)
-                body = await incoming.open(user)
-                upload = Upload(
-                    id=upload_id,
-                    user_id=user.id,
-                    token_sha256=user.token_sha256,
-                    filename=body.filename,
-                    bit_rate=terms.bit_rate,
-                    sample_rate=terms.sample_rate,
-                    lifetime_seconds=terms.lifetime_seconds,
-                    idempotency_key=terms.key,
-                    is_abandoned=incoming.is_abandoned,
-                    warnings=terms.warnings,
-                    keeps_incomplete=terms.keeps_incomplete,
-                    pace=Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at),
-                )
-                with self.revocations.watched(upload_id, user):
-                    record = await self.ingest(upload, self.revocations.allowed(upload_id, body.pieces))
+                body = await incoming.open(user, upload_id, slot)
+                live = LiveUpload(upload_id, user, body.filename, body.length, body.resumable, incoming.cut)
+                pace = self._pace(began_at, body.resumable)
+                upload = _upload(live, terms, slot, pace, incoming.is_abandoned)
+                async with self.live.entry(live):
+                    with self.revocations.watched(upload_id, user):
+                        pieces = self.revocations.allowed(upload_id, live.uncancelled(body.pieces))
+                        record = await self.ingest(upload, pieces)
         return Taken(record, is_replay=False)
+
+    def _pace(self, began_at: float, body: ResumableBody | None) -> Pace:
+        suspended_seconds = (lambda: body.suspended_seconds) if body is not None else float
+        return Pace(self.admission.is_crowded, self.stall_seconds, self.max_upload_seconds, began_at, suspended_seconds)
 
     async def _find_replay(self, user: User, upload_id: UUID, key: IdempotentUpload) -> Record | None:
         """Return the record that the key has made. If there is none, take a place in the queue, then the key."""
@@ -134,3 +139,24 @@ class Intake:
             return replay
         self.admission.arrive()  # a full queue refuses before anything is written
         return await claim(self.leases, user, upload_id, key)
+
+
+def _upload(
+    live: LiveUpload, terms: UploadTerms, slot: EncoderSlot, pace: Pace, is_abandoned: Callable[[], bool]
+) -> Upload:
+    return Upload(
+        id=live.id,
+        user_id=live.user.id,
+        token_sha256=live.user.token_sha256,
+        filename=live.filename,
+        bit_rate=terms.bit_rate,
+        sample_rate=terms.sample_rate,
+        lifetime_seconds=terms.lifetime_seconds,
+        idempotency_key=terms.key,
+        keeps_incomplete=terms.keeps_incomplete,
+        is_abandoned=lambda: live.is_cancelled or (not terms.keeps_incomplete and is_abandoned()),
+        slot=slot,
+        warnings=terms.warnings,
+        pace=pace,
+        progress=live.progress,
+    )

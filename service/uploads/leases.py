@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from service.background import going_on
-from service.database.leases import delete_expired_leases, delete_leases, insert_upload_lease, update_leases
+from service.database.leases import (
+    UploadLease,
+    delete_expired_leases,
+    delete_leases,
+    insert_upload_lease,
+    update_leases,
+)
 from service.database.pool import Database
 from service.models import User, UserLimits
 from service.refusals import QUOTA_EXCEEDED, TOO_MANY_UPLOADS
@@ -24,12 +30,14 @@ class Leases:
     """What this process's uploads hold: their upload leases and their idempotency keys.
 
     They are renewed together. They are given back when their upload ends or, if the database is away just then,
-    when it is back. A killed process holds them for up to `lease_seconds`.
+    when it is back. A killed process holds them for up to `lease_seconds`. `holder` is the address of this process, or
+    None if nobody passes requests on to it.
     """
 
     database: Database
     limits: UserLimits
     lease_seconds: float = 60.0
+    holder: str | None = None
     _held: set[UUID] = field(default_factory=set)
     _owed: set[UUID] = field(default_factory=set)
 
@@ -58,9 +66,10 @@ class Leases:
         if user.record_count >= limits.max_records or user.byte_count >= limits.max_bytes:
             raise QUOTA_EXCEEDED(max_records=limits.max_records, max_bytes=limits.max_bytes)
         self.hold(upload_id)
+        lease = UploadLease(user.id, upload_id, self.holder)
         for _ in range(_TRIES):
             if await insert_upload_lease(
-                self.database, user.id, upload_id, max_uploads=limits.max_uploads, lease_seconds=self.lease_seconds
+                self.database, lease, max_uploads=limits.max_uploads, lease_seconds=self.lease_seconds
             ):
                 return
         raise TOO_MANY_UPLOADS(max_uploads=limits.max_uploads)

@@ -16,13 +16,14 @@ class Pace:
 
     It must end within `max_seconds` after `began_at`, a time of `clock`. While `is_crowded` says that others wait, it
     must arrive at nearly the rate at which the WAV plays, as a live recording does. The rate is measured over
-    `window_seconds`.
+    `window_seconds`, without the `suspended_seconds`, in which the upload takes nobody's place.
     """
 
     is_crowded: Callable[[], bool]
     window_seconds: float
     max_seconds: float
     began_at: float
+    suspended_seconds: Callable[[], float] = float
     clock: Callable[[], float] = time.monotonic
 
     async def watch(self, pieces: AsyncIterator[bytes], playing_rate: float) -> AsyncIterator[bytes]:
@@ -32,16 +33,19 @@ class Pace:
         """
         least_rate = playing_rate * _SHARE_OF_PLAYING_RATE
         waited_seconds, received = 0.0, 0
-        asked_at = self.clock()
+        asked_at = self._held_seconds()
         async for piece in pieces:
-            now = self.clock()
-            if now > self.began_at + self.max_seconds:
+            if self.clock() > self.began_at + self.max_seconds:
                 raise UPLOAD_TOO_SLOW(max_seconds=self.max_seconds)
-            waited_seconds += now - asked_at
+            waited_seconds += self._held_seconds() - asked_at
             received += len(piece)
             if waited_seconds >= self.window_seconds:
                 if received < least_rate * waited_seconds and self.is_crowded():
                     raise SLOW_BODY(min_bytes_per_second=round(least_rate))
                 waited_seconds, received = 0.0, 0
             yield piece
-            asked_at = self.clock()
+            asked_at = self._held_seconds()
+
+    def _held_seconds(self) -> float:
+        """Return the time for which the upload has held its slot, plus a constant."""
+        return self.clock() - self.suspended_seconds()

@@ -9,8 +9,11 @@ from service.audio.mp3 import Mp3Format
 from service.audio.wav import WavReader
 from service.audio.wav_header import WavHeader
 from service.models import IdempotentUpload, Record, RecordWarning
+from service.record_warnings import INTERRUPTED
 from service.storage import StoredFile
+from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.pace import Pace
+from service.uploads.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,9 @@ class Upload:
     `token_sha256` is of the token that it began with. `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3,
     `lifetime_seconds` (of the record) and `idempotency_key` are None if the client sent none. `is_abandoned` says
     whether the client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before
-    those that the WAV gives reason for.
-    If `keeps_incomplete`, the samples that arrived become a record although the WAV has, or may have, more.
+    those that the WAV gives reason for. `progress` tells others how far it has come, and `slot` is what it
+    holds of the admission. If `keeps_incomplete`, the samples
+    that arrived become a record although the WAV has, or may have, more.
     """
 
     id: UUID
@@ -36,6 +40,8 @@ class Upload:
     keeps_incomplete: bool
     is_abandoned: Callable[[], bool]
     pace: Pace
+    progress: Progress
+    slot: EncoderSlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,9 @@ def make_record(upload: Upload, sound: Sound, file: StoredFile, retention_second
         bit_rate=sound.target.bit_rate,
         size=file.size,
         sha256=file.sha256,
-        warnings=upload.warnings + sound.reader.warnings(),
+        warnings=upload.warnings + sound.reader.warnings() + ((INTERRUPTED(),) if upload.progress.is_cut else ()),
         created_at=created_at,
         expires_at=created_at + timedelta(seconds=min(lifetimes)) if lifetimes else None,
-        is_complete=sound.reader.missing is None,
+        is_complete=sound.reader.missing is None and not upload.progress.is_cut,
         source_size=sound.reader.source_size,
     )

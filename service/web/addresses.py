@@ -34,9 +34,13 @@ def client_address(request: web.BaseRequest) -> str | None:
 
 
 def client_scheme(request: web.Request) -> str:
-    """Return the scheme that the client used: the one that a trusted proxy reports, else the connection's own."""
+    """Return the scheme that the client used: the one that a trusted proxy reports, else the connection's own.
+
+    What comes by a Unix socket has been passed on by another process of this service.
+    """
     forwarded = request.headers.get("X-Forwarded-Proto", "")
-    if forwarded in {"http", "https"} and _is_among(request.remote or "", request.app[TRUSTED_PROXIES]):
+    is_trusted = not request.remote or _is_among(request.remote, request.app[TRUSTED_PROXIES])
+    if forwarded in {"http", "https"} and is_trusted:
         return forwarded
     return request.scheme
 

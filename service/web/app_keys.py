@@ -1,6 +1,7 @@
 """Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
@@ -15,7 +16,9 @@ from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
+from service.uploads.live import LiveUpload, LiveUploads
 from service.uploads.removal import Removal
+from service.uploads.resumption import Resumption
 from service.web.body import BodyLimits
 
 ADDRESS_LIMITS = web.AppKey("address_limits", AddressLimits)
@@ -31,8 +34,13 @@ DATABASE = web.AppKey("database", Database)
 HEALTH = web.AppKey("health", Health)
 INTAKE = web.AppKey("intake", Intake)
 LEASES = web.AppKey("leases", Leases)
+LIVE_UPLOADS = web.AppKey("live_uploads", LiveUploads)
 REGISTRATION = web.AppKey("registration", Registration)
+RELAY_ADDRESS = web.AppKey("relay_address", str)
+RELAY_LISTENER = web.AppKey("relay_listener", socket.socket)
 REMOVAL = web.AppKey("removal", Removal)
+RESUME_SECONDS = web.AppKey("resume_seconds", float)
+RESUMPTION = web.AppKey("resumption", Resumption)
 TOKENS = web.AppKey("tokens", Tokens)
 MAX_CONNECTIONS = web.AppKey("max_connections", int)
 SHUTDOWN_SECONDS = web.AppKey("shutdown_seconds", float)
@@ -41,6 +49,11 @@ PAGE_ORIGINS: web.AppKey[Collection[str]] = web.AppKey("page_origins")
 PUBLIC_URL = web.AppKey("public_url", str)
 TRUSTED_PROXIES: web.AppKey[Sequence[IPv4Network | IPv6Network]] = web.AppKey("trusted_proxies")
 STORAGE: web.AppKey[Storage] = web.AppKey("storage")
+
+# The parameters of an upload, if not all of them are in the query.
+PARAMETERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("parameters")
+# The resumable upload that a request is about.
+LIVE_UPLOAD = web.RequestKey("live_upload", LiveUpload)
 
 # Set while a request is handled, for its log line and its metrics.
 DOWNLOAD = web.RequestKey("download", bool)

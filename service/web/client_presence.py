@@ -1,4 +1,4 @@
-"""Tells whether a client is still there, even while we read nothing from it."""
+"""Tells whether a client is still there, even while we read nothing from it, and sends it away."""
 
 import array
 import fcntl
@@ -29,6 +29,12 @@ def is_lost(request: web.Request) -> bool:
     if events & (select.POLLERR | select.POLLHUP):
         return True
     return bool(events & select.POLLRDHUP) and not _is_whole(request, connection)
+
+
+def cut(request: web.Request) -> None:
+    """Close the request's connection. Whoever reads its body then gets ClientGone."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _is_whole(request: web.Request, connection: socket.socket) -> bool:

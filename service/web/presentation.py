@@ -11,6 +11,7 @@ from aiohttp.typedefs import LooseHeaders
 
 from service.models import Record
 from service.names import stem
+from service.uploads.live import LiveUpload
 from service.web.accept import prefers_text
 from service.web.addresses import base_url
 
@@ -62,6 +63,27 @@ def record_json(request: web.Request, record: Record) -> dict[str, object]:
         "warnings": [asdict(warning) for warning in record.warnings],
         "created_at": record.created_at.astimezone(UTC).isoformat(),
         "expires_at": record.expires_at.astimezone(UTC).isoformat() if record.expires_at else None,
+    }
+
+
+def upload_json(request: web.Request, upload: LiveUpload) -> dict[str, object]:
+    """Return an upload under way as its owner sees it. What nobody knows yet is None."""
+    progress, body = upload.progress, upload.resumable
+    target = progress.target
+    return {
+        "id": str(upload.id),
+        "url": f"{base_url(request)}/records/{upload.id}.mp3",
+        "filename": upload.filename,
+        "state": upload.state,
+        "offset": progress.reader.byte_count if body is None else body.offset,
+        "length": upload.length if body is None else body.length,
+        "duration": progress.duration,
+        "expected_duration": progress.expected_duration,
+        "bit_rate": target.bit_rate if target is not None else None,
+        "sample_rate": target.sample_rate if target is not None else None,
+        "channels": target.channels if target is not None else None,
+        "created_at": upload.created_at.astimezone(UTC).isoformat(),
+        "resumable_until": body.resumable_until.isoformat() if body is not None else None,
     }
 
 

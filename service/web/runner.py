@@ -2,12 +2,15 @@
 
 import asyncio
 import errno
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+from service.web.app_keys import RELAY_LISTENER
 
 log = structlog.stdlib.get_logger()
 
@@ -28,11 +31,23 @@ class Runner(web.AppRunner):
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._make_connection = make_connection
         self._let_uploads_end = let_uploads_end
+        self._relay: asyncio.Server | None = None
 
     async def setup(self) -> None:
-        """Prepare to serve; from now on, a connection that cannot be taken is a line in the log, and no traceback."""
-        asyncio.get_running_loop().set_exception_handler(_LoopErrors())
+        """Prepare to serve, and take what other processes pass on.
+
+        From now on, a connection that cannot be taken is a line in the log, and no traceback.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_LoopErrors())
         await super().setup()
+        listener, make_connection = self.app[RELAY_LISTENER], cast("Callable[[], RequestHandler]", self.server)
+        is_unix = listener.family == socket.AF_UNIX
+        self._relay = await (
+            loop.create_unix_server(make_connection, sock=listener)
+            if is_unix
+            else loop.create_server(make_connection, sock=listener)
+        )
 
     async def cleanup(self) -> None:
         """Take no more connections, let the uploads end, then close the connections.
@@ -43,6 +58,8 @@ class Runner(web.AppRunner):
             await site.stop()
         if self._let_uploads_end is not None:
             await self._let_uploads_end()
+        if self._relay is not None:
+            self._relay.close()
         await super().cleanup()
 
     @property

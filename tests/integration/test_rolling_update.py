@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extras import register_uuid
 
-from service.database.leases import insert_upload_lease
+from service.database.leases import UploadLease, insert_upload_lease
 from service.database.migrations import MIGRATIONS, migrate
 from service.database.pool import open_database
 from service.database.records import find_record, insert_record
@@ -181,7 +181,8 @@ async def test_both_versions_count_the_same_leases(database_url: str) -> None:
     async with open_database(database_url, 1) as database:
 
         async def take() -> bool:
-            return await insert_upload_lease(database, user_id, uuid4(), max_uploads=2, lease_seconds=60)
+            lease = UploadLease(user_id, uuid4(), holder=None)
+            return await insert_upload_lease(database, lease, max_uploads=2, lease_seconds=60)
 
         assert take_slot(database_url, user_id, uuid4(), max_uploads=2) is not None
         assert await take()

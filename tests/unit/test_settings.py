@@ -9,6 +9,7 @@ from psycopg2.extensions import parse_dsn
 
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.settings.accounts import AccountSettings
+from service.settings.uploads import UploadSettings
 from service.settings.unknown_variables import unknown_variables
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -27,10 +28,11 @@ def documented_rows() -> list[str]:
 
 
 def settings_rows() -> list[str]:
-    """Return what docs/settings.md must say: the fields' names, defaults and descriptions, those about users last."""
-    about_users = AccountSettings.model_fields
-    fields = [(name, field) for name, field in Settings.model_fields.items() if name not in about_users]
-    fields += about_users.items()
+    """Return what docs/settings.md must say: each field's name, default and description, by what they are about."""
+    parts = [UploadSettings.model_fields, AccountSettings.model_fields]
+    in_parts = set().union(*parts)
+    general = {name: field for name, field in Settings.model_fields.items() if name not in in_parts}
+    fields = [row for part in (general, *parts) for row in part.items()]
     return [
         f"| `WAVEPRESS_{name.upper()}` "
         f"| {'unset' if field.default is None else f'`{field.default}`'} | {field.description} |"

@@ -12,12 +12,14 @@ from yarl import URL
 from service.database.records import Position, find_record, select_records
 from service.models import Record, User
 from service.refusals import INVALID_AFTER, INVALID_LIMIT, RECORD_NOT_FOUND
-from service.uploads.intake import Taken
 from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, REMOVAL
 from service.web.auth import authenticate
-from service.web.incoming_upload import take_upload, upload_headers
+from service.web.incoming_upload import take_upload
 from service.web.presentation import json_or_text, json_response, record_json, record_url
+from service.web.record_answers import created
+from service.web.resumable_protocols import find_dialect
+from service.web.routes.uploads import create_upload
 from service.web.upload_body import SentWav, declared_type, form_wav, is_form, raw_wav, require_wav_type
 
 _PAGE = 100
@@ -30,14 +32,17 @@ _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 async def post_record(request: web.Request) -> web.Response:
     """POST /records: a WAV as multipart/form-data or as the body itself."""
-    return _created(
-        request, await take_upload(request, authenticate=authenticate, check=_require_wav_type, find_wav=_posted_wav)
-    )
+    if find_dialect(request) is not None:
+        return await create_upload(request)
+    taken = await take_upload(request, authenticate=authenticate, check=_require_wav_type, find_wav=_posted_wav)
+    return created(request, taken)
 
 
 async def put_record(request: web.Request) -> web.Response:
     """PUT /records/{filename}: a WAV as the body, as `curl -T` sends it and whatever its type, or as a form."""
-    return _created(request, await take_upload(request, authenticate=authenticate, find_wav=_put_wav))
+    if find_dialect(request) is not None:
+        return await create_upload(request)
+    return created(request, await take_upload(request, authenticate=authenticate, find_wav=_put_wav))
 
 
 async def get_record(request: web.Request) -> web.Response:
@@ -105,15 +110,6 @@ async def _own_record(request: web.Request, user: User) -> Record:
     if record is None or record.user_id != user.id:
         raise RECORD_NOT_FOUND()
     return record
-
-
-def _created(request: web.Request, taken: Taken) -> web.Response:
-    """Answer with the record as JSON or, for scripts, its address as text: 201, or 200 for an earlier one."""
-    url = record_url(request, taken.record)
-    status = 200 if taken.is_replay else 201
-    headers = upload_headers(taken)
-    headers[hdrs.LOCATION] = url
-    return json_or_text(request, record_json(request, taken.record), f"{url}\n", status=status, headers=headers)
 
 
 def _limit(request: web.Request) -> int:

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from service.refusals import METHOD_NOT_ALLOWED, MP3_NOT_REPLACEABLE, NO_SUCH_ADDRESS
 from service.web.app_keys import CAPABILITIES
 from service.web.body import defer_continue
-from service.web.routes import docs, downloads, front_page, older_apis, operations, records, users
+from service.web.routes import docs, downloads, front_page, older_apis, operations, records, uploads, users
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _MP3_ADDRESS = re.compile(rf"/records/{_UUID}\.mp3/?")
@@ -35,6 +35,14 @@ _ROUTES = [
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}", records.get_record),
     (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}", records.remove_record),
     (hdrs.METH_PUT, f"/records/{{filename:(?!{_UUID}\\.mp3/?$)[^{{}}/]+}}", records.put_record),
+    (hdrs.METH_GET, "/uploads", uploads.list_uploads),
+    (hdrs.METH_POST, "/uploads", uploads.create_upload),
+    (hdrs.METH_OPTIONS, "/uploads", uploads.describe_uploads),
+    (hdrs.METH_GET, f"/uploads/{{upload_id:{_UUID}}}", uploads.look_at_upload),
+    (hdrs.METH_HEAD, f"/uploads/{{upload_id:{_UUID}}}", uploads.ask_offset),
+    (hdrs.METH_PATCH, f"/uploads/{{upload_id:{_UUID}}}", uploads.append_to_upload),
+    (hdrs.METH_POST, f"/uploads/{{upload_id:{_UUID}}}", uploads.post_to_upload),
+    (hdrs.METH_DELETE, f"/uploads/{{upload_id:{_UUID}}}", uploads.cancel_upload),
     (hdrs.METH_POST, "/user", older_apis.post_user_a),
     (hdrs.METH_POST, "/audiotrack", older_apis.post_audiotrack),
     (hdrs.METH_GET, "/audiotrack", older_apis.get_audiotrack),
@@ -54,8 +62,11 @@ def add_routes(app: web.Application, *, with_metrics: bool) -> None:
     """
     app[CAPABILITIES] = _CAPABILITIES
     metrics_route = (hdrs.METH_GET, "/metrics", operations.expose_metrics)
-    for method, path, handler in [*_ROUTES, metrics_route] if with_metrics else _ROUTES:
-        methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
+    routes = [*_ROUTES, metrics_route] if with_metrics else _ROUTES
+    with_own_head = {path for method, path, _ in routes if method == hdrs.METH_HEAD}
+    for method, path, handler in routes:
+        is_for_head_too = method == hdrs.METH_GET and path not in with_own_head
+        methods = [method, hdrs.METH_HEAD] if is_for_head_too else [method]
         for form, one in itertools.product(dict.fromkeys([path, f"{path.rstrip('/')}/"]), methods):
             app.router.add_route(one, form, handler, expect_handler=defer_continue)
     app.router.add_route(hdrs.METH_ANY, "/{anything:.*}", _refuse, expect_handler=defer_continue)

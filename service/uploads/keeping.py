@@ -1,0 +1,44 @@
+"""Keeps what has arrived of an upload if no more can come."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from service.cancellation import current_task
+from service.errors import ClientGone, ClientStalled, ServiceError
+from service.refusals import TOO_MANY_SUSPENDED, UPLOAD_EXPIRED
+from service.uploads.encoder_slot import EncoderSlot
+from service.uploads.progress import Progress
+
+_END_CODES = {TOO_MANY_SUSPENDED.code, UPLOAD_EXPIRED.code}
+
+
+async def while_they_come(
+    pieces: AsyncIterator[bytes], slot: EncoderSlot, progress: Progress, most_bytes: int
+) -> AsyncIterator[bytes]:
+    """Yield the pieces, up to `most_bytes` of the WAV, and end if no more can come, instead of raising the reason.
+
+    `progress.is_cut` then is true. The reasons are: the connection broke or stalled, the time to resume is over, the
+    longest time or the largest size is reached, or the service stops. Any other error is raised.
+    """
+    slot.may_keep = True
+    try:
+        while not slot.is_last_call:
+            slot.awaits_bytes = True
+            piece = await anext(pieces, None)
+            slot.awaits_bytes = False
+            if piece is None:
+                return
+            room = most_bytes - progress.reader.byte_count
+            yield piece[:room]
+            if len(piece) > room:
+                break
+    except ServiceError as error:
+        if not (isinstance(error, ClientGone | ClientStalled) or error.code in _END_CODES):
+            raise
+    except asyncio.CancelledError:
+        if not slot.is_last_call:
+            raise
+        current_task().uncancel()
+    finally:
+        slot.awaits_bytes = slot.may_keep = False
+    progress.is_cut = True

@@ -1,0 +1,193 @@
+"""Routes for uploads under way: begin one that can be resumed, go on with it, look at it, end it."""
+
+from uuid import UUID
+
+from aiohttp import hdrs, web
+
+from service.database.ended_uploads import find_ended_upload
+from service.database.records import find_record
+from service.errors import Conflict
+from service.models import Record, User
+from service.refusals import NOT_RESUMABLE, UPLOAD_NOT_FOUND, refusal_of
+from service.uploads.intake import Taken
+from service.uploads.live import LiveUpload, require_owner
+from service.web.addresses import base_url
+from service.web.app_keys import (
+    BODY_LIMITS,
+    DATABASE,
+    LIVE_UPLOAD,
+    LIVE_UPLOADS,
+    RECORD,
+    REMOVAL,
+    RESUMPTION,
+    TRANSPORT,
+)
+from service.web.auth import authenticate
+from service.web.presentation import json_response, upload_json
+from service.web.relay import held_elsewhere, upload_id, uploads_elsewhere
+from service.web.resumable_answers import NO_STORE, begun, ended, send_interim, upload_limit
+from service.web.resumable_protocols import (
+    TUS_EXTENSIONS,
+    TUS_VERSION,
+    Dialect,
+    brings_bytes,
+    declared_length,
+    find_dialect,
+    get_dialect,
+    is_complete,
+    read_creation,
+    read_offset,
+    require_append_type,
+)
+from service.web.resumable_upload import OfferedResumableUpload, attachment
+
+
+async def create_upload(request: web.Request) -> web.Response:
+    """POST /uploads, and uploads at other addresses whose headers say that they can be resumed."""
+    dialect = get_dialect(request)
+    request[TRANSPORT] = dialect.language
+    creation = read_creation(request, dialect)
+    offered = OfferedResumableUpload(request, dialect, creation, request.match_info.get("filename", ""))
+    try:
+        live = await request.app[RESUMPTION].begin(offered)
+    except Conflict as error:
+        if "upload_id" not in error.facts or creation.is_whole:
+            raise
+        return begun(request, UUID(str(error.facts["upload_id"])))  # the same upload, because it has the same key
+    if isinstance(live, Taken):
+        return ended(request, dialect, live) if dialect.language == "ietf" else begun(request, live.record.id)
+    request[LIVE_UPLOAD] = live
+    if dialect.language == "ietf":
+        await send_interim(request, dialect, live)
+    if dialect.language == "ietf" or brings_bytes(request) or live.length == 0:
+        taken = await _append(request, live, 0, is_last=creation.is_whole)
+        if taken is not None:
+            return ended(request, dialect, taken, status=201)
+    return begun(request, live.id)
+
+
+@held_elsewhere
+async def append_to_upload(request: web.Request) -> web.StreamResponse:
+    """PATCH /uploads/{id}: more bytes; the last ones are answered with the record."""
+    user = await authenticate(request)
+    dialect = get_dialect(request)
+    live = await _find_live(request, user)
+    require_append_type(request, dialect)
+    assert live.resumable is not None  # noqa: S101 - _find_live has looked
+    offset, length = read_offset(request), declared_length(request)
+    if length is not None:
+        live.resumable.declare_length(length)
+    is_last = dialect.language == "ietf" and is_complete(request, dialect)
+    taken = await _append(request, live, offset, is_last=is_last)
+    if taken is not None:
+        return ended(request, dialect, taken)
+    return web.Response(status=204, headers=NO_STORE)
+
+
+async def post_to_upload(request: web.Request) -> web.StreamResponse:
+    """POST /uploads/{id}: another method, for clients that can send only GET and POST (tus)."""
+    methods = {hdrs.METH_PATCH: append_to_upload, hdrs.METH_DELETE: cancel_upload}
+    handler = methods.get(request.headers.get("X-HTTP-Method-Override", "").upper())
+    if handler is None:
+        raise NOT_RESUMABLE()
+    return await handler(request)
+
+
+@held_elsewhere
+async def look_at_upload(request: web.Request) -> web.StreamResponse:
+    """GET /uploads/{id}: how far it is; after its end 303 to its record, or how it failed."""
+    user = await authenticate(request)
+    live = request.app[LIVE_UPLOADS].find(upload_id(request))
+    if live is not None:
+        return json_response(upload_json(request, require_owner(live, user)), headers=NO_STORE)
+    record = await _find_outcome(request, user)
+    return web.Response(status=303, headers={hdrs.LOCATION: f"{base_url(request)}/records/{record.id}", **NO_STORE})
+
+
+@held_elsewhere
+async def ask_offset(request: web.Request) -> web.StreamResponse:
+    """HEAD /uploads/{id}: at which byte to go on."""
+    user = await authenticate(request)
+    dialect = find_dialect(request) or Dialect("ietf")
+    status = 200 if dialect.language == "tus" else 204
+    live = request.app[LIVE_UPLOADS].find(upload_id(request))
+    if live is not None:
+        live = await _find_live(request, user)
+        assert live.resumable is not None  # noqa: S101 - _find_live has looked
+        await live.resumable.settle()
+        return web.Response(status=status, headers=NO_STORE)
+    record = await _find_outcome(request, user)
+    if record.source_size is None:  # of a version without uploads that can be resumed
+        raise UPLOAD_NOT_FOUND()
+    headers = {
+        "Upload-Offset": str(record.source_size),
+        "Upload-Length": str(record.source_size),
+        dialect.complete_header: dialect.complete_value(is_complete=True),
+        hdrs.CONTENT_LOCATION: f"/records/{record.id}",
+    }
+    return web.Response(status=status, headers=headers | NO_STORE)
+
+
+@held_elsewhere
+async def cancel_upload(request: web.Request) -> web.StreamResponse:
+    """DELETE /uploads/{id}: the upload ends, and nothing is left of it."""
+    user = await authenticate(request)
+    live = require_owner(request.app[LIVE_UPLOADS].find(upload_id(request)), user)
+    await live.cancel()
+    record = await find_record(request.app[DATABASE], live.id)
+    if record is not None:  # it was too late to stop it
+        await request.app[REMOVAL].delete_record(record.id)
+    return web.Response(status=204)
+
+
+async def list_uploads(request: web.Request) -> web.Response:
+    """GET /uploads: the owner's uploads under way, newest first."""
+    user = await authenticate(request)
+    own = [upload_json(request, upload) for upload in request.app[LIVE_UPLOADS].of_user(user.id)]
+    uploads = own + await uploads_elsewhere(request, user)
+    uploads.sort(key=lambda upload: str(upload["created_at"]), reverse=True)
+    return json_response({"uploads": uploads}, headers=NO_STORE)
+
+
+async def describe_uploads(request: web.Request) -> web.Response:
+    """OPTIONS /uploads: what is possible, in both languages."""
+    headers = {
+        "Tus-Resumable": TUS_VERSION,
+        "Tus-Version": TUS_VERSION,
+        "Tus-Extension": TUS_EXTENSIONS,
+        "Tus-Max-Size": str(request.app[BODY_LIMITS].max_upload_bytes),
+        "Upload-Limit": upload_limit(request),
+    }
+    return web.Response(status=204, headers=headers)
+
+
+async def _append(request: web.Request, live: LiveUpload, offset: int, *, is_last: bool) -> Taken | None:
+    byte_count = request.content_length if request.can_read_body else 0
+    taken = await request.app[RESUMPTION].append(live, attachment(request, is_last=is_last), offset, byte_count)
+    if taken is not None:
+        request[RECORD] = taken.record
+    return taken
+
+
+async def _find_live(request: web.Request, user: User) -> LiveUpload:
+    """Return the resumable upload that the request names. Raises its refusal if it has failed, and NotFound."""
+    live = request.app[LIVE_UPLOADS].find(upload_id(request))
+    if live is None:
+        await _find_outcome(request, user)
+        raise UPLOAD_NOT_FOUND()
+    if require_owner(live, user).resumable is None:
+        raise NOT_RESUMABLE()
+    request[LIVE_UPLOAD] = live
+    return live
+
+
+async def _find_outcome(request: web.Request, user: User) -> Record:
+    """Return the record that an ended upload has made. Raises its refusal if it has failed, and NotFound."""
+    wanted = upload_id(request)
+    record = await find_record(request.app[DATABASE], wanted)
+    if record is not None and record.user_id == user.id:
+        return record
+    failed = await find_ended_upload(request.app[DATABASE], wanted, user.id)
+    if failed is None:
+        raise UPLOAD_NOT_FOUND()
+    raise refusal_of(failed.code, failed.detail, failed.body_offset)

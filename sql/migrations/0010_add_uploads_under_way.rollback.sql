@@ -1,0 +1,2 @@
+ALTER TABLE upload_leases DROP COLUMN IF EXISTS holder;
+DROP TABLE IF EXISTS ended_uploads;
