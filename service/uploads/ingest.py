@@ -26,7 +26,7 @@ from service.refusals import (
     USER_DISABLED,
 )
 from service.storage import Draft, Storage
-from service.uploads.keeping import while_they_come
+from service.uploads.keeping import up_to, while_they_come
 from service.uploads.target import choose_target
 from service.uploads.upload import Sound, Upload, make_record
 
@@ -62,6 +62,8 @@ class Ingest:
         """
         started = time.monotonic()
         reader = upload.progress.reader
+        if upload.keeps_incomplete:
+            pieces = up_to(pieces, upload.progress, self.max_upload_bytes)
         header, samples = await self._read_header(upload, reader, pieces)
         upload.progress.target = target = choose_target(
             header,
@@ -141,7 +143,7 @@ class Ingest:
         if not upload.keeps_incomplete:
             return pieces
         longest = header.data_offset + self.max_duration_seconds * header.playing_rate
-        return while_they_come(pieces, upload.slot, upload.progress, min(self.max_upload_bytes, longest))
+        return while_they_come(up_to(pieces, upload.progress, longest), upload.slot, upload.progress)
 
     def _check_size(self, upload: Upload, reader: WavReader, header: WavHeader) -> None:
         """Refuse at the byte that is one too many, or at the header that declares it."""

@@ -12,13 +12,22 @@ from service.uploads.progress import Progress
 _END_CODES = {TOO_MANY_SUSPENDED.code, UPLOAD_EXPIRED.code}
 
 
-async def while_they_come(
-    pieces: AsyncIterator[bytes], slot: EncoderSlot, progress: Progress, most_bytes: int
-) -> AsyncIterator[bytes]:
-    """Yield the pieces, up to `most_bytes` of the WAV, and end if no more can come, instead of raising the reason.
+async def up_to(pieces: AsyncIterator[bytes], progress: Progress, most_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the pieces, and end after `most_bytes` of the WAV. `progress.is_cut` then is true if there were more."""
+    async for piece in pieces:
+        room = most_bytes - progress.reader.byte_count
+        if len(piece) > room:
+            progress.is_cut = True
+            yield piece[:room]
+            return
+        yield piece
 
-    `progress.is_cut` then is true. The reasons are: the connection broke or stalled, the time to resume is over, the
-    longest time or the largest size is reached, or the service stops. Any other error is raised.
+
+async def while_they_come(pieces: AsyncIterator[bytes], slot: EncoderSlot, progress: Progress) -> AsyncIterator[bytes]:
+    """Yield the pieces, and end if no more can come, instead of raising the reason. `progress.is_cut` then is true.
+
+    The reasons are: the connection broke or stalled, the time to resume is over, the longest time is reached, or the
+    service stops. Any other error is raised.
     """
     slot.may_keep = True
     try:
@@ -28,10 +37,7 @@ async def while_they_come(
             slot.awaits_bytes = False
             if piece is None:
                 return
-            room = most_bytes - progress.reader.byte_count
-            yield piece[:room]
-            if len(piece) > room:
-                break
+            yield piece
     except ServiceError as error:
         if not (isinstance(error, ClientGone | ClientStalled) or error.code in _END_CODES):
             raise

@@ -72,7 +72,10 @@ async def create(
         if data:
             own["Content-Type"] = "application/offset+octet-stream"
     else:
-        own = {"Upload-Complete": "?1" if is_whole else "?0"}
+        own = {
+            "Upload-Complete": "?1" if is_whole else "?0",
+            "Content-Disposition": 'attachment; filename="talk.wav"',
+        }
         if length is not None:
             own["Upload-Length"] = str(length)
     return await service.post(path, data=data, headers={**own, **account.headers, **more})

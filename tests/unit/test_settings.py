@@ -9,8 +9,8 @@ from psycopg2.extensions import parse_dsn
 
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.settings.accounts import AccountSettings
-from service.settings.uploads import UploadSettings
 from service.settings.unknown_variables import unknown_variables
+from service.settings.uploads import UploadSettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
