@@ -7,7 +7,14 @@ import structlog
 from aiohttp import hdrs, web
 
 from service.errors import MethodNotAllowed, RangeNotSatisfiable, ServiceError
-from service.refusals import CLIENT_GONE, INTERNAL_ERROR, NO_SUCH_ADDRESS
+from service.refusals import (
+    CLIENT_GONE,
+    INCONSISTENT_LENGTH,
+    INTERNAL_ERROR,
+    MISMATCHING_OFFSET,
+    NO_SUCH_ADDRESS,
+    UPLOAD_COMPLETED,
+)
 from service.web.accept import JSON, PAGE, TEXT, preferred
 from service.web.app_keys import ADMISSION, OUTCOME
 from service.web.body import check_expectation
@@ -21,6 +28,11 @@ log = structlog.stdlib.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+# The types that the IETF's draft "Resumable Uploads for HTTP" registers.
+_TYPES = {
+    code: f"https://iana.org/assignments/http-problem-types#{code.replace('_', '-')}"
+    for code in (MISMATCHING_OFFSET.code, INCONSISTENT_LENGTH.code, UPLOAD_COMPLETED.code)
+}
 _RETRY_SECONDS = "5"
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     HTTPStatus.UNAUTHORIZED: {hdrs.WWW_AUTHENTICATE: "Bearer"},
@@ -104,7 +116,7 @@ def problem(error: ServiceError) -> web.Response:
 def problem_document(error: ServiceError) -> dict[str, object]:
     """Return the body of that answer."""
     document: dict[str, object] = {
-        "type": "about:blank",
+        "type": _TYPES.get(error.code, "about:blank"),
         "title": error.title,
         "status": error.status,
         "detail": error.detail,

@@ -85,7 +85,7 @@ async def _pass_on(request: web.Request, holder: str) -> web.StreamResponse:
                 allow_redirects=False,
             )
         except (aiohttp.ClientConnectorError, FileNotFoundError) as error:
-            raise (UPLOAD_LOST if _is_refused(error) else UPLOAD_ELSEWHERE)() from error
+            raise UPLOAD_LOST() if _is_refused(error) else UPLOAD_ELSEWHERE() from error
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error.__cause__, ServiceError):
                 raise error.__cause__ from None
