@@ -35,10 +35,14 @@ Language = Literal["tus", "ietf"]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a client speaks; `interop` is the version of the draft that it names, or None."""
+    """What a client speaks; `interop` is the version of the draft that it names, or None.
+
+    `takes_interim` says whether it knows what an interim answer means: not if it names a version that we do not know.
+    """
 
     language: Language
     interop: str | None = None
+    takes_interim: bool = False
 
     @property
     def complete_header(self) -> str:
@@ -75,7 +79,8 @@ def find_dialect(request: web.Request) -> Dialect | None:
     interop = request.headers.get(INTEROP_HEADER)
     known = interop if interop in _INTEROP_VERSIONS else None
     if {"Upload-Complete", "Upload-Incomplete"} & set(request.headers):
-        return Dialect("ietf", "3" if "Upload-Incomplete" in request.headers else known)
+        version = "3" if "Upload-Incomplete" in request.headers else known
+        return Dialect("ietf", version, takes_interim=interop is None or known is not None)
     return None
 
 

@@ -173,3 +173,70 @@ async def test_other_version_of_tus_is_412(service: Service, account: Account) -
     headers = TUS | {"Tus-Resumable": "0.2.2", "Upload-Length": "1"} | account.headers
     answer = await service.post("/uploads", headers=headers)
     assert (answer.status, answer.headers["Tus-Version"]) == (412, "1.0.0")
+
+
+@pytest.mark.parametrize(("version", "is_sent"), [(None, True), ("8", True), ("6", True), ("2", False), ("99", False)])
+async def test_interim_answer_tells_the_address_before_the_end(
+    service: Service, account: Account, version: str | None, *, is_sent: bool
+) -> None:
+    named = [] if version is None else [f"Upload-Draft-Interop-Version: {version}"]
+    head = [
+        "POST /records HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {account.token}",
+        "Content-Type: audio/wav",
+        "Upload-Complete: ?1",
+        f"Content-Length: {len(WAV)}",
+        *named,
+    ]
+    async with connect(service) as client:
+        await client.send("\r\n".join(head).encode() + b"\r\n\r\n" + WAV[:1000])
+        if is_sent:
+            interim = await client.reader.readuntil(b"\r\n\r\n")
+            assert interim.startswith(b"HTTP/1.1 104 Upload Resumption Supported\r\n")
+            assert b"Location: http://localhost/uploads/" in interim
+            assert (b"Upload-Draft-Interop-Version: " in interim) == (version is not None)
+        await client.send(WAV[1000:])
+        answer = await client.answer()
+    assert (answer.status, answer.headers["upload-complete"]) == (201, "?1")
+
+
+async def test_old_ios_says_upload_incomplete(service: Service, account: Account) -> None:
+    headers = {"Upload-Draft-Interop-Version": "3", **account.headers}
+    answer = await service.post("/uploads", headers={**headers, "Upload-Incomplete": "?1"})
+    assert (answer.status, answer.headers["Upload-Incomplete"]) == (201, "?1")
+    path = answer.headers["Location"].removeprefix(str(service.url).rstrip("/"))
+    last = await service.request(
+        "PATCH", path, data=WAV, headers={**headers, "Upload-Offset": "0", "Upload-Incomplete": "?0"}
+    )
+    assert (last.status, last.json["duration"], last.headers["Upload-Incomplete"]) == (201, 1.0, "?0")
+
+
+async def test_methods_that_a_client_cannot_send_come_as_post(service: Service, account: Account) -> None:
+    upload = await begun(service, account, "tus", len(WAV))
+    headers = {**TUS, **account.headers, "X-HTTP-Method-Override": "PATCH", "Upload-Offset": "0"}
+    headers["Content-Type"] = "application/offset+octet-stream"
+    assert (await service.post(upload.path, data=WAV, headers=headers)).status == 204
+    assert (await upload.record()).status == 200
+
+
+async def test_length_may_be_told_later_and_is_kept_to(service: Service, account: Account) -> None:
+    upload = await begun(service, account, "tus")
+    wrong = await upload.append(WAV, 0, length=len(WAV) - 1)
+    assert (wrong.status, wrong.json["code"]) == (400, "inconsistent_upload_length")
+    other = await begun(service, account, "tus")
+    assert (await other.append(WAV[:1000], 0)).status == 204
+    assert (await other.append(WAV[1000:], 1000, length=len(WAV))).status == 204
+    assert (await other.record()).json["duration"] == 1.0
+    await upload.cancel()
+
+
+async def test_suspended_uploads_are_bounded_and_half_of_them_are_one_users(start_service: StartService) -> None:
+    service = await start_service(stall_seconds=0.5, max_suspended=2)
+    ann, bob = await service.create_user("ann"), await service.create_user("bob")
+    uploads = [await begun(service, who, "tus", len(WAV)) for who in (ann, ann, bob)]
+    await until(lambda: not service.app[ADMISSION].running)
+    codes = [(await upload.look()).json.get("code") for upload in uploads]
+    assert len(service.app[ADMISSION].suspended) == 2
+    assert sorted(codes[:2], key=str) == [None, "too_many_suspended"]
+    assert codes[2] is None

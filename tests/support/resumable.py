@@ -22,13 +22,15 @@ class Resumable:
     def id(self) -> str:
         return self.path.rpartition("/")[2]
 
-    async def append(self, data: Any, offset: int, *, is_last: bool = False, **more: str) -> Answer:
-        """Send bytes; `is_last` only matters to the IETF's language."""
+    async def append(self, data: Any, offset: int, *, is_last: bool = False, length: int | None = None) -> Answer:
+        """Send bytes, and the upload's length if it is given; `is_last` only matters to the IETF's language."""
         if self.language == "tus":
             headers = {**TUS, "Content-Type": "application/offset+octet-stream"}
         else:
             headers = {"Content-Type": "application/partial-upload", "Upload-Complete": "?1" if is_last else "?0"}
-        headers |= {"Upload-Offset": str(offset), **self.account.headers, **more}
+        headers |= {"Upload-Offset": str(offset), **self.account.headers}
+        if length is not None:
+            headers["Upload-Length"] = str(length)
         return await self.service.request("PATCH", self.path, data=data, headers=headers)
 
     async def head(self) -> Answer:

@@ -57,7 +57,7 @@ async def create_upload(request: web.Request) -> web.Response:
     if isinstance(live, Taken):
         return ended(request, dialect, live) if dialect.language == "ietf" else begun(request, live.record.id)
     request[LIVE_UPLOAD] = live
-    if dialect.language == "ietf" and request.can_read_body:  # else the answer itself follows at once
+    if dialect.takes_interim and request.can_read_body:  # else the answer itself follows at once
         await send_interim(request, dialect, live)
     if dialect.language == "ietf" or brings_bytes(request) or live.length == 0:
         taken = await _append(request, live, 0, is_last=creation.is_whole)
