@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from service import metrics
 from service.web.app_keys import ADMISSION, LIVE_UPLOADS
 from tests.support import wavs
 from tests.support.client import Account, Service, StartService
@@ -240,3 +241,23 @@ async def test_suspended_uploads_are_bounded_and_half_of_them_are_one_users(star
     assert len(service.app[ADMISSION].suspended) == 2
     assert sorted(codes[:2], key=str) == [None, "too_many_suspended"]
     assert codes[2] is None
+
+
+async def test_upload_is_counted_once_by_the_request_that_ends_it(service: Service, account: Account) -> None:
+    def counts() -> dict[str, float]:
+        samples = next(iter(metrics.UPLOADS.collect())).samples
+        return {
+            str(sample.labels["outcome"]): sample.value
+            for sample in samples
+            if sample.name.endswith("_total") and sample.labels["transport"] == "tus"
+        }
+
+    before = counts()
+    upload = await begun(service, account, "tus", len(WAV))
+    await upload.append(WAV[:1000], 0)
+    assert counts() == before
+    await upload.append(WAV[1000:], 1000)
+    other = await begun(service, account, "tus", len(WAV))
+    await other.append(b"x" * 1000, 0)
+    after = counts()
+    assert {name: after[name] - before.get(name, 0) for name in ("created", "not_wav")} == {"created": 1, "not_wav": 1}

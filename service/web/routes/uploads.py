@@ -57,6 +57,7 @@ async def create_upload(request: web.Request) -> web.Response:
     if isinstance(live, Taken):
         return ended(request, dialect, live) if dialect.language == "ietf" else begun(request, live.record.id)
     request[LIVE_UPLOAD] = live
+    del request[TRANSPORT]  # the request that ends the upload counts it
     if dialect.takes_interim and request.can_read_body:  # else the answer itself follows at once
         await send_interim(request, dialect, live)
     if dialect.language == "ietf" or brings_bytes(request) or live.length == 0:
@@ -163,7 +164,11 @@ async def describe_uploads(request: web.Request) -> web.Response:
 
 async def _append(request: web.Request, live: LiveUpload, offset: int, *, is_last: bool) -> Taken | None:
     byte_count = request.content_length if request.can_read_body else 0
-    taken = await request.app[RESUMPTION].append(live, attachment(request, is_last=is_last), offset, byte_count)
+    try:
+        taken = await request.app[RESUMPTION].append(live, attachment(request, is_last=is_last), offset, byte_count)
+    finally:
+        if live.ended.is_set():
+            request[TRANSPORT] = get_dialect(request).language
     if taken is not None:
         request[RECORD] = taken.record
     return taken
