@@ -95,4 +95,6 @@ def malformed(what: str, offset: int) -> Unprocessable:
 
 
 def _shown(name: bytes) -> str:
-    return name.decode("ascii", "replace").strip()
+    """Return a chunk's name as people and PostgreSQL can take it: it is the client's, and may be any four bytes."""
+    text = name.decode("ascii", "replace").strip()
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -41,8 +41,10 @@ class Runner(web.AppRunner):
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_LoopErrors())
         await super().setup()
-        listener, make_connection = self.app[RELAY_LISTENER], cast("Callable[[], RequestHandler]", self.server)
-        is_unix = listener.family == socket.AF_UNIX
+        listener = self.app.get(RELAY_LISTENER)
+        if listener is None:
+            return
+        make_connection, is_unix = cast("Callable[[], RequestHandler]", self.server), listener.family == socket.AF_UNIX
         self._relay = await (
             loop.create_unix_server(make_connection, sock=listener)
             if is_unix

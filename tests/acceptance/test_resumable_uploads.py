@@ -108,6 +108,15 @@ async def test_refused_upload_says_why_for_an_hour(service: Service, account: Ac
     assert (later.status, later.json["code"], later.json["detail"]) == (415, "not_wav", answer.json["detail"])
 
 
+async def test_refusal_that_names_any_four_bytes_can_be_asked_for(service: Service, account: Account) -> None:
+    odd = b"A\0B\n" + (1).to_bytes(4, "little") + b"x"  # without its pad byte
+    upload = await begun(service, account, "tus", 5000)
+    answer = await upload.append(WAV[:36] + odd + WAV[36:1000], 0)
+    assert (answer.status, answer.json["code"]) == (422, "malformed_header")
+    assert "The A?B chunk" in answer.json["detail"]
+    assert (await upload.look()).json["detail"] == answer.json["detail"]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_upload_without_a_request_is_suspended_and_goes_on(start_service: StartService, language: str) -> None:
     service = await start_service(stall_seconds=1.5, max_encodings=1)
