@@ -26,7 +26,7 @@ from service.uploads.resumption import Resumption
 from service.uploads.revocation import Revocations
 from service.web import app_keys
 from service.web.body import BodyLimits
-from service.web.connection import keep_in_our_hands, leave_our_hands
+from service.web.connection import end_connection, keep_in_our_hands, leave_our_hands
 from service.web.cors import share_with_pages
 from service.web.errors import translate_errors
 from service.web.request_log import send_request_id
@@ -55,13 +55,13 @@ def create_app(
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[keep_in_our_hands, translate_errors])
     app[app_keys.ADMISSION] = Admission(places or make_places(settings), settings.max_uploads_per_user)
+    app[app_keys.ENDS] = asyncio.Event()
     app[app_keys.STORAGE] = make_storage(settings)
     _configure(app, settings)
     parts = _Parts(settings, database_url, query_seconds, lease_seconds)
     app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_relay, parts.open_use_cases])
-    app.on_response_prepare.extend(
-        [leave_our_hands, secure_headers, share_with_pages, send_request_id, own_file_headers, tell_upload]
-    )
+    app.on_response_prepare.extend([leave_our_hands, end_connection, secure_headers, share_with_pages])
+    app.on_response_prepare.extend([send_request_id, own_file_headers, tell_upload])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 

@@ -34,6 +34,10 @@ _KEEPALIVE_SECONDS = 75
 # After an early refusal the client may still be sending. This is long enough for it to see the answer.
 _LINGERING_SECONDS = 2
 _CLEANUP_SECONDS = 5
+# In this time, a client that has just been connected sends its request.
+_FIRST_REQUEST_SECONDS = 1
+# A worker that restarts lets an upload wait for a slot for so long.
+_SETTLING_SECONDS = 10
 # asyncio takes one number for two things: how many connections the kernel keeps until we take them, and how many we
 # take in one turn of the loop, failing for each of them if no descriptor is left.
 _BACKLOG = 1024
@@ -122,8 +126,12 @@ def _most_connections(wanted: int) -> int:
     return max(1, min(wanted, descriptors // 3))
 
 
-def make_runner(app: web.Application) -> web.AppRunner:
-    """Return a runner with the limits that the application relies on."""
+def make_runner(app: web.Application, *, can_restart: bool = False) -> web.AppRunner:
+    """Return a runner with the limits that the application relies on.
+
+    One that `can_restart` first takes the uploads of the connections that it has, before it refuses new ones: their
+    clients cannot know that this process ends, and that others go on.
+    """
     make_connection = functools.partial(
         Connection,
         reader_stall_seconds=app[app_keys.DOWNLOAD_STALL_SECONDS],
@@ -138,8 +146,14 @@ def make_runner(app: web.Application) -> web.AppRunner:
         app,
         make_connection,
         shutdown_timeout=_CLEANUP_SECONDS,
+        let_uploads_begin=functools.partial(_let_uploads_begin, app[app_keys.ADMISSION]) if can_restart else None,
         let_uploads_end=functools.partial(_let_uploads_end, app),
     )
+
+
+async def _let_uploads_begin(admission: Admission) -> None:
+    await asyncio.sleep(_FIRST_REQUEST_SECONDS)
+    await admission.until_settled(_SETTLING_SECONDS)
 
 
 async def _let_uploads_end(app: web.Application) -> None:

@@ -31,7 +31,7 @@ def serve_with_workers(settings: Settings, database_url: str, count: int, announ
     places = make_places(settings, rows=16 * count)
 
     async def make() -> web.AppRunner:
-        return make_runner(create_app(settings, database_url, places))
+        return make_runner(create_app(settings, database_url, places), can_restart=True)
 
     parent = os.getpid()
     try:
@@ -69,7 +69,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no 
             "workers": self._count,
             "worker_class": "aiohttp.GunicornWebWorker",
             # gunicorn must not kill a worker that still drains.
-            "graceful_timeout": int(self._settings.shutdown_seconds) + 10,
+            "graceful_timeout": int(self._settings.shutdown_seconds) + 20,
             "timeout": 60,
             "when_ready": self._when_ready,
             "pre_fork": self._give_row,

@@ -15,6 +15,8 @@ from service.uploads.suspensions import Suspensions
 
 # What has arrived of an upload is encoded and kept in this time when the service stops.
 _KEEPING_SECONDS = 5.0
+# How often it is looked whether the uploads on their way have got a slot.
+_LOOK_SECONDS = 0.05
 
 
 class Admission:
@@ -35,6 +37,7 @@ class Admission:
         self._queue = FairQueue(places, max_uploads_per_user)
         self._suspensions = Suspensions(places)
         self._slots: dict[asyncio.Task[object], EncoderSlot] = {}
+        self._on_their_way: set[asyncio.Task[object]] = set()
         self._nothing_is_held = asyncio.Event()
         self._nothing_is_held.set()
         self._full_since: float | None = None
@@ -54,6 +57,7 @@ class Admission:
             self._queue.forget_arrival(task)
             self.require_place()
             await self._take(slot, is_abandoned)
+            self._on_their_way.discard(task)
             self._slots[task] = slot
             try:
                 yield slot
@@ -64,6 +68,19 @@ class Admission:
                 raise
             task.uncancel()
             raise SHUTTING_DOWN() from None
+
+    def begin(self) -> None:
+        """Note that this task is on its way to a slot, until it has one or ends."""
+        task = current_task()
+        self._on_their_way.add(task)
+        task.add_done_callback(self._on_their_way.discard)
+
+    async def until_settled(self, seconds: float) -> None:
+        """Wait, at most for `seconds`, until no upload is on its way to a slot."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._on_their_way:
+                    await asyncio.wait(set(self._on_their_way), timeout=_LOOK_SECONDS)
 
     def arrive(self) -> None:
         """Keep a place for this task until it takes its slot, or ends. Raises Unavailable if there is none."""

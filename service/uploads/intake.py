@@ -102,6 +102,7 @@ class Intake:
 
     async def __call__(self, incoming: IncomingUpload) -> Taken:
         """Take one upload and return its record. Raises any ServiceError, and then nothing is left of the upload."""
+        self.admission.begin()
         if not incoming.may_be_retry:
             self.admission.require_place()
         user = await incoming.identify()  # a stranger has no place in the queue meanwhile

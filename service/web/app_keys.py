@@ -1,5 +1,6 @@
 """Keys of what the composition root gives to the routes, and of what a request's log line needs."""
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
@@ -31,6 +32,8 @@ CAPABILITIES: web.AppKey[Collection[Callable[[web.Request], Awaitable[web.Stream
 BODY_LIMITS = web.AppKey("body_limits", BodyLimits)
 DOWNLOAD_STALL_SECONDS = web.AppKey("download_stall_seconds", float)
 DATABASE = web.AppKey("database", Database)
+# Set once no more connections are taken.
+ENDS = web.AppKey("ends", asyncio.Event)
 HEALTH = web.AppKey("health", Health)
 INTAKE = web.AppKey("intake", Intake)
 LEASES = web.AppKey("leases", Leases)

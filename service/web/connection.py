@@ -6,12 +6,12 @@ from http import HTTPStatus
 from typing import cast
 
 import structlog
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from service.web.aiohttp_guards import UnsignedResponse, body_given_up, is_broken, is_idle, newest_body, queued_requests
-from service.web.app_keys import NO_ROUTE
+from service.web.app_keys import ENDS, NO_ROUTE
 from service.web.connection_limit import ConnectionLimit
 from service.web.errors import Handler, problem
 from service.web.malformed import lacks_length, refusal_of
@@ -152,6 +152,16 @@ async def keep_in_our_hands(request: web.Request, handler: Handler) -> web.Strea
 async def leave_our_hands(request: web.Request, _response: web.StreamResponse) -> None:
     """Signal on_response_prepare: from now on the answer is for the client to read."""
     _mark(request, is_in_our_hands=False)
+
+
+async def end_connection(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal on_response_prepare: once no more connections are taken, each of them ends with its answer.
+
+    The client's next request then finds a process that stays.
+    """
+    if request.app[ENDS].is_set():
+        response.force_close()
+        response.headers[hdrs.CONNECTION] = "close"  # aiohttp has looked at force_close before its signal
 
 
 def _mark(request: web.Request, *, is_in_our_hands: bool) -> None:

@@ -10,7 +10,8 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from service.web.app_keys import RELAY_LISTENER
+from service.web.aiohttp_guards import is_idle
+from service.web.app_keys import ENDS, RELAY_LISTENER
 
 log = structlog.stdlib.get_logger()
 
@@ -26,10 +27,12 @@ class Runner(web.AppRunner):
         make_connection: Callable[..., RequestHandler],
         *,
         shutdown_timeout: float,
+        let_uploads_begin: Callable[[], Awaitable[None]] | None = None,
         let_uploads_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._make_connection = make_connection
+        self._let_uploads_begin = let_uploads_begin
         self._let_uploads_end = let_uploads_end
         self._relay: asyncio.Server | None = None
 
@@ -58,11 +61,22 @@ class Runner(web.AppRunner):
         """
         for site in list(self.sites):
             await site.stop()
+        if ENDS in self.app:
+            self.app[ENDS].set()
+        if self._let_uploads_begin is not None:
+            await self._let_uploads_begin()
+        self._close_idle_connections()
         if self._let_uploads_end is not None:
             await self._let_uploads_end()
         if self._relay is not None:
             self._relay.close()
         await super().cleanup()
+
+    def _close_idle_connections(self) -> None:
+        """Send the clients of idle connections to a process that stays."""
+        for connection in self._server.connections if self._server is not None else ():
+            if is_idle(connection):
+                connection.force_close()  # `close` leaves the client of an idle connection waiting
 
     @property
     def server(self) -> web.Server | None:

@@ -443,3 +443,42 @@ async def test_user_waits_for_no_more_than_one_user_may_have() -> None:
         await refused.task
     await end(*uploads)
     await assert_all_free(admission, 2)
+
+
+async def test_admission_is_settled_when_each_upload_that_has_begun_has_a_slot_or_has_ended() -> None:
+    admission = Admission(Places(max_running=1, max_waiting=2))
+    is_known = asyncio.Event()
+
+    async def begin(name: str) -> str:
+        admission.begin()
+        await is_known.wait()
+        if name == "stranger":
+            return "refused"
+        async with admission.slot(ANN, is_here):
+            await asyncio.Event().wait()
+        return "done"
+
+    tasks = [asyncio.create_task(begin(name)) for name in ("stranger", "user")]
+    await settle()
+    settled = asyncio.create_task(admission.until_settled(60))
+    await settle()
+    assert not settled.done()
+    is_known.set()
+    await settled
+    assert await tasks[0] == "refused"
+    assert admission.running == {tasks[1]}
+    tasks[1].cancel()
+
+
+async def test_admission_does_not_wait_for_ever_until_it_is_settled() -> None:
+    admission = Admission(Places(max_running=1, max_waiting=2))
+
+    async def begin() -> None:
+        admission.begin()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(begin())
+    await settle()
+    async with asyncio.timeout(5):
+        await admission.until_settled(0.01)
+    task.cancel()
