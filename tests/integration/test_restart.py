@@ -29,9 +29,9 @@ async def runner(database_url: str, tmp_path: Path) -> AsyncIterator[web.AppRunn
 
 async def test_upload_is_taken_on_a_connection_that_is_older_than_the_restart(runner: web.AppRunner) -> None:
     host, port = runner.addresses[0][:2]
-    async with ClientSession(f"http://{host}:{port}") as session:
-        async with session.post("/users", json={"username": "ann"}) as user:
-            token = (await user.json())["token"]
+    url = f"http://{host}:{port}"
+    async with ClientSession(url) as session, session.post("/users", json={"username": "ann"}) as user:
+        token = (await user.json())["token"]
     reader, writer = await asyncio.open_connection(host, port)
     ended = asyncio.create_task(runner.cleanup())
     await until(runner.app[ENDS].is_set)
