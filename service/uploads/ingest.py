@@ -71,6 +71,7 @@ class Ingest:
             bit_rate=upload.bit_rate,
             default_bit_rate=self.default_bit_rate,
         )
+        upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
         async with (
             self.storage.draft(upload.id) as draft,
             self.encoder.open(header, target, draft.fileno(), upload.filename) as encoding,

@@ -29,7 +29,6 @@ async def while_they_come(pieces: AsyncIterator[bytes], slot: EncoderSlot, progr
     The reasons are: the connection broke or stalled, the time to resume is over, the longest time is reached, or the
     service stops. Any other error is raised.
     """
-    slot.may_keep = True
     try:
         while not slot.is_last_call:
             slot.awaits_bytes = True
@@ -46,5 +45,5 @@ async def while_they_come(pieces: AsyncIterator[bytes], slot: EncoderSlot, progr
             raise
         current_task().uncancel()
     finally:
-        slot.awaits_bytes = slot.may_keep = False
+        slot.awaits_bytes = False
     progress.is_cut = True
