@@ -23,6 +23,8 @@ _ENCODER = b"Lavc lame"
 # ffmpeg computes the checksum from so many bytes of the frame, or of the zeros behind it.
 _CRC_SPAN = 190
 _LARGEST_PADDING = 0xFFF
+# The header has 32 bits for the size. Players that find another one in it take the duration from the count of frames.
+_LARGEST_STATED_SIZE = 2**32 - 1
 
 
 def info_frame(mp3_format: Mp3Format, length: Mp3Length) -> bytes:
@@ -34,7 +36,7 @@ def info_frame(mp3_format: Mp3Format, length: Mp3Length) -> bytes:
     padding = length.frame_count * mp3_format.version.samples_per_frame - ENCODER_DELAY - length.sample_count
     if not 0 <= padding <= _LARGEST_PADDING:
         raise ValueError(f"a padding of {padding} samples")
-    size = expected_size(mp3_format, length, tag_byte_count=0)
+    size = min(expected_size(mp3_format, length, tag_byte_count=0), _LARGEST_STATED_SIZE)
     counts = struct.pack(">3I", _FRAMES | _BYTES | _CONTENTS | _QUALITY, length.frame_count, size)
     return _frame(mp3_format, counts + _table_of_contents(mp3_format, length.frame_count), padding, size)
 

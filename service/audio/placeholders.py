@@ -16,7 +16,7 @@ class Placeholder:
     @property
     def sizes(self) -> str:
         """The sizes as text."""
-        return f"{self.first:#X}" if self.first == self.last else f"{self.first:#X} to {self.last:#X}"
+        return f"0x{self.first:X}" if self.first == self.last else f"0x{self.first:X} to 0x{self.last:X}"
 
 
 def _exactly(size: int, writers: str) -> Placeholder:

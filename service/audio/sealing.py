@@ -7,12 +7,12 @@ from service.audio.mp3 import Mp3Format
 from service.audio.mp3_length import ENCODER_DELAY, Mp3Length
 
 # What stands where, counted from the tag "Info".
-_FRAMES, _CONTENTS, _ENCODER = slice(8, 12), slice(16, 116), slice(120, 129)
-_DELAYS, _CHECKSUMS = slice(141, 144), slice(152, 156)
+_FRAMES, _SIZE, _CONTENTS, _ENCODER = slice(8, 12), slice(12, 16), slice(16, 116), slice(120, 129)
+_DELAYS, _SIZE_AGAIN, _CHECKSUMS = slice(141, 144), slice(148, 152), slice(152, 156)
 # ffmpeg states a padding of no more than a frame and its decoder's delay.
 _DECODER_DELAY = 529
-# From this size on, ffmpeg's table of contents is all zeros.
-_FIRST_SIZE_WITHOUT_CONTENTS = 2**31
+# From these sizes on, ffmpeg's table of contents is all zeros, and its sizes begin again at zero.
+_FIRST_SIZE_WITHOUT_CONTENTS, _FIRST_SIZE_THAT_WRAPS = 2**31, 2**32
 
 
 class IncompleteMp3Error(Exception):
@@ -42,7 +42,7 @@ def seal(
     if found[:10] != tag[:10]:
         raise IncompleteMp3Error(f"no ID3 tag of {len(tag)} bytes at the start")
     expected, actual = expected_size(mp3_format, encoded, len(tag)), os.fstat(descriptor).st_size
-    _require_agreement(found[len(tag) :], frame, encoded, has_contents=expected < _FIRST_SIZE_WITHOUT_CONTENTS)
+    _require_agreement(found[len(tag) :], frame, encoded, _unstated_by_ffmpeg(expected - len(tag)))
     _require_possible_padding(found[len(tag) + frame.index(b"Info") :], mp3_format, encoded)
     if actual != expected:
         raise IncompleteMp3Error(f"{actual} bytes instead of {expected} for {encoded.sample_count} samples")
@@ -51,7 +51,14 @@ def seal(
     _write(descriptor, tag + sealed_frame)
 
 
-def _require_agreement(found: bytes, ours: bytes, length: Mp3Length, *, has_contents: bool) -> None:
+def _unstated_by_ffmpeg(size: int) -> tuple[slice, ...]:
+    """Return the parts of the Info header that ffmpeg gets wrong for an MP3 of `size` bytes without its tag."""
+    contents = (_CONTENTS,) if size >= _FIRST_SIZE_WITHOUT_CONTENTS else ()
+    sizes = (_SIZE, _SIZE_AGAIN) if size >= _FIRST_SIZE_THAT_WRAPS else ()
+    return contents + sizes
+
+
+def _require_agreement(found: bytes, ours: bytes, length: Mp3Length, unstated: tuple[slice, ...]) -> None:
     """Raise IncompleteMp3Error unless ffmpeg's Info frame is ours, but for what ffmpeg alone knows or gets wrong."""
     start = ours.index(b"Info")
     if len(found) < len(ours) or found[start : start + 4] != b"Info":
@@ -60,7 +67,7 @@ def _require_agreement(found: bytes, ours: bytes, length: Mp3Length, *, has_cont
     frames = int.from_bytes(header[_FRAMES], "big")
     if frames != length.frame_count:
         raise IncompleteMp3Error(f"{frames} frames instead of {length.frame_count} for {length.sample_count} samples")
-    for part in (_ENCODER, _DELAYS, _CHECKSUMS, *(() if has_contents else (_CONTENTS,))):
+    for part in (_ENCODER, _DELAYS, _CHECKSUMS, *unstated):
         expected[start + part.start : start + part.stop] = header[part]
     if found != expected:
         raise IncompleteMp3Error("another Info header than these samples give")

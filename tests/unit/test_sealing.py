@@ -133,6 +133,23 @@ def test_an_mp3_without_an_info_header_is_refused(tmp_path: Path) -> None:
         seal_file(path, STEREO, LENGTH)
 
 
+def test_an_mp3_whose_size_ffmpeg_cannot_state_is_sealed(tmp_path: Path) -> None:
+    # From 4 GiB on, ffmpeg's sizes begin again at zero. The file has a hole for the sound.
+    mp3_format, length = Mp3Format(48_000, 1, 320_000), Mp3Length.of(5_200_000_000, 48_000, 48_000)
+    sealed_frame, size = info_frame(mp3_format, length), expected_size(mp3_format, length, len(TAG))
+    assert sealed_frame.count(b"\xff\xff\xff\xff") == 2
+    frame, tag = bytearray(sealed_frame), sealed_frame.index(b"Info")
+    for size_offset in (tag + 12, tag + 148):
+        frame[size_offset : size_offset + 4] = struct.pack(">I", (size - len(TAG)) % 2**32)
+    frame[tag + 16 : tag + 116] = bytes(100)
+    path = tmp_path / "long.mp3"
+    path.write_bytes(TAG + frame)
+    with path.open("r+b") as file:
+        file.truncate(size)
+        seal(file.fileno(), TAG, mp3_format, length)
+        assert file.read(len(TAG) + len(frame)) == TAG + sealed_frame
+
+
 @pytest.mark.parametrize("length", [20, 21, 44, 150, 436])
 def test_an_mp3_that_ends_in_its_info_header_is_refused(path: Path, stereo_mp3: bytes, length: int) -> None:
     path.write_bytes(stereo_mp3[:length])
