@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from service.audio import mp3
-from service.audio.encoder import Encoder
+from service.audio.encoder import Encoder, mp3_tag
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 from service.database.migrations import is_applied, newest_migration
@@ -93,7 +93,7 @@ def encoder_check(encoder: Encoder, storage: Storage) -> Check:
             return
         async with (
             storage.draft(uuid4()) as draft,
-            encoder.open(source, target, draft.fileno(), "check.wav") as encoding,
+            encoder.open(source, target, draft.fileno(), mp3_tag(source, "check.wav")) as encoding,
         ):
             await encoding.write(bytes(source.block_align * sample_count))
             await encoding.finish(sample_count)

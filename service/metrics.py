@@ -44,6 +44,7 @@ SLOTS_LIMIT = Gauge("wavepress_encoder_slots_limit", "Most uploads encoded at a 
 SLOTS_WAITING = Gauge(
     "wavepress_encoder_slots_waiting", "Uploads that wait for an encoder slot", multiprocess_mode="livesum"
 )
+LISTENERS = Gauge("wavepress_listeners", "Downloads of uploads under way", multiprocess_mode="livesum")
 UPLOADS_SUSPENDED = Gauge(
     "wavepress_uploads_suspended",
     "Uploads that have an encoder and no slot, because their client may come back",

@@ -38,6 +38,11 @@ _ABOUT_SAMPLES = ("libmp3lame", "Assertion")
 _NOT_STARTED = {126, 127}
 
 
+def mp3_tag(source: WavHeader, filename: str) -> bytes:
+    """Return the ID3 tag of a WAV's MP3. The title is the WAV's, or else `filename` without its suffix."""
+    return id3_tag(source.tags.or_else(WavTags(title=clean(stem(filename)))))
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """How to encode: the ffmpeg to run, and its limits.
@@ -52,13 +57,12 @@ class Encoder:
     spawner: Spawner
 
     @contextlib.asynccontextmanager
-    async def open(self, source: WavHeader, target: Mp3Format, stdout: int, filename: str) -> AsyncIterator["Encoding"]:
+    async def open(self, source: WavHeader, target: Mp3Format, stdout: int, tag: bytes) -> AsyncIterator["Encoding"]:
         """Start an ffmpeg that writes to the descriptor `stdout`. The end of the block kills and reaps it.
 
-        The MP3's title is the WAV's, or else `filename` without its suffix. All of this also holds if the block raises
-        or is cancelled. Raises Unavailable if ffmpeg cannot be started.
+        The MP3 begins with the ID3 tag. All of this also holds if the block raises or is cancelled. Raises Unavailable
+        if ffmpeg cannot be started.
         """
-        tag = id3_tag(source.tags.or_else(WavTags(title=clean(stem(filename)))))
         try:
             command = encode_command(self.ffmpeg, source, target, self.max_duration_seconds, len(tag))
             process = await FfmpegProcess.start(self.spawner, command, stdout)

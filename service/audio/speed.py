@@ -6,7 +6,7 @@ import resource
 from array import array
 from functools import cache
 
-from service.audio.encoder import Encoder
+from service.audio.encoder import Encoder, mp3_tag
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 
@@ -30,7 +30,7 @@ async def measure_speed(encoder: Encoder, draft: int) -> float:
 
 async def _speed_of_one(encoder: Encoder, draft: int, second: bytes) -> float:
     before = _cpu_seconds_of_children()
-    async with encoder.open(_SOURCE, _TARGET, draft, "sample.wav") as encoding:
+    async with encoder.open(_SOURCE, _TARGET, draft, mp3_tag(_SOURCE, "sample.wav")) as encoding:
         for _ in range(_SECONDS):
             await encoding.write(second)
         await encoding.finish(_SECONDS * _RATE)

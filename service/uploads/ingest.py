@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from service import metrics
 from service.accounts.totals import TotalLimits
-from service.audio.encoder import Encoder
+from service.audio.encoder import Encoder, mp3_tag
+from service.audio.mp3_outline import Mp3Outline
 from service.audio.wav import WavReader
 from service.audio.wav_header import WavHeader
 from service.cancellation import to_the_end
@@ -72,21 +73,25 @@ class Ingest:
             default_bit_rate=self.default_bit_rate,
         )
         upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
+        tag = mp3_tag(header, upload.filename)
         async with (
             self.storage.draft(upload.id) as draft,
-            self.encoder.open(header, target, draft.fileno(), upload.filename) as encoding,
+            self.encoder.open(header, target, draft.fileno(), tag) as encoding,
+            upload.broadcast.on_air(Mp3Outline.of(header, target, tag, upload.body_length), draft.fileno()),
         ):
             await encoding.write(samples)
             async for piece in self._limited(upload, pieces, header):
                 samples = reader.feed(piece)
                 self._check_size(upload, reader, header)
                 await encoding.write(samples)
+            upload.broadcast.hold_back()
             await encoding.write(_last_samples(upload, reader))
             upload.progress.is_finishing, arrived = True, time.monotonic()
             await encoding.finish(reader.sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
             record = await self._keep(draft, upload, Sound(reader, header, target))
+            upload.broadcast.announce_record(reader.sample_count, record.size)
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
         metrics.LAST_BYTE_TO_RECORD.observe(time.monotonic() - arrived)

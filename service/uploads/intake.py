@@ -160,4 +160,6 @@ def _upload(
         warnings=terms.warnings,
         pace=pace,
         progress=live.progress,
+        broadcast=live.broadcast,
+        body_length=live.body_length,
     )

@@ -13,6 +13,7 @@ from service.database.pool import Database
 from service.errors import ServiceError
 from service.models import User
 from service.refusals import DATABASE_UNAVAILABLE, UPLOAD_NOT_FOUND
+from service.uploads.broadcast import Broadcast
 from service.uploads.progress import Progress
 from service.uploads.resumable_body import ResumableBody
 
@@ -34,9 +35,15 @@ class LiveUpload:
     resumable: ResumableBody | None
     cut: Callable[[], None]
     progress: Progress = field(default_factory=Progress)
+    broadcast: Broadcast = field(default_factory=Broadcast)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _end: ServiceError | None = None
+
+    @property
+    def body_length(self) -> int | None:
+        """How many bytes its requests bring, with a form around the WAV if there is one; None: nobody knows."""
+        return self.length if self.resumable is None else self.resumable.length
 
     @property
     def state(self) -> State:

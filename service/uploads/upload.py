@@ -11,6 +11,7 @@ from service.audio.wav_header import WavHeader
 from service.models import IdempotentUpload, Record, RecordWarning
 from service.record_warnings import INTERRUPTED
 from service.storage import StoredFile
+from service.uploads.broadcast import Broadcast
 from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.pace import Pace
 from service.uploads.progress import Progress
@@ -23,9 +24,9 @@ class Upload:
     `token_sha256` is of the token that it began with. `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3,
     `lifetime_seconds` (of the record) and `idempotency_key` are None if the client sent none. `is_abandoned` says
     whether the client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before
-    those that the WAV gives reason for. `progress` tells others how far it has come, and `slot` is what it
-    holds of the admission. If `keeps_incomplete`, the samples
-    that arrived become a record although the WAV has, or may have, more.
+    those that the WAV gives reason for. `progress` tells others how far it has come, `broadcast` lets them listen, and
+    `slot` is what it holds of the admission. `body_length` is how many bytes the WAV has at most, or None if nobody
+    knows. If `keeps_incomplete`, the samples that arrived become a record although the WAV has, or may have, more.
     """
 
     id: UUID
@@ -41,6 +42,8 @@ class Upload:
     is_abandoned: Callable[[], bool]
     pace: Pace
     progress: Progress
+    broadcast: Broadcast
+    body_length: int | None
     slot: EncoderSlot
 
 

@@ -14,12 +14,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from service.database.leases import find_holder, select_holders
 from service.errors import ServiceError
 from service.models import User
-from service.refusals import CLIENT_GONE, UPLOAD_ELSEWHERE, UPLOAD_LOST
+from service.refusals import UPLOAD_ELSEWHERE, UPLOAD_LOST
 from service.relay_socket import unix_path
 from service.web.addresses import client_scheme
 from service.web.app_keys import BODY_LIMITS, DATABASE, LIVE_UPLOADS, RELAY_ADDRESS
 from service.web.auth import authenticate
 from service.web.body import Body
+from service.web.sending import broken_off
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -69,11 +70,22 @@ def upload_id(request: web.Request) -> UUID:
     return UUID(request.match_info["upload_id"])
 
 
+async def answer_from(request: web.Request, holder: str | None) -> web.StreamResponse | None:
+    """Return the answer of the process at the address `holder`, to a request that needs no token.
+
+    None: there is no such process, or it is this one, or the request has been passed on already. Raises NotFound and
+    Unavailable.
+    """
+    if holder in {None, request.app[RELAY_ADDRESS]} or _RELAYED in request.headers:
+        return None
+    return await _pass_on(request, str(holder))
+
+
 async def _pass_on(request: web.Request, holder: str) -> web.StreamResponse:
     """Pass the request on, and its answer back, both while they arrive.
 
-    Raises NotFound if that process has ended, Unavailable if it cannot be reached, and ClientGone if it ends amid the
-    answer.
+    Raises NotFound if that process has ended, and Unavailable if it cannot be reached. If it ends amid the answer, the
+    client's connection breaks.
     """
     async with _session(holder) as session:
         try:
@@ -153,7 +165,7 @@ async def _send_back(request: web.Request, answer: aiohttp.ClientResponse) -> we
         async for piece in answer.content.iter_chunked(_PIECE_BYTES):
             await response.write(piece)
     except aiohttp.ClientError as error:
-        raise CLIENT_GONE() from error  # the rest does not come, and the connection must show it
+        raise broken_off(request, "the process that holds the upload broke off") from error
     await response.write_eof()
     return response
 

@@ -55,11 +55,11 @@ async def send_remote_file(
         if is_head:
             return response
         try:
-            await _write(response, request, piece)
+            await send_piece(response, request, piece)
             async for piece in pieces:
-                await _write(response, request, piece)
+                await send_piece(response, request, piece)
         except (Unavailable, FileNotFoundError) as error:
-            raise _broken_off(request, "the store broke off") from error
+            raise broken_off(request, "the store broke off") from error
     return response
 
 
@@ -79,24 +79,24 @@ async def _send(
         except ConnectionError:
             raise
         except TimeoutError as error:  # from the kernel
-            raise _broken_off(request, "the reader took nothing for too long") from error
+            raise broken_off(request, "the reader took nothing for too long") from error
         except OSError as error:
             unavailable(f"a kept file cannot be read: {error.strerror}")
-            raise _broken_off(request, "the disk broke off") from error
+            raise broken_off(request, "the disk broke off") from error
         except RuntimeError as error:
             if request.transport is not None and not request.transport.is_closing():
                 raise
-            raise _broken_off(request, "the reader has gone") from error
+            raise broken_off(request, "the reader has gone") from error
     return response
 
 
-async def _write(response: web.StreamResponse, request: web.Request, piece: bytes) -> None:
+async def send_piece(response: web.StreamResponse, request: web.Request, piece: bytes) -> None:
     """Send a piece and wait until the kernel has all of it; write() alone lets two pieces gather here."""
     await response.write(piece)
     await request.writer.drain()
 
 
-def _broken_off(request: web.Request, reason: str) -> ConnectionResetError:
+def broken_off(request: web.Request, reason: str) -> ConnectionResetError:
     """End the connection, so that the client sees that the body is not whole, and return the error to raise."""
     if request.transport is not None:
         request.transport.abort()

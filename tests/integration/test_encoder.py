@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 
 from service.audio import ffmpeg_command, mp3, sealing
 from service.audio.confinement import Confinement
-from service.audio.encoder import Encoder
+from service.audio.encoder import Encoder, mp3_tag
 from service.audio.ffmpeg_command import readable_by
 from service.audio.id3 import id3_tag
 from service.audio.info_frame import expected_size
@@ -152,7 +152,7 @@ async def encode(encoder: Encoder, wav: bytes, draft: int, *, sample_count: int 
     source, samples = split(wav)
     if sample_count is None:
         sample_count = len(samples) // source.block_align
-    async with encoder.open(source, target_of(source), draft, "talk.wav") as encoding:
+    async with encoder.open(source, target_of(source), draft, mp3_tag(source, "talk.wav")) as encoding:
         size = PIECE_BYTES // source.block_align * source.block_align
         for start in range(0, len(samples), size):
             await encoding.write(samples[start : start + size])
@@ -255,7 +255,7 @@ async def test_each_of_many_channels_is_heard_on_its_side(tmp_path: Path, ffmpeg
 
 async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
     source, _ = split(SECOND)
-    async with encoder().open(source, target_of(source), draft, "talk.wav"):
+    async with encoder().open(source, target_of(source), draft, mp3_tag(source, "talk.wav")):
         pid = await started(FFMPEG)
         limits = read(pid, "limits")
         assert limit(limits, "Max cpu time") == ["3600", "3600"]
@@ -270,7 +270,7 @@ async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
 
 async def test_every_thread_of_ffmpeg_yields_to_the_service_and_to_its_own_siblings(draft: int) -> None:
     source, samples = split(SECOND)
-    async with encoder().open(source, target_of(source), draft, "talk.wav") as encoding:
+    async with encoder().open(source, target_of(source), draft, mp3_tag(source, "talk.wav")) as encoding:
         pid = await started(FFMPEG)
         await encoding.write(samples)
         await until(lambda: encoded_something(draft))  # by now it has started all of its threads, if it has any
@@ -309,7 +309,7 @@ async def test_no_word_of_a_client_is_in_ffmpegs_command(draft: int) -> None:
     words = info_chunk(INAM=b"SECRET", IART=b"SECRET", ICMT=b"SECRET")
     source, _ = split(wav(bytes(400), sample_rate=44_100, channels=1, before=[words, bext_chunk(b"SECRET")]))
     assert source.tags.title == "SECRET"
-    async with encoder().open(source, target_of(source), draft, "SECRET.wav"):
+    async with encoder().open(source, target_of(source), draft, mp3_tag(source, "SECRET.wav")):
         assert "SECRET" not in read(await started(FFMPEG), "cmdline")
 
 
@@ -317,7 +317,7 @@ async def test_no_word_of_a_client_is_in_ffmpegs_command(draft: int) -> None:
 async def test_ffmpeg_is_told_what_it_may_open(draft: int, limit_of_seconds: int) -> None:
     source, _ = split(SECOND)
     async with Encoder(FFMPEG, limit_of_seconds, SOON_SECONDS, spawner(FFMPEG)).open(
-        source, target_of(source), draft, "talk.wav"
+        source, target_of(source), draft, mp3_tag(source, "talk.wav")
     ):
         pid = await started(FFMPEG)
         command = read(pid, "cmdline").split("\0")
@@ -337,7 +337,7 @@ async def test_exception_in_the_block_kills_and_reaps_ffmpeg(draft: int) -> None
     pids = []
 
     async def fail() -> None:
-        async with encoder().open(source, target_of(source), draft, "talk.wav") as encoding:
+        async with encoder().open(source, target_of(source), draft, mp3_tag(source, "talk.wav")) as encoding:
             pids.append(await started(FFMPEG))
             await encoding.write(samples)
             raise ZeroDivisionError
@@ -349,7 +349,7 @@ async def test_exception_in_the_block_kills_and_reaps_ffmpeg(draft: int) -> None
 
 async def test_block_left_without_finish_kills_and_reaps_ffmpeg(draft: int) -> None:
     source, samples = split(SECOND)
-    async with encoder().open(source, target_of(source), draft, "talk.wav") as encoding:
+    async with encoder().open(source, target_of(source), draft, mp3_tag(source, "talk.wav")) as encoding:
         pid = await started(FFMPEG)
         await encoding.write(samples)
     assert is_reaped(pid)
@@ -388,7 +388,7 @@ async def test_second_cancellation_does_not_save_ffmpeg(draft: int, tmp_path: Pa
 
 async def test_whole_process_group_is_killed(draft: int, tmp_path: Path) -> None:
     source, _ = split(SECOND)
-    async with encoder(fake(tmp_path, "forks")).open(source, target_of(source), draft, "talk.wav"):
+    async with encoder(fake(tmp_path, "forks")).open(source, target_of(source), draft, mp3_tag(source, "talk.wav")):
         parent = await started(shutil.which("sh") or "")
         child = await started(shutil.which("sleep") or "", by=parent)
     assert is_reaped(parent)
@@ -399,7 +399,7 @@ SERVICE = """
 import asyncio, os, sys
 from pathlib import Path
 from service.audio.confinement import Confinement
-from service.audio.encoder import Encoder
+from service.audio.encoder import Encoder, mp3_tag
 from service.audio.ffmpeg_command import readable_by
 from service.audio.spawner import Spawner
 from service.audio.mp3 import Mp3Format
@@ -410,7 +410,7 @@ async def main():
     draft = os.open(sys.argv[2], os.O_TMPFILE | os.O_RDWR, 0o600)
     spawner = Spawner(Confinement(readable_by(sys.argv[1]), (Path(sys.argv[2]),)))
     target = Mp3Format(44_100, 2, 128_000)
-    async with Encoder(sys.argv[1], 3600, 60.0, spawner).open(source, target, draft, "talk.wav"):
+    async with Encoder(sys.argv[1], 3600, 60.0, spawner).open(source, target, draft, mp3_tag(source, "talk.wav")):
         await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -462,7 +462,9 @@ async def test_sound_too_loud_for_its_bit_rate_is_the_uploads_fault(draft: int, 
     source, loud = split(wav(samples, sample_rate=24_000, channels=2, sample_format=F32))
 
     async def upload() -> None:
-        async with encoder(ffmpeg).open(source, Mp3Format(24_000, 2, bit_rate=8_000), draft, "loud.wav") as encoding:
+        async with encoder(ffmpeg).open(
+            source, Mp3Format(24_000, 2, bit_rate=8_000), draft, mp3_tag(source, "talk.wav")
+        ) as encoding:
             await encoding.write(loud)
             await encoding.finish(20_000)
 
@@ -522,7 +524,7 @@ async def test_full_disk_is_noticed_while_the_upload_runs(tmp_path: Path, ffmpeg
     written = [0]
 
     async def write(draft: int) -> None:
-        async with encoder(ffmpeg).open(source, target_of(source), draft, "talk.wav") as encoding:
+        async with encoder(ffmpeg).open(source, target_of(source), draft, mp3_tag(source, "talk.wav")) as encoding:
             for start in range(0, len(samples), PIECE_BYTES):
                 await encoding.write(samples[start : start + PIECE_BYTES])
                 written.append(start + PIECE_BYTES)
@@ -567,7 +569,7 @@ async def test_writing_waits_for_an_ffmpeg_that_takes_nothing(draft: int, tmp_pa
 
     async def write() -> None:
         stalling = encoder(fake(tmp_path, "stalls"), stall_seconds=0.5)
-        async with stalling.open(source, target_of(source), draft, "talk.wav") as encoding:
+        async with stalling.open(source, target_of(source), draft, mp3_tag(source, "talk.wav")) as encoding:
             for start in range(0, len(samples), PIECE_BYTES):
                 await encoding.write(samples[start : start + PIECE_BYTES])
                 written.append(start + PIECE_BYTES)

@@ -14,7 +14,7 @@ import pytest
 
 from service.audio import mp3
 from service.audio.confinement import Confinement
-from service.audio.encoder import Encoder
+from service.audio.encoder import Encoder, mp3_tag
 from service.audio.ffmpeg_command import readable_by
 from service.audio.ffmpegs import SYSTEM, Ffmpeg, NoFfmpegError, default_ffmpeg, find_ffmpegs, own_build
 from service.audio.mp3 import Mp3Format
@@ -76,7 +76,9 @@ async def encode(ffmpeg: str, shape: Shape, directory: Path) -> bytes:
     assert reader.header is not None
     encoder = Encoder(ffmpeg, max_duration_seconds=3600, stall_seconds=50, spawner=spawner)
     with tempfile.TemporaryFile(dir=directory) as draft:
-        async with encoder.open(reader.header, shape.target(), draft.fileno(), "talk.wav") as encoding:
+        async with encoder.open(
+            reader.header, shape.target(), draft.fileno(), mp3_tag(reader.header, "talk.wav")
+        ) as encoding:
             await encoding.write(samples)
             await encoding.write(reader.finish())
             await encoding.finish(reader.sample_count)

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.errors import RangeNotSatisfiable
-from service.web.routes.downloads import byte_range
+from service.web.byte_range import byte_range
 
 SIZE = 1000
 FILE = bytes(number % 251 for number in range(SIZE))

@@ -1,6 +1,5 @@
 """Serves MP3s: conditions, ranges and names."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -11,28 +10,46 @@ from uuid import UUID
 import structlog
 from aiohttp import hdrs, web
 
+from service.database.leases import find_whereabouts
 from service.database.records import find_record
 from service.ids import shortened
 from service.models import Record
-from service.refusals import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RECORD_NOT_FOUND
-from service.web.app_keys import DATABASE, DOWNLOAD, STORAGE
+from service.refusals import PRECONDITION_FAILED, RECORD_NOT_FOUND
+from service.web.app_keys import DATABASE, DOWNLOAD, LIVE_UPLOADS, STORAGE
+from service.web.byte_range import requested_range
 from service.web.conditions import date_of
 from service.web.digests import repr_digest
+from service.web.listening import send_broadcast
 from service.web.presentation import content_disposition
+from service.web.relay import answer_from
 from service.web.sending import send_local_file, send_remote_file
 
 log = structlog.stdlib.get_logger()
 
 _YEAR_SECONDS = 31_536_000
-_BYTE_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.IGNORECASE)
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """GET /records/{id}.mp3: the MP3, without a token, because nobody can guess the address."""
-    record = await find_record(request.app[DATABASE], UUID(request.match_info["record_id"]))
+    """GET /records/{id}.mp3: the MP3, without a token, because nobody can guess the address.
+
+    It is there from the moment that its upload's header has been read.
+    """
+    record_id = UUID(request.match_info["record_id"])
+    live = request.app[LIVE_UPLOADS].find(record_id)
+    if live is not None and live.broadcast.is_open:
+        request[DOWNLOAD] = True
+        return await send_broadcast(request, live.broadcast, _file_headers(request, live.filename))
+    record = await find_record(request.app[DATABASE], record_id)
+    if record is not None:
+        return await mp3_response(request, record)
+    holder, has_record = await find_whereabouts(request.app[DATABASE], record_id)
+    answer = await answer_from(request, holder)
+    if answer is not None:
+        return answer
+    record = await find_record(request.app[DATABASE], record_id) if has_record else None
     if record is None:
         raise RECORD_NOT_FOUND()
-    return await mp3_response(request, record)
+    return await mp3_response(request, record)  # its upload has ended just now
 
 
 async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
@@ -51,10 +68,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     if _is_known(request, record, last_modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     wanted = _wanted_range(request, record, headers)
-    headers[hdrs.CONTENT_TYPE] = "audio/mpeg"
-    headers[hdrs.CONTENT_DISPOSITION] = content_disposition(
-        record.filename, "attachment" if _is_to_be_saved(request) else "inline"
-    )
+    headers.update(_file_headers(request, record.filename))
     file = request.app[STORAGE].locate(record.id)
     try:
         if isinstance(file, Path):
@@ -63,6 +77,11 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
     except FileNotFoundError as error:
         log.error("file_missing", record=shortened(str(record.id)))
         raise RECORD_NOT_FOUND() from error
+
+
+def _file_headers(request: web.Request, filename: str) -> Mapping[str, str]:
+    disposition = content_disposition(filename, "attachment" if _is_to_be_saved(request) else "inline")
+    return {hdrs.CONTENT_TYPE: "audio/mpeg", hdrs.CONTENT_DISPOSITION: disposition}
 
 
 def _is_to_be_saved(request: web.Request) -> bool:
@@ -98,26 +117,5 @@ def _is_known(request: web.Request, record: Record, last_modified: datetime) -> 
 
 
 def _wanted_range(request: web.Request, record: Record, headers: Mapping[str, str]) -> range | None:
-    wanted = request.headers.getall(hdrs.RANGE, [])
     is_same_version = request.headers.get(hdrs.IF_RANGE) in {None, headers[hdrs.ETAG], headers[hdrs.LAST_MODIFIED]}
-    if len(wanted) != 1 or not is_same_version or request.method != hdrs.METH_GET:
-        return None
-    return byte_range(wanted[0], record.size)
-
-
-def byte_range(wanted: str, size: int) -> range | None:
-    """Return the bytes that a Range header asks for, of a file with `size` bytes.
-
-    None means the whole file: RFC 9110 says to ignore any other header. Raises RangeNotSatisfiable.
-    """
-    found = _BYTE_RANGE.fullmatch(wanted)
-    if found is None or found.groups() == (None, None):
-        return None
-    first, last = (int(number) if number is not None else None for number in found.groups())
-    if first is not None and last is not None and last < first:
-        return None
-    if first is None:
-        first, last = size - min(last or 0, size), None
-    if first >= size:
-        raise RANGE_NOT_SATISFIABLE(size=size)
-    return range(first, size if last is None else min(last + 1, size))
+    return requested_range(request, record.size) if is_same_version else None
