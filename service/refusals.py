@@ -285,6 +285,12 @@ UNSUPPORTED_TYPE = Refusal(
 DIGEST_MISMATCH = Refusal(
     Unprocessable, "digest_mismatch", "The WAV that arrived does not have the digest that was sent. Send it again."
 )
+CANNOT_FIT = Refusal(
+    Unprocessable,
+    "cannot_fit",
+    "The MP3 does not fit into {max_bytes} bytes: {reason}. Ask for more, or send less sound.",
+    {"max_bytes": 26_214_400, "reason": "at 44100 Hz, 43200888 bytes are the least"},
+)
 EMPTY = Refusal(
     Unprocessable,
     "empty",
@@ -344,6 +350,11 @@ INVALID_USERNAME = Refusal(
     "invalid_username",
     'A username has 1 to {max_length} characters and no control characters. Send it as {{"username": "ann"}}.',
     {"max_length": 250},
+)
+INVALID_MAX_BYTES = Refusal(
+    Unprocessable,
+    "invalid_max_bytes",
+    "max_bytes is a whole number of bytes, such as 26214400. It chooses the bit rate, so leave bit_rate out.",
 )
 INVALID_SAMPLE_RATE = Refusal(
     Unprocessable,
@@ -407,6 +418,12 @@ UNENCODABLE_AUDIO = Refusal(
     Unprocessable,
     "unencodable_audio",
     "A sample is not a number, is infinite or is far out of range. Export the WAV again.",
+)
+UNKNOWN_LENGTH = Refusal(
+    Unprocessable,
+    "unknown_length",
+    "The WAV does not say how much sound it has, so no bit rate can be chosen for max_bytes. Send a WAV that was "
+    "finished, or ask for a bit_rate.",
 )
 UNSUPPORTED_CHANNELS = Refusal(
     Unprocessable,

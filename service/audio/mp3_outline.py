@@ -27,7 +27,7 @@ class Mp3Outline:
     @classmethod
     def of(cls, source: WavHeader, target: Mp3Format, tag: bytes, body_length: int | None) -> Self:
         """Outline the MP3 of a WAV. `body_length` is how many bytes the WAV has at most, or None if nobody knows."""
-        sample_count = _expected_sample_count(source, body_length)
+        sample_count = expected_sample_count(source, body_length)
         if sample_count is not None:
             length = Mp3Length.of(sample_count, source.sample_rate, target.sample_rate)
             size = expected_size(target, length, len(tag))
@@ -48,7 +48,7 @@ class Mp3Outline:
         return len(self.head) + (audio_byte_count(frames - 1, self.mp3_format) if frames > 1 else 0)
 
 
-def _expected_sample_count(source: WavHeader, body_length: int | None) -> int | None:
+def expected_sample_count(source: WavHeader, body_length: int | None) -> int | None:
     """Return how many samples the WAV declares, or None if it does not say or something contradicts it."""
     declared = source.data_size
     if not declared or source.least_data_size < declared:

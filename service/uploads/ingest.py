@@ -28,7 +28,7 @@ from service.refusals import (
 )
 from service.storage import Draft, Storage
 from service.uploads.keeping import up_to, while_they_come
-from service.uploads.target import choose_target
+from service.uploads.target import choose_target, require_fit
 from service.uploads.upload import Sound, Upload, make_record
 
 # A database that restarts is back within seconds. The last pause is repeated: an hour of encoding is worth the wait.
@@ -66,14 +66,15 @@ class Ingest:
         if upload.keeps_incomplete:
             pieces = up_to(pieces, upload.progress, self.max_upload_bytes)
         header, samples = await self._read_header(upload, reader, pieces)
+        tag = mp3_tag(header, upload.filename)
         upload.progress.target = target = choose_target(
             header,
-            sample_rate=upload.sample_rate,
-            bit_rate=upload.bit_rate,
+            upload.wish,
             default_bit_rate=self.default_bit_rate,
+            tag_byte_count=len(tag),
+            body_length=upload.body_length,
         )
         upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
-        tag = mp3_tag(header, upload.filename)
         async with (
             self.storage.draft(upload.id) as draft,
             self.encoder.open(header, target, draft.fileno(), tag) as encoding,
@@ -86,6 +87,9 @@ class Ingest:
                 await encoding.write(samples)
             upload.broadcast.hold_back()
             await encoding.write(_last_samples(upload, reader))
+            require_fit(
+                header, target, upload.wish.max_bytes, tag_byte_count=len(tag), sample_count=reader.sample_count
+            )
             upload.progress.is_finishing, arrived = True, time.monotonic()
             await encoding.finish(reader.sample_count)
             if upload.is_abandoned():  # nobody would learn of the record

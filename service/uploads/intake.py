@@ -18,6 +18,7 @@ from service.uploads.live import LiveUpload, LiveUploads
 from service.uploads.pace import Pace
 from service.uploads.resumable_body import ResumableBody
 from service.uploads.revocation import Revocations
+from service.uploads.target import Mp3Wish
 from service.uploads.upload import Upload
 
 
@@ -25,13 +26,11 @@ from service.uploads.upload import Upload
 class UploadTerms:
     """What a client asks for with an upload, known before its body and found acceptable.
 
-    `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3, `lifetime_seconds` (of the record) and `key` are None if the
-    client sent none. `warnings` are about what it sent without effect. `keeps_incomplete`: what arrives may become a
-    record without the rest.
+    `lifetime_seconds` (of the record) and `key` are None if the client sent none. `warnings` are about what it sent
+    without effect. `keeps_incomplete`: what arrives may become a record without the rest.
     """
 
-    bit_rate: int | None
-    sample_rate: int | None
+    wish: Mp3Wish
     lifetime_seconds: int | None
     key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]
@@ -150,8 +149,7 @@ def _upload(
         user_id=live.user.id,
         token_sha256=live.user.token_sha256,
         filename=live.filename,
-        bit_rate=terms.bit_rate,
-        sample_rate=terms.sample_rate,
+        wish=terms.wish,
         lifetime_seconds=terms.lifetime_seconds,
         idempotency_key=terms.key,
         keeps_incomplete=terms.keeps_incomplete,

@@ -15,14 +15,15 @@ from service.uploads.broadcast import Broadcast
 from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.pace import Pace
 from service.uploads.progress import Progress
+from service.uploads.target import Mp3Wish
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
-    `token_sha256` is of the token that it began with. `bit_rate` (bit/s) and `sample_rate` (Hz) of the MP3,
-    `lifetime_seconds` (of the record) and `idempotency_key` are None if the client sent none. `is_abandoned` says
+    `token_sha256` is of the token that it began with. `lifetime_seconds` (of the record) and `idempotency_key` are None
+    if the client sent none. `is_abandoned` says
     whether the client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before
     those that the WAV gives reason for. `progress` tells others how far it has come, `broadcast` lets them listen, and
     `slot` is what it holds of the admission. `body_length` is how many bytes the WAV has at most, or None if nobody
@@ -33,8 +34,7 @@ class Upload:
     user_id: int
     token_sha256: bytes
     filename: str
-    bit_rate: int | None
-    sample_rate: int | None
+    wish: Mp3Wish
     lifetime_seconds: int | None
     idempotency_key: IdempotentUpload | None
     warnings: tuple[RecordWarning, ...]

@@ -15,16 +15,18 @@ from service.refusals import (
     INVALID_EXPIRES_IN,
     INVALID_IDEMPOTENCY_KEY,
     INVALID_INCOMPLETE,
+    INVALID_MAX_BYTES,
     INVALID_SAMPLE_RATE,
 )
 from service.uploads.idempotency import LONGEST_KEY
 from service.uploads.intake import UploadTerms
+from service.uploads.target import Mp3Wish
 from service.web.app_keys import PARAMETERS
 
 KEY_HEADER = "Idempotency-Key"
 # A hundred years.
 _LONGEST_LIFETIME_SECONDS = 3_155_760_000
-_KNOWN = {"bit_rate", "expires_in", "incomplete", "sample_rate"}
+_KNOWN = {"bit_rate", "expires_in", "incomplete", "max_bytes", "sample_rate"}
 _KNOWN_IN_OLDER_APIS = {"user_id", "user_token"}
 # A warning repeats at most this many characters of an unknown parameter's name.
 _LONGEST_NAME = 32
@@ -37,8 +39,7 @@ def upload_terms(request: web.Request, sent: tuple[str, ...]) -> UploadTerms:
     `sent` is what a retry with the same idempotency key must repeat, beside the file name and the parameters.
     """
     return UploadTerms(
-        bit_rate=_bit_rate(request),
-        sample_rate=_sample_rate(request),
+        wish=Mp3Wish(_bit_rate(request), _sample_rate(request), _max_bytes(request)),
         lifetime_seconds=_lifetime_seconds(request),
         key=_idempotent_upload(request, sent),
         warnings=tuple(_unknown_parameters(request)),
@@ -71,6 +72,16 @@ def _sample_rate(request: web.Request) -> int | None:
     if text not in rates:
         raise INVALID_SAMPLE_RATE(legal=", ".join(rates))
     return rates[text]
+
+
+def _max_bytes(request: web.Request) -> int | None:
+    """Return `?max_bytes=`. Raises Unprocessable, also if `?bit_rate=` is there, too."""
+    text = _parameters(request).get("max_bytes")
+    if text is None:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,17}", text) or "bit_rate" in _parameters(request):
+        raise INVALID_MAX_BYTES()
+    return int(text)
 
 
 def _lifetime_seconds(request: web.Request) -> int | None:
@@ -111,7 +122,7 @@ def _idempotent_upload(request: web.Request, sent: tuple[str, ...]) -> Idempoten
         raise INVALID_IDEMPOTENCY_KEY(max_length=LONGEST_KEY)
     asked = _parameters(request)
     # Replicas of older versions do not know these; an upload without them has the same fingerprint there.
-    newer = [f"{name}={asked[name]}" for name in ("incomplete", "sample_rate") if name in asked]
+    newer = [f"{name}={asked[name]}" for name in ("incomplete", "max_bytes", "sample_rate") if name in asked]
     lifetime = [asked["expires_in"]] if "expires_in" in asked else []
     repeated = (request.match_info.get("filename", ""), asked.get("bit_rate", ""), *sent, *lifetime, *newer)
     return IdempotentUpload(key, hashlib.sha256(repr(repeated).encode()).digest())
