@@ -59,8 +59,9 @@ load: $(INSTALLED) ## Overload the service, send it 1,000 uploads at once, attac
 soak: $(INSTALLED) ## Use the service for ten minutes, and fail if its memory grows
 	$(BIN)/python -m benchmarks.soak
 
-# uv, because pip-tools pins only for the machine that it runs on. It gets its own environment: nothing else needs it.
-COMPILE = "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
+# uv, because pip-tools pins only for the machine that it runs on. It gets its own environment: nothing else needs it. By
+# itself it would not notice a change of requirements.txt, which setup.py reads.
+COMPILE = "$$tools/bin/uv" pip compile --quiet --refresh-package wavepress --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 lock: ## Pin every dependency with its hashes, for the image and for CI
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" \
 	    && "$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv \

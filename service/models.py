@@ -37,7 +37,8 @@ class Record:
     `filename` is the uploaded name. `duration` is that of the WAV in seconds; `sample_rate` (Hz), `channels`,
     `bit_rate` (bit/s), `size` (bytes) and `sha256` (hexadecimal) are the MP3's. `expires_at` is None if only its
     owner removes it. `source_size` is how many bytes of the WAV the record stands for (None if a service of an earlier
-    version has kept it), and `is_complete` whether they were all that the WAV has.
+    version has kept it), and `is_complete` whether they were all that the WAV has. `peaks` is its waveform, an
+    audiowaveform data file: only a record that is about to be kept has it here, because few readers need it.
     """
 
     id: UUID
@@ -54,6 +55,7 @@ class Record:
     expires_at: datetime | None
     is_complete: bool = True
     source_size: int | None = None
+    peaks: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,11 @@ WRONG_USER_TOKEN = Refusal(Forbidden, "wrong_user_token", "user_token is not the
 
 # 404 and 405: there is no such thing.
 NO_SUCH_ADDRESS = Refusal(NotFound, "not_found", "There is nothing at this address. The API is described at /docs.")
+NO_WAVEFORM = Refusal(
+    NotFound,
+    "no_waveform",
+    "This recording has no waveform: its WAV was GSM or ADPCM, or an older version of the service has kept it.",
+)
 RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record.")
 USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")
 UPLOAD_EXPIRED = Refusal(
@@ -319,6 +324,12 @@ INVALID_BIT_RATE = Refusal(
     "bit_rate is in bit/s: {legal}.",
     {"legal": "at 8000 Hz one of 8000, 16000, 24000, 32000, 40000, 48000, 56000, 64000"},
 )
+INVALID_COLOR = Refusal(
+    Unprocessable,
+    "invalid_color",
+    "{name} is a colour as in #4b7bec or in teal. Write # as %23 in an address.",
+    {"name": "color"},
+)
 INVALID_EXPIRES_IN = Refusal(
     Unprocessable,
     "invalid_expires_in",
@@ -355,6 +366,9 @@ INVALID_MAX_BYTES = Refusal(
     Unprocessable,
     "invalid_max_bytes",
     "max_bytes is a whole number of bytes, such as 26214400. It chooses the bit rate, so leave bit_rate out.",
+)
+INVALID_PICTURE_SIZE = Refusal(
+    Unprocessable, "invalid_picture_size", "{name} is in pixels: from 1 to {most}.", {"name": "width", "most": 4000}
 )
 INVALID_SAMPLE_RATE = Refusal(
     Unprocessable,

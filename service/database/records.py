@@ -15,6 +15,7 @@ _SELECT_BY_USER = read_query("select_records_by_user")
 _DELETE = read_query("delete_records")
 _SELECT_DUE_IDS = read_query("select_due_record_ids")
 _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
+_SELECT_PEAKS = read_query("select_peaks_by_id")
 _SELECT_SAMPLE = read_query("select_record_sample")
 
 
@@ -104,6 +105,12 @@ async def find_record(database: Database, record_id: UUID) -> Record | None:
     """
     row = await database.fetch_one(_SELECT_BY_ID, {"id": record_id})
     return _record(row) if row else None
+
+
+async def find_peaks(database: Database, record_id: UUID) -> bytes | None:
+    """Return a record's waveform as an audiowaveform data file, if it has one. Raises Unavailable."""
+    row = await database.fetch_one(_SELECT_PEAKS, {"id": record_id})
+    return None if row is None or row["peaks"] is None else bytes(row["peaks"])
 
 
 async def select_known_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:

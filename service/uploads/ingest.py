@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from service import metrics
 from service.accounts.totals import TotalLimits
-from service.audio.encoder import Encoder, mp3_tag
-from service.audio.mp3_outline import Mp3Outline
+from service.audio.encoder import Encoder, Encoding
 from service.audio.wav import WavReader
 from service.audio.wav_header import WavHeader
 from service.cancellation import to_the_end
@@ -28,7 +27,7 @@ from service.refusals import (
 )
 from service.storage import Draft, Storage
 from service.uploads.keeping import up_to, while_they_come
-from service.uploads.target import choose_target, require_fit
+from service.uploads.target import Mp3Plan
 from service.uploads.upload import Sound, Upload, make_record
 
 # A database that restarts is back within seconds. The last pause is repeated: an hour of encoding is worth the wait.
@@ -66,35 +65,33 @@ class Ingest:
         if upload.keeps_incomplete:
             pieces = up_to(pieces, upload.progress, self.max_upload_bytes)
         header, samples = await self._read_header(upload, reader, pieces)
-        tag = mp3_tag(header, upload.filename)
-        upload.progress.target = target = choose_target(
+        plan = Mp3Plan.of(
             header,
             upload.wish,
-            default_bit_rate=self.default_bit_rate,
-            tag_byte_count=len(tag),
+            filename=upload.filename,
             body_length=upload.body_length,
+            default_bit_rate=self.default_bit_rate,
         )
+        upload.progress.begin(header, plan.outline)
         upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
         async with (
             self.storage.draft(upload.id) as draft,
-            self.encoder.open(header, target, draft.fileno(), tag) as encoding,
-            upload.broadcast.on_air(Mp3Outline.of(header, target, tag, upload.body_length), draft.fileno()),
+            self.encoder.open(header, plan.target, draft.fileno(), plan.tag) as encoding,
+            upload.broadcast.on_air(plan.outline, draft.fileno()),
         ):
-            await encoding.write(samples)
+            await _encode(encoding, upload, samples)
             async for piece in self._limited(upload, pieces, header):
                 samples = reader.feed(piece)
                 self._check_size(upload, reader, header)
-                await encoding.write(samples)
+                await _encode(encoding, upload, samples)
             upload.broadcast.hold_back()
-            await encoding.write(_last_samples(upload, reader))
-            require_fit(
-                header, target, upload.wish.max_bytes, tag_byte_count=len(tag), sample_count=reader.sample_count
-            )
+            await _encode(encoding, upload, _last_samples(upload, reader))
+            plan.require_fit(reader.sample_count)
             upload.progress.is_finishing, arrived = True, time.monotonic()
             await encoding.finish(reader.sample_count)
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
-            record = await self._keep(draft, upload, Sound(reader, header, target))
+            record = await self._keep(draft, upload, Sound(reader, header, plan.target))
             upload.broadcast.announce_record(reader.sample_count, record.size)
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
@@ -163,6 +160,11 @@ class Ingest:
         sample_count = header.sample_count(max(reader.data_byte_count, declared))
         if sample_count / header.sample_rate > self.max_duration_seconds:
             raise TOO_LONG(max_seconds=self.max_duration_seconds)
+
+
+async def _encode(encoding: Encoding, upload: Upload, samples: bytes) -> None:
+    await encoding.write(samples)
+    upload.progress.draw(samples)
 
 
 def _last_samples(upload: Upload, reader: WavReader) -> bytes:

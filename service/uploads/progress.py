@@ -3,21 +3,40 @@
 from dataclasses import dataclass, field
 
 from service.audio.mp3 import Mp3Format
+from service.audio.mp3_outline import Mp3Outline
+from service.audio.peaks import Peaks
 from service.audio.wav import WavReader
+from service.audio.wav_header import WavHeader
 
 
 @dataclass(slots=True)
 class Progress:
     """How far an upload has come. The ingest keeps it true.
 
-    `reader` knows what has arrived. `target` is None until the WAV's header has been read. `is_cut` says that no more
-    could come, although more was to be expected.
+    `reader` knows what has arrived. `target` is None until the WAV's header has been read. `peaks` draws the
+    waveform; it is None, too, if the WAV's codec is one that only ffmpeg reads. `is_cut` says that no more could come,
+    although more was to be expected.
     """
 
     reader: WavReader = field(default_factory=WavReader)
     target: Mp3Format | None = None
+    peaks: Peaks | None = None
     is_finishing: bool = False
     is_cut: bool = False
+
+    def begin(self, header: WavHeader, outline: Mp3Outline) -> None:
+        """Note what the WAV's header says: the MP3's format, and what the waveform is drawn from."""
+        self.target = outline.mp3_format
+        self.peaks = Peaks.of(header, outline.sample_count)
+
+    def waveform(self) -> bytes | None:
+        """Return the waveform so far as an audiowaveform data file, if there is one."""
+        return self.peaks.dat() if self.peaks is not None else None
+
+    def draw(self, samples: bytes) -> None:
+        """Add samples that have been encoded to the waveform."""
+        if self.peaks is not None:
+            self.peaks.feed(samples)
 
     @property
     def duration(self) -> float:

@@ -1,12 +1,13 @@
-"""Chooses the format of an upload's MP3."""
+"""Decides what an upload's MP3 will be, as soon as the WAV's header is known."""
 
 from dataclasses import dataclass
 
 from service.audio import mp3
+from service.audio.encoder import mp3_tag
 from service.audio.info_frame import expected_size
 from service.audio.mp3 import Mp3Format
 from service.audio.mp3_length import Mp3Length
-from service.audio.mp3_outline import expected_sample_count
+from service.audio.mp3_outline import Mp3Outline, expected_sample_count
 from service.audio.wav_header import WavHeader
 from service.refusals import CANNOT_FIT, INVALID_BIT_RATE, UNKNOWN_LENGTH
 
@@ -23,43 +24,60 @@ class Mp3Wish:
     max_bytes: int | None = None
 
 
-def choose_target(
-    source: WavHeader, wish: Mp3Wish, *, default_bit_rate: int, tag_byte_count: int, body_length: int | None
-) -> Mp3Format:
-    """Return the format of the MP3 for a WAV of at most `body_length` bytes (None: nobody knows).
+@dataclass(frozen=True, slots=True)
+class Mp3Plan:
+    """What the MP3 of a WAV will be: its format, its ID3 tag, and what it begins with; `max_bytes` may be None."""
 
-    If the MP3 must fit into `wish.max_bytes`, it gets the highest bit rate with which it does. Raises Unprocessable if
-    the bit rate is not legal at the MP3's sample rate, if none fits, and if the WAV does not say how long it is.
-    """
-    sample_rate = wish.sample_rate or mp3.output_rate(source.sample_rate)
-    channels, legal = min(source.channels, 2), mp3.bit_rates(sample_rate)
-    if wish.max_bytes is not None:
-        sample_count = expected_sample_count(source, body_length)
-        if sample_count is None:
-            raise UNKNOWN_LENGTH()
-        formats = [Mp3Format(sample_rate, channels, rate) for rate in legal]
-        sizes = [_size(source, one, tag_byte_count, sample_count) for one in formats]
-        if sizes[0] > wish.max_bytes:
-            raise CANNOT_FIT(max_bytes=wish.max_bytes, reason=f"at {sample_rate} Hz, {sizes[0]} bytes are the least")
-        return max(
-            (one for one, size in zip(formats, sizes, strict=True) if size <= wish.max_bytes),
-            key=lambda one: one.bit_rate,
-        )
-    if wish.bit_rate is None:
-        bit_rate = max((rate for rate in legal if rate <= default_bit_rate), default=legal[0])
-    elif wish.bit_rate in legal:
-        bit_rate = wish.bit_rate
-    else:
+    source: WavHeader
+    target: Mp3Format
+    tag: bytes
+    outline: Mp3Outline
+    max_bytes: int | None
+
+    @classmethod
+    def of(
+        cls, source: WavHeader, wish: Mp3Wish, *, filename: str, body_length: int | None, default_bit_rate: int
+    ) -> "Mp3Plan":
+        """Plan the MP3 of a WAV of at most `body_length` bytes (None: nobody knows).
+
+        If it must fit into `wish.max_bytes`, it gets the highest bit rate with which it does. Raises Unprocessable if
+        the bit rate is not legal at the MP3's sample rate, if none fits, and if the WAV does not say how long it is.
+        """
+        tag = mp3_tag(source, filename)
+        sample_rate = wish.sample_rate or mp3.output_rate(source.sample_rate)
+        if wish.max_bytes is None:
+            bit_rate = _legal_bit_rate(wish.bit_rate, sample_rate, default_bit_rate)
+            target = Mp3Format(sample_rate, min(source.channels, 2), bit_rate)
+        else:
+            target = _largest_fit(source, sample_rate, len(tag), wish.max_bytes, body_length)
+        return cls(source, target, tag, Mp3Outline.of(source, target, tag, body_length), wish.max_bytes)
+
+    def require_fit(self, sample_count: int) -> None:
+        """Raise Unprocessable if the MP3 of so many of the WAV's samples is too large: there are more than declared."""
+        if self.max_bytes is not None and _size(self.source, self.target, len(self.tag), sample_count) > self.max_bytes:
+            raise CANNOT_FIT(max_bytes=self.max_bytes, reason="the WAV has more sound than its header declares")
+
+
+def _legal_bit_rate(bit_rate: int | None, sample_rate: int, default: int) -> int:
+    legal = mp3.bit_rates(sample_rate)
+    if bit_rate is None:
+        return max((rate for rate in legal if rate <= default), default=legal[0])
+    if bit_rate not in legal:
         raise INVALID_BIT_RATE(legal=f"at {sample_rate} Hz one of {', '.join(map(str, legal))}")
-    return Mp3Format(sample_rate, channels, bit_rate)
+    return bit_rate
 
 
-def require_fit(
-    source: WavHeader, target: Mp3Format, max_bytes: int | None, *, tag_byte_count: int, sample_count: int
-) -> None:
-    """Raise Unprocessable if the MP3 of so many of the WAV's samples has more than `max_bytes`: more than declared."""
-    if max_bytes is not None and _size(source, target, tag_byte_count, sample_count) > max_bytes:
-        raise CANNOT_FIT(max_bytes=max_bytes, reason="the WAV has more sound than its header declares")
+def _largest_fit(
+    source: WavHeader, sample_rate: int, tag_byte_count: int, max_bytes: int, body_length: int | None
+) -> Mp3Format:
+    sample_count = expected_sample_count(source, body_length)
+    if sample_count is None:
+        raise UNKNOWN_LENGTH()
+    formats = [Mp3Format(sample_rate, min(source.channels, 2), rate) for rate in mp3.bit_rates(sample_rate)]
+    sizes = [_size(source, one, tag_byte_count, sample_count) for one in formats]
+    if sizes[0] > max_bytes:
+        raise CANNOT_FIT(max_bytes=max_bytes, reason=f"at {sample_rate} Hz, {sizes[0]} bytes are the least")
+    return [one for one, size in zip(formats, sizes, strict=True) if size <= max_bytes][-1]
 
 
 def _size(source: WavHeader, target: Mp3Format, tag_byte_count: int, sample_count: int) -> int:

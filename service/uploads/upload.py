@@ -75,4 +75,5 @@ def make_record(upload: Upload, sound: Sound, file: StoredFile, retention_second
         expires_at=created_at + timedelta(seconds=min(lifetimes)) if lifetimes else None,
         is_complete=sound.reader.missing is None and not upload.progress.is_cut,
         source_size=sound.reader.source_size,
+        peaks=upload.progress.waveform(),
     )

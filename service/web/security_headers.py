@@ -11,7 +11,7 @@ _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ances
 # A sandboxed address has no origin, so even a file that a browser took for a page could not read anything of ours. With
 # a stricter policy, Chromium would not play an MP3 whose address is opened.
 _SANDBOXED = "sandbox"
-_SANDBOXED_TYPES = {"audio/mpeg", "audio/wav"}
+_SANDBOXED_TYPES = {"audio/mpeg", "audio/wav", "image/svg+xml"}
 _KEPT_BY_NOBODY = {"application/json", "application/problem+json", "text/plain"}
 _DEFAULTS: Mapping[str, str] = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 

@@ -40,11 +40,11 @@ own_key AS (
 inserted AS (
     INSERT INTO records
         (id, user_id, filename, duration, sample_rate, channels, bit_rate, size, sha256, warnings,
-         warning_codes, created_at, expires_at, is_complete, source_size)
+         warning_codes, created_at, expires_at, is_complete, source_size, peaks)
     SELECT
         %(id)s, owner.id, %(filename)s, %(duration)s, %(sample_rate)s, %(channels)s, %(bit_rate)s, %(size)s,
         decode(%(sha256)s, 'hex'), %(warnings)s::text[], %(warning_codes)s::text[], %(created_at)s, %(expires_at)s,
-        %(is_complete)s, %(source_size)s
+        %(is_complete)s, %(source_size)s, %(peaks)s
     FROM owner
     WHERE
         owner.has_token

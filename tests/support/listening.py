@@ -62,6 +62,7 @@ async def begin(
     )
     known = {upload["id"] for upload in (await uploads(service, account))}
     answer = asyncio.create_task(request)
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # tests that break it do not ask
     found: list[str] = []
 
     async def look() -> None:

@@ -9,7 +9,7 @@ from service.audio.mp3 import Mp3Format, bit_rates, output_rate
 from service.audio.mp3_length import Mp3Length
 from service.audio.wav_header import WavHeader
 from service.errors import ServiceError
-from service.uploads.target import Mp3Wish, choose_target
+from service.uploads.target import Mp3Plan, Mp3Wish
 from tests.support.ffmpegs import FFMPEG, run_encoder
 from tests.support.mp3s import MP3_RATES
 
@@ -22,7 +22,9 @@ def header(sample_rate: int, channels: int, byte_count: int | None) -> WavHeader
 
 def chosen(source: WavHeader, max_bytes: int, sample_rate: int | None = None) -> Mp3Format:
     wish = Mp3Wish(sample_rate=sample_rate, max_bytes=max_bytes)
-    return choose_target(source, wish, default_bit_rate=128_000, tag_byte_count=TAG_BYTES, body_length=None)
+    plan = Mp3Plan.of(source, wish, filename="", body_length=None, default_bit_rate=128_000)
+    assert len(plan.tag) == TAG_BYTES
+    return plan.target
 
 
 def real_size(path: Path, source: WavHeader, target: Mp3Format, sample_count: int) -> int:

@@ -5,23 +5,20 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 from pathlib import Path
-from uuid import UUID
 
 import structlog
 from aiohttp import hdrs, web
 
-from service.database.leases import find_whereabouts
-from service.database.records import find_record
 from service.ids import shortened
 from service.models import Record
 from service.refusals import PRECONDITION_FAILED, RECORD_NOT_FOUND
-from service.web.app_keys import DATABASE, DOWNLOAD, LIVE_UPLOADS, STORAGE
+from service.web.app_keys import DOWNLOAD, STORAGE
 from service.web.byte_range import requested_range
 from service.web.conditions import date_of
 from service.web.digests import repr_digest
 from service.web.listening import send_broadcast
 from service.web.presentation import content_disposition
-from service.web.relay import answer_from
+from service.web.record_or_upload import record_or_upload
 from service.web.sending import send_local_file, send_remote_file
 
 log = structlog.stdlib.get_logger()
@@ -34,22 +31,13 @@ async def download(request: web.Request) -> web.StreamResponse:
 
     It is there from the moment that its upload's header has been read.
     """
-    record_id = UUID(request.match_info["record_id"])
-    live = request.app[LIVE_UPLOADS].find(record_id)
-    if live is not None and live.broadcast.is_open:
-        request[DOWNLOAD] = True
-        return await send_broadcast(request, live.broadcast, _file_headers(request, live.filename))
-    record = await find_record(request.app[DATABASE], record_id)
-    if record is not None:
-        return await mp3_response(request, record)
-    holder, has_record = await find_whereabouts(request.app[DATABASE], record_id)
-    answer = await answer_from(request, holder)
-    if answer is not None:
-        return answer
-    record = await find_record(request.app[DATABASE], record_id) if has_record else None
-    if record is None:
-        raise RECORD_NOT_FOUND()
-    return await mp3_response(request, record)  # its upload has ended just now
+    found = await record_or_upload(request)
+    if isinstance(found, web.StreamResponse):
+        return found
+    if isinstance(found, Record):
+        return await mp3_response(request, found)
+    request[DOWNLOAD] = True
+    return await send_broadcast(request, found.broadcast, _file_headers(request, found.filename))
 
 
 async def mp3_response(request: web.Request, record: Record) -> web.StreamResponse:
@@ -63,7 +51,7 @@ async def mp3_response(request: web.Request, record: Record) -> web.StreamRespon
         hdrs.ETAG: f'"{record.sha256}"',
         hdrs.LAST_MODIFIED: format_datetime(last_modified.astimezone(UTC), usegmt=True),
         "Repr-Digest": repr_digest(record.sha256),
-        hdrs.CACHE_CONTROL: f"private, max-age={_cache_seconds(record)}, immutable",
+        hdrs.CACHE_CONTROL: kept_for(record),
     }
     if _is_known(request, record, last_modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
@@ -89,12 +77,13 @@ def _is_to_be_saved(request: web.Request) -> bool:
     return request.query.get("download", "0").lower() not in {"0", "false", "no"}
 
 
-def _cache_seconds(record: Record) -> int:
-    """Return for how long a client may keep the MP3: a year, or as long as the record is there."""
-    if record.expires_at is None:
-        return _YEAR_SECONDS
-    left = (record.expires_at - datetime.now(UTC)).total_seconds()
-    return max(0, min(int(left), _YEAR_SECONDS))
+def kept_for(record: Record) -> str:
+    """Return the Cache-Control of what never changes: for a year, or as long as the record is there."""
+    seconds = _YEAR_SECONDS
+    if record.expires_at is not None:
+        left = (record.expires_at - datetime.now(UTC)).total_seconds()
+        seconds = max(0, min(int(left), _YEAR_SECONDS))
+    return f"private, max-age={seconds}, immutable"
 
 
 def _is_known(request: web.Request, record: Record, last_modified: datetime) -> bool:

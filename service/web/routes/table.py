@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from service.refusals import METHOD_NOT_ALLOWED, MP3_NOT_REPLACEABLE, NO_SUCH_ADDRESS
 from service.web.app_keys import CAPABILITIES
 from service.web.body import defer_continue
-from service.web.routes import docs, downloads, front_page, older_apis, operations, records, uploads, users
+from service.web.routes import docs, downloads, front_page, older_apis, operations, records, uploads, users, waveforms
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _MP3_ADDRESS = re.compile(rf"/records/{_UUID}\.mp3/?")
@@ -31,6 +31,9 @@ _ROUTES = [
     (hdrs.METH_POST, "/records", records.post_record),
     (hdrs.METH_PUT, "/records", records.put_record),
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}.mp3", downloads.download),
+    (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}/peaks.json", waveforms.get_peaks_json),
+    (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}/peaks.dat", waveforms.get_peaks_dat),
+    (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}/waveform.svg", waveforms.get_waveform_svg),
     (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}.mp3", records.remove_record),
     (hdrs.METH_GET, f"/records/{{record_id:{_UUID}}}", records.get_record),
     (hdrs.METH_DELETE, f"/records/{{record_id:{_UUID}}}", records.remove_record),
@@ -52,7 +55,10 @@ _ROUTES = [
 ]
 
 # Who has the address may read it. This also lets a browser play an address that is opened, in a sandbox without origin.
-_CAPABILITIES = {front_page.sample, downloads.download, older_apis.get_audiotrack, older_apis.get_record_b}
+_CAPABILITIES = {
+    *(front_page.sample, downloads.download, older_apis.get_audiotrack, older_apis.get_record_b),
+    *(waveforms.get_peaks_json, waveforms.get_peaks_dat, waveforms.get_waveform_svg),
+}
 
 
 def add_routes(app: web.Application, *, with_metrics: bool) -> None:

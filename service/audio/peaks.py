@@ -1,0 +1,160 @@
+"""Draws the outline of a sound while it goes by: the lowest and the highest sample of each span of time."""
+
+# The format is that of BBC's audiowaveform, version 2, with 8 bits and one channel
+# (https://github.com/bbc/audiowaveform/blob/master/doc/DataFormat.md).
+
+import math
+import struct
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from service.audio.wav_header import WavHeader
+
+with warnings.catch_warnings():  # it has left the standard library in Python 3.13; audioop-lts goes on with it
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import audioop
+
+MOST_POINTS = 8192
+_LEAST_SAMPLES_PER_POINT = 64
+_HEADER = struct.Struct("<iIiiIi")
+_VERSION, _IS_8_BIT, _CHANNELS = 2, 1, 1
+_MAGNITUDE = 0x7FFF_FFFF
+_SIGN_FLIPPED = bytes(byte ^ 0x80 for byte in range(256))
+
+# Returns the lowest and the highest sample between two places (bytes), as integers in the order of the samples.
+_Extremes = Callable[[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """How samples are read: `width` is that of the integers that `extremes` reads; 8 bits of them are drawn."""
+
+    width: int
+    extremes: Callable[[bytes], tuple[int, _Extremes]]
+    to_8_bits: Callable[[int], int]
+
+
+def _integers(width: int, convert: Callable[[bytes], bytes] = bytes) -> _Codec:
+    """Return how integers of that width are read, or what `convert` makes of other samples."""
+
+    def extremes(samples: bytes) -> tuple[int, _Extremes]:
+        view = memoryview(convert(samples))
+        return len(view), lambda start, stop: audioop.minmax(view[start:stop], width)
+
+    return _Codec(width, extremes, lambda value: value >> 8 * (width - 1))
+
+
+def _floats(convert: Callable[[bytes], bytes], to_float: Callable[[int], float]) -> _Codec:
+    """Return how floats are read, of which `convert` leaves 32 bits: as integers, positive ones have the same order."""
+
+    def extremes(samples: bytes) -> tuple[int, _Extremes]:
+        plain = convert(samples)
+        negated = bytearray(plain)
+        negated[3::4] = negated[3::4].translate(_SIGN_FLIPPED)
+        plain_view, negated_view = memoryview(plain), memoryview(negated)
+        return len(plain), lambda start, stop: (-_greatest(negated_view[start:stop]), _greatest(plain_view[start:stop]))
+
+    def to_8_bits(value: int) -> int:
+        number = math.copysign(to_float(abs(value)), value)
+        return min(max(math.floor(number * 128), -128), 127)
+
+    return _Codec(4, extremes, to_8_bits)
+
+
+def _greatest(floats: memoryview) -> int:
+    """Return the greatest float as an integer. Without a positive one, it is the negative one with the fewest bits."""
+    low, high = audioop.minmax(floats, 4)
+    return high if high >= 0 else -(low & _MAGNITUDE)
+
+
+_CODECS = {
+    "u8": _integers(1, lambda samples: audioop.bias(samples, 1, -128)),
+    "s16le": _integers(2),
+    "s24le": _integers(3),
+    "s32le": _integers(4),
+    "alaw": _integers(2, lambda samples: audioop.alaw2lin(samples, 2)),
+    "mulaw": _integers(2, lambda samples: audioop.ulaw2lin(samples, 2)),
+    "f32le": _floats(bytes, lambda bits: struct.unpack("<f", struct.pack("<i", bits))[0]),
+    # The upper halves have 21 bits of the number.
+    "f64le": _floats(
+        lambda samples: bytes(memoryview(samples).cast("i")[1::2]),
+        lambda bits: struct.unpack("<d", struct.pack("<ii", 0, bits))[0],
+    ),
+}
+
+
+class Peaks:
+    """The outline of a sound: at most `MOST_POINTS` points. If there are more, each becomes as long as two.
+
+    Each point is the lowest and the highest sample of all channels, in 8 bits.
+    """
+
+    def __init__(self, header: WavHeader, expected_count: int | None) -> None:
+        self._codec = _CODECS[header.codec]
+        self._sample_rate = header.sample_rate
+        self._align = self._codec.width * header.channels
+        self._per_point = _LEAST_SAMPLES_PER_POINT
+        while expected_count is not None and expected_count >= self._per_point * MOST_POINTS:
+            self._per_point *= 2  # as it would be in the end
+        self._lows, self._highs = bytearray(), bytearray()  # with 128 added
+        self._newest: tuple[int, int] | None = None  # of the point that is not whole yet
+        self._room = self._per_point * self._align
+
+    @classmethod
+    def of(cls, header: WavHeader, expected_count: int | None) -> Self | None:
+        """Return the empty outline of a WAV, or None if only ffmpeg can read its samples."""
+        return cls(header, expected_count) if header.codec in _CODECS else None
+
+    def feed(self, samples: bytes) -> None:
+        """Take whole samples, none of them infinite or not a number."""
+        byte_count, extremes = self._codec.extremes(samples)
+        place = 0
+        while place < byte_count:
+            stop = min(place + self._room, byte_count)
+            low, high = extremes(place, stop)
+            if self._newest is not None:
+                low, high = min(low, self._newest[0]), max(high, self._newest[1])
+            self._newest = low, high
+            self._room -= stop - place
+            place = stop
+            if self._room == 0:
+                self._end_point(low, high)
+
+    def dat(self) -> bytes:
+        """Return the outline so far, as an audiowaveform data file."""
+        lows, highs = bytes(self._lows), bytes(self._highs)
+        if self._newest is not None:
+            low, high = map(self._codec.to_8_bits, self._newest)
+            lows, highs = lows + bytes([low + 128]), highs + bytes([high + 128])
+        points = bytearray(2 * len(lows))
+        points[::2], points[1::2] = lows, highs
+        header = _HEADER.pack(_VERSION, _IS_8_BIT, self._sample_rate, self._per_point, len(lows), _CHANNELS)
+        return header + points.translate(_SIGN_FLIPPED)
+
+    def _end_point(self, low: int, high: int) -> None:
+        self._lows.append(self._codec.to_8_bits(low) + 128)
+        self._highs.append(self._codec.to_8_bits(high) + 128)
+        self._newest = None
+        if len(self._lows) == MOST_POINTS:
+            self._lows = bytearray(map(min, self._lows[::2], self._lows[1::2]))
+            self._highs = bytearray(map(max, self._highs[::2], self._highs[1::2]))
+            self._per_point *= 2
+        self._room = self._per_point * self._align
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """An outline that was read from a data file: `points` are pairs of the lowest and the highest sample in 8 bits."""
+
+    sample_rate: int
+    samples_per_point: int
+    points: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def parse(cls, dat: bytes) -> Self:
+        """Read a data file of ours."""
+        _, _, sample_rate, samples_per_point, length, _ = _HEADER.unpack_from(dat)
+        values = struct.unpack_from(f"<{2 * length}b", dat, _HEADER.size)
+        return cls(sample_rate, samples_per_point, tuple(zip(values[::2], values[1::2], strict=True)))
