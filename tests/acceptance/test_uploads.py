@@ -301,8 +301,8 @@ async def test_silence_and_full_scale_are_sound_too(service: Service, account: A
     ("query", "sentence"),
     [
         ("bitrate=64000", "bitrate is not a known parameter. Did you mean bit_rate?"),
-        ("%00%0a=1", " is not a known parameter. Known are bit_rate, expires_in, incomplete, sample_rate."),
-        ("zzz=1", "zzz is not a known parameter. Known are bit_rate, expires_in, incomplete, sample_rate."),
+        ("%00%0a=1", " is not a known parameter. Known are bit_rate, expires_in, incomplete, max_bytes, sample_rate."),
+        ("zzz=1", "zzz is not a known parameter. Known are bit_rate, expires_in, incomplete, max_bytes, sample_rate."),
     ],
 )
 async def test_unknown_parameter_is_a_warning_with_the_nearest_name(
