@@ -178,7 +178,7 @@ NO_SUCH_ADDRESS = Refusal(NotFound, "not_found", "There is nothing at this addre
 NO_WAVEFORM = Refusal(
     NotFound,
     "no_waveform",
-    "This recording has no waveform: its WAV was GSM or ADPCM, or an older version of the service has kept it.",
+    "This recording has no waveform, because an older version of the service has kept it.",
 )
 RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record.")
 USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")

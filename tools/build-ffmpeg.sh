@@ -19,7 +19,7 @@ parsers=gsm
 # Those that the service names; ffmpeg itself adds the ones behind -t, -ac and -ar.
 filters=aresample,pan,channelmap,aformat,anull
 # `null` is for measuring.
-muxers=mp3,null
+muxers=mp3,null,pcm_s16le
 
 # LAME decides how fast an encode is. Its configure sets no optimization at all for a gcc that it does not know. With
 # -ffp-contract=off every variant writes the same bytes as Debian's own; a fused multiply-add rounds differently.
@@ -136,7 +136,7 @@ build_ffmpeg() {
     cd ffmpeg
     ./configure --disable-everything --disable-autodetect --disable-debug --disable-doc --disable-network \
         --disable-programs --enable-ffmpeg --disable-avdevice --disable-swscale --disable-pthreads \
-        --enable-libmp3lame --enable-encoder=libmp3lame --enable-protocol=file,pipe \
+        --enable-libmp3lame --enable-encoder=libmp3lame,pcm_s16le --enable-protocol=file,pipe \
         --enable-demuxer="$demuxers" --enable-decoder="$decoders" --enable-parser="$parsers" \
         --enable-filter="$filters" --enable-muxer="$muxers" \
         ${cross:+--enable-cross-compile --cross-prefix="$cross" --target-os=linux --arch="${target%%-*}"} \

@@ -1,6 +1,7 @@
 """Builds the command that runs ffmpeg for one encode, within limits on what it may use."""
 
 import shutil
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -38,20 +39,29 @@ def readable_by(executable: str) -> tuple[Path, ...]:
     return (*_PROGRAMS, *sorted(own))
 
 
-def encode_command(
-    executable: str, source: WavHeader, target: Mp3Format, max_duration_seconds: int, tag_byte_count: int
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What ffmpeg is to write: an MP3 of this format, behind room for an ID3 tag of `tag_byte_count`, at least 20.
+
+    The descriptor `sound`, if there is one, gets what ffmpeg decodes, as raw 16-bit samples.
+    """
+
+    target: Mp3Format
+    tag_byte_count: int
+    sound: int | None = None
+
+
+def encode_command(executable: str, source: WavHeader, output: Output, max_duration_seconds: int) -> list[str]:
     """Return the command that reads samples from stdin and writes the MP3 to the file that is its stdout.
 
-    The samples are raw, or blocks behind a WAV header of ours. It reserves exactly `tag_byte_count`, at least 20, for
-    an ID3 tag in front of the MP3. Raises FileNotFoundError if util-linux is not installed.
+    The samples are raw, or blocks behind a WAV header of ours. Raises FileNotFoundError if util-linux is not installed.
     """
     # The last block is filled up, and silence follows in blocks.
     seconds = max_duration_seconds + _MOST_SURPLUS_BLOCKS * source.samples_per_block // source.sample_rate
-    file_size = seconds * target.bit_rate // 8 + _FILE_SIZE_HEADROOM
+    file_size = seconds * output.target.bit_rate // 8 + _FILE_SIZE_HEADROOM
     return [
         *_sandbox(max(_LEAST_CPU_SECONDS, max_duration_seconds), file_size),
-        *_ffmpeg_arguments(executable, source, target, seconds, tag_byte_count),
+        *_ffmpeg_arguments(executable, source, output, seconds),
     ]
 
 
@@ -72,9 +82,8 @@ def _tool(name: str) -> str:
     return path
 
 
-def _ffmpeg_arguments(
-    executable: str, source: WavHeader, target: Mp3Format, seconds: int, tag_byte_count: int
-) -> list[str]:
+def _ffmpeg_arguments(executable: str, source: WavHeader, output: Output, seconds: int) -> list[str]:
+    target = output.target
     stream = ffmpeg.input(
         "pipe:0",
         protocol_whitelist="pipe",
@@ -83,7 +92,7 @@ def _ffmpeg_arguments(
         **_input(source),
     )["a:0"]
     resample = {"ar": target.sample_rate} if source.sample_rate != target.sample_rate else {}
-    output = stream.output(
+    mp3 = stream.output(
         # ffmpeg opens the draft again by this name, so it can seek in it to write the Info header. Not /dev/stdout: if
         # that is missing, ffmpeg creates a file of that name and reports success.
         "file:/proc/self/fd/1",
@@ -95,14 +104,18 @@ def _ffmpeg_arguments(
         # We write the tag, so that no word of a client is in this command. Without ffmpeg's version, the room for it
         # and the Info frame are the same whichever ffmpeg encodes.
         fflags="+bitexact",
-        metadata_header_padding=tag_byte_count - _TAG_HEADER_BYTES,
+        metadata_header_padding=output.tag_byte_count - _TAG_HEADER_BYTES,
         threads=1,
         t=seconds + 1,
         flush_packets=1,  # makes a full disk an error instead of a short file
         **_mix(source, target),
         **resample,
     )
-    quiet = output.global_args("-hide_banner", "-nostdin", "-nostats", "-v", "error")
+    if output.sound is None:
+        outputs = mp3
+    else:
+        outputs = ffmpeg.merge_outputs(mp3, stream.output(f"pipe:{output.sound}", format="s16le", acodec="pcm_s16le"))
+    quiet = outputs.global_args("-hide_banner", "-nostdin", "-nostats", "-v", "error")
     return [str(part) for part in quiet.compile(cmd=executable, overwrite_output=True)]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Self
 
+from service.audio.decoded_sound import DecodedSound
 from service.audio.spawner import Spawner
 
 _NICENESS = 10
@@ -37,8 +38,11 @@ class FfmpegProcess:
         self._loop.add_reader(stderr, self._listen)
 
     @classmethod
-    async def start(cls, spawner: Spawner, command: Sequence[str], stdout: int) -> Self:
-        """Start a command that writes to the descriptor `stdout`. Raises OSError if it cannot be run."""
+    async def start(cls, spawner: Spawner, command: Sequence[str], stdout: int, sound: DecodedSound | None) -> Self:
+        """Start a command that writes to the descriptor `stdout`, and what it decodes to `sound`, if that is wanted.
+
+        Raises OSError if it cannot be run.
+        """
         stdin, its_stdin = _socket_pair()
         stderr, its_stderr = os.pipe()
         os.set_blocking(stderr, False)
@@ -47,7 +51,12 @@ class FfmpegProcess:
             after_failure.enter_context(stdin)
             always.callback(os.close, its_stderr)
             always.enter_context(its_stdin)
-            process = await spawner.start(command, stdin=its_stdin.fileno(), stdout=stdout, stderr=its_stderr)
+            more = () if sound is None else (sound.descriptor,)
+            process = await spawner.start(
+                command, stdin=its_stdin.fileno(), stdout=stdout, stderr=its_stderr, more=more
+            )
+            if sound is not None:
+                sound.hand_over()
             after_failure.pop_all()
         _yield_to_service(process.pid)
         return cls(process, stdin, stderr)

@@ -92,7 +92,7 @@ class Peaks:
     """
 
     def __init__(self, header: WavHeader, expected_count: int | None) -> None:
-        self._codec = _CODECS[header.codec]
+        self._codec = _CODECS["s16le" if header.block_codec is not None else header.codec]
         self._sample_rate = header.sample_rate
         self._align = self._codec.width * header.channels
         self._per_point = _LEAST_SAMPLES_PER_POINT
@@ -102,13 +102,8 @@ class Peaks:
         self._newest: tuple[int, int] | None = None  # of the point that is not whole yet
         self._room = self._per_point * self._align
 
-    @classmethod
-    def of(cls, header: WavHeader, expected_count: int | None) -> Self | None:
-        """Return the empty outline of a WAV, or None if only ffmpeg can read its samples."""
-        return cls(header, expected_count) if header.codec in _CODECS else None
-
     def feed(self, samples: bytes) -> None:
-        """Take whole samples, none of them infinite or not a number."""
+        """Take whole samples, none of them infinite or not a number. A block codec's are decoded, to 16 bits."""
         byte_count, extremes = self._codec.extremes(samples)
         place = 0
         while place < byte_count:
@@ -132,6 +127,13 @@ class Peaks:
         points[::2], points[1::2] = lows, highs
         header = _HEADER.pack(_VERSION, _IS_8_BIT, self._sample_rate, self._per_point, len(lows), _CHANNELS)
         return header + points.translate(_SIGN_FLIPPED)
+
+    def end(self, sample_count: int) -> None:
+        """Forget what is drawn beyond so many samples of each channel, but for the rest of the last point."""
+        count = -(-sample_count // self._per_point)
+        if count <= len(self._lows):
+            self._newest = None
+            del self._lows[count:], self._highs[count:]
 
     def _end_point(self, low: int, high: int) -> None:
         self._lows.append(self._codec.to_8_bits(low) + 128)

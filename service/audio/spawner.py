@@ -5,9 +5,10 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from subprocess import Popen
 
 from service.audio.confinement import Confinement
@@ -25,15 +26,18 @@ class Spawner:
     confinement: Confinement
     parts: list[str] = field(default_factory=list)
 
-    async def start(self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int) -> Popen[bytes]:
+    async def start(
+        self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int, more: Sequence[int] = ()
+    ) -> Popen[bytes]:
         """Start a command in a process group of its own, without an environment. Raises OSError.
+
+        It has the descriptors `more`, too, under their numbers.
 
         A cancellation leaves no process behind.
         """
         started = Future[Popen[bytes]]()
-        thread = threading.Thread(
-            target=self._run, args=(started, command, stdin, stdout, stderr), name="spawner", daemon=True
-        )
+        start = partial(_start, command, stdin=stdin, stdout=stdout, stderr=stderr, more=more)
+        thread = threading.Thread(target=self._run, args=(started, start), name="spawner", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # the system has no thread left
@@ -45,10 +49,10 @@ class Spawner:
             await _give_up(starting)
             raise
 
-    def _run(self, started: Future[Popen[bytes]], command: Sequence[str], stdin: int, stdout: int, stderr: int) -> None:
+    def _run(self, started: Future[Popen[bytes]], start: Callable[[], Popen[bytes]]) -> None:
         try:
             self.parts = self.confinement.apply()
-            process = _start(command, stdin, stdout, stderr)
+            process = start()
         except Exception as error:  # noqa: BLE001 - the caller gets it
             started.set_exception(error)
             return
@@ -57,12 +61,13 @@ class Spawner:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
-def _start(command: Sequence[str], stdin: int, stdout: int, stderr: int) -> Popen[bytes]:
+def _start(command: Sequence[str], *, stdin: int, stdout: int, stderr: int, more: Sequence[int]) -> Popen[bytes]:
     return Popen(  # noqa: S603 - our own command, no shell
         command,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
+        pass_fds=more,
         env={},
         cwd="/",
         process_group=0,  # not a session: Linux would share the CPU out by sessions, and niceness be in vain

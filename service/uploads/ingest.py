@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from service import metrics
@@ -76,7 +76,7 @@ class Ingest:
         upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
         async with (
             self.storage.draft(upload.id) as draft,
-            self.encoder.open(header, plan.target, draft.fileno(), plan.tag) as encoding,
+            self.encoder.open(header, plan.target, draft.fileno(), plan.tag, _take_sound(header, upload)) as encoding,
             upload.broadcast.on_air(plan.outline, draft.fileno()),
         ):
             await _encode(encoding, upload, samples)
@@ -89,6 +89,7 @@ class Ingest:
             plan.require_fit(reader.sample_count)
             upload.progress.is_finishing, arrived = True, time.monotonic()
             await encoding.finish(reader.sample_count)
+            upload.progress.end_drawing()
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
             record = await self._keep(draft, upload, Sound(reader, header, plan.target))
@@ -164,7 +165,13 @@ class Ingest:
 
 async def _encode(encoding: Encoding, upload: Upload, samples: bytes) -> None:
     await encoding.write(samples)
-    upload.progress.draw(samples)
+    if encoding.source.block_codec is None:
+        upload.progress.draw(samples)
+
+
+def _take_sound(header: WavHeader, upload: Upload) -> Callable[[bytes], None] | None:
+    """Return who takes what ffmpeg decodes: only of blocks, because all other samples can be read here."""
+    return upload.progress.draw if header.block_codec is not None else None
 
 
 def _last_samples(upload: Upload, reader: WavReader) -> bytes:

@@ -14,8 +14,7 @@ class Progress:
     """How far an upload has come. The ingest keeps it true.
 
     `reader` knows what has arrived. `target` is None until the WAV's header has been read. `peaks` draws the
-    waveform; it is None, too, if the WAV's codec is one that only ffmpeg reads. `is_cut` says that no more could come,
-    although more was to be expected.
+    waveform, and is None until then, too. `is_cut` says that no more could come, although more was to be expected.
     """
 
     reader: WavReader = field(default_factory=WavReader)
@@ -27,16 +26,21 @@ class Progress:
     def begin(self, header: WavHeader, outline: Mp3Outline) -> None:
         """Note what the WAV's header says: the MP3's format, and what the waveform is drawn from."""
         self.target = outline.mp3_format
-        self.peaks = Peaks.of(header, outline.sample_count)
+        self.peaks = Peaks(header, outline.sample_count)
 
     def waveform(self) -> bytes | None:
         """Return the waveform so far as an audiowaveform data file, if there is one."""
         return self.peaks.dat() if self.peaks is not None else None
 
     def draw(self, samples: bytes) -> None:
-        """Add samples that have been encoded to the waveform."""
+        """Add samples to the waveform: those that have been encoded, or those that ffmpeg has decoded."""
         if self.peaks is not None:
             self.peaks.feed(samples)
+
+    def end_drawing(self) -> None:
+        """Cut the waveform where the sound ends: ffmpeg has got silence behind it, and decodes whole blocks."""
+        if self.peaks is not None:
+            self.peaks.end(self.reader.sample_count)
 
     @property
     def duration(self) -> float:

@@ -1,6 +1,7 @@
 """Every record has a waveform: as data for players, and as a picture."""
 
 import asyncio
+import math
 import struct
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.support import wavs
-from tests.support.blocks import GSM, of_chirp
+from tests.support.blocks import FORMS, Kind, decoded, encoded
 from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.database import query
 from tests.support.listening import begin, listening
 from tests.support.resumable import begun
 
@@ -142,8 +144,24 @@ async def test_nobodys_record_has_no_waveform(service: Service, account: Account
     assert (await service.get(f"/records/{gone}/peaks.json")).status == 404
 
 
-async def test_blocks_have_none_and_say_so(service: Service, account: Account) -> None:
-    record = (await service.upload(account, of_chirp(GSM, 1).wav())).json
+@pytest.mark.parametrize(("kind", "channels"), FORMS, ids=str)
+async def test_blocks_are_drawn_as_ffmpeg_decodes_them(
+    service: Service, account: Account, kind: Kind, channels: int
+) -> None:
+    samples = np.tile(np.repeat([0.05, 0.8, 0.05], 3_000)[:, None], channels) * wavs.chirp(9_000, 8_000, channels)
+    wav = encoded(kind, samples, 8_000).wav()
+    record = (await service.upload(account, wav)).json
+    found = await peaks(service, record["id"])
+    assert found["length"] == math.ceil(record["duration"] * 8_000 / 64)
+    other = np.floor(decoded(wav).reshape(-1, channels) * 128)
+    spans = [other[start : start + 64] for start in range(0, len(other), 64)]
+    reference = [value for span in spans for value in (span.min(), span.max())]
+    assert np.abs(np.array(found["data"][:-2]) - reference[: len(found["data"]) - 2]).max() <= 2
+
+
+async def test_record_of_an_older_version_says_that_it_has_none(service: Service, account: Account) -> None:
+    record = (await service.upload(account, WAV)).json
+    query(service.database_url, "UPDATE records SET peaks = NULL")
     answer = await service.get(f"/records/{record['id']}/peaks.json")
     assert (answer.status, answer.json["code"]) == (404, "no_waveform")
 

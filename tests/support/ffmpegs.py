@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.audio.ffmpeg_command import encode_command
+from service.audio.ffmpeg_command import Output, encode_command
 from service.audio.ffmpegs import find_ffmpegs, own_build
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
@@ -111,7 +111,7 @@ def run_encoder(
     source = WavHeader(
         "s16le", source_rate, target.channels, 0, block_align, data_offset=44, data_size=None, is_riff=True
     )
-    command = encode_command(ffmpeg, source, target, 3600, tag_byte_count)
+    command = encode_command(ffmpeg, source, Output(target, tag_byte_count), 3600)
     output = command.index("file:/proc/self/fd/1")
     with path.open("w+b") as file:
         subprocess.run([*command[:output], *options, *command[output:]], input=sound, stdout=file, check=True)

@@ -58,6 +58,8 @@ ORDER = [
     "service.audio.sample_range",
     "service.audio.system_calls",
     "service.audio.confinement",
+    "service.audio.encode_failures",
+    "service.audio.decoded_sound",
     "service.audio.spawner",
     "service.audio.ffmpeg_process",
     "service.audio.encoder",

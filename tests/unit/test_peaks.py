@@ -27,9 +27,7 @@ TOLERANCE = dict.fromkeys(FORMATS, 0) | {"alaw": 3, "mulaw": 3}
 
 def peaks(codec: str, channels: int = 1, expected_count: int | None = None, sample_rate: int = 44_100) -> Peaks:
     header = WavHeader(codec, sample_rate, channels, 0, channels, 44, None, is_riff=True)
-    found = Peaks.of(header, expected_count)
-    assert found is not None
-    return found
+    return Peaks(header, expected_count)
 
 
 def reference(samples: wavs.Samples) -> list[tuple[int, int]]:
@@ -121,5 +119,11 @@ def test_floats_beyond_full_scale_are_clipped(codec: str, value: float) -> None:
     assert Outline.parse(outline.dat()).points == ((in_8_bits(value), in_8_bits(value)),)
 
 
-def test_blocks_that_only_ffmpeg_reads_have_no_waveform() -> None:
-    assert Peaks.of(WavHeader("gsm_ms", 8_000, 1, 0, 65, 60, None, is_riff=True, samples_per_block=320), None) is None
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 128, 999, 1_000])
+def test_what_is_drawn_beyond_the_end_is_forgotten(count: int) -> None:
+    samples = np.random.default_rng(5).integers(-32768, 32767, 1_000, dtype=np.int16)
+    outline = peaks("s16le")
+    outline.feed(samples.tobytes())
+    outline.end(count)
+    found = Outline.parse(outline.dat()).points
+    assert list(found) == reference(samples[:, None] / 32768)[: -(-count // 64)]
