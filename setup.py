@@ -44,7 +44,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["service", "service.*"]),
     package_data={
-        "service": ["py.typed", "examples/*.wav", "sql/migrations/*.sql", "sql/queries/*.sql"],
+        "service": [
+            "py.typed",
+            "examples/*.wav",
+            "page/*",
+            "page/vendor/*",
+            "sql/migrations/*.sql",
+            "sql/queries/*.sql",
+        ],
         "service.web": ["openapi.json", "swagger_ui/*"],
     },
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines(),

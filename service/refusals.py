@@ -180,6 +180,11 @@ NO_WAVEFORM = Refusal(
     "no_waveform",
     "This recording has no waveform: its WAV was GSM or ADPCM, or an older version of the service has kept it.",
 )
+RECORDING_GONE = Refusal(
+    NotFound,
+    "recording_gone",
+    "This recording is not there any more. Ask the person from whom you have the link for a new one.",
+)
 RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record.")
 USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")
 UPLOAD_EXPIRED = Refusal(

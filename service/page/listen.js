@@ -1,0 +1,15 @@
+/** The page of one recording, for anybody who has its link. */
+// @ts-check
+import { facts } from "./api.js";
+import { fillIn, get } from "./dom.js";
+import { date, time } from "./format.js";
+import { openPlayer, play } from "./player.js";
+import { strings } from "./strings.js";
+
+const { id = "", filename = "", duration, created = "" } = facts;
+const seconds = duration ? Number(duration) : null;
+
+fillIn(strings);
+get("facts").textContent = `${seconds === null ? strings.arriving : time(seconds)} · ${date(created)}`;
+openPlayer();
+void play({ id, filename, duration: seconds, isLive: seconds === null }, 0, false);

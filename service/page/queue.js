@@ -1,0 +1,61 @@
+/** Sends files, two at a time, and remembers which ones a reload interrupts. */
+// @ts-check
+import { Upload } from "./upload.js";
+
+const AT_A_TIME = 2;
+const KEY = "wavepress.sending";
+/** @typedef {{ id: string, name: string, size: number, modified: number }} Interrupted */
+
+/** @type {Upload[]} */
+const uploads = [];
+
+/** @param {Upload} upload */
+export function enqueue(upload) {
+  uploads.push(upload);
+  upload.addEventListener("change", () => {
+    remember();
+    if (upload.state !== "sending") next();
+  });
+  next();
+}
+
+/** Whether something is being sent, or about to be. */
+export const isBusy = () => uploads.some((one) => ["waiting", "sending", "retrying"].includes(one.state));
+
+/** @param {string} id */
+export const isOurs = (id) => uploads.some((one) => one.id === id && !["cancelled", "refused"].includes(one.state));
+
+function next() {
+  const running = uploads.filter((one) => one.state === "sending" || one.state === "retrying").length;
+  const waiting = uploads.filter((one) => one.state === "waiting");
+  for (const upload of waiting.slice(0, Math.max(0, AT_A_TIME - running))) void upload.run();
+}
+
+// The tab's own storage: another tab must not go on with what this one sends.
+function remember() {
+  const open = uploads.filter((one) => one.id && ["waiting", "sending", "retrying", "paused"].includes(one.state));
+  const kept = open.map(({ id, file }) => ({ id, name: file.name, size: file.size, modified: file.lastModified }));
+  const others = interrupted().filter((one) => !uploads.some((upload) => upload.id === one.id));
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify([...kept, ...others]));
+  } catch {
+    // Without storage, a reload begins again.
+  }
+}
+
+/** @returns {Interrupted[]} what this tab was sending before it was loaded again */
+export function interrupted() {
+  try {
+    const all = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+    return all.filter((/** @type {Interrupted} */ one) => !isOurs(one.id));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Return the id of the interrupted upload that a file belongs to, or "".
+ * @param {File} file
+ */
+export const interruptedBy = (file) =>
+  interrupted().find((one) => one.name === file.name && one.size === file.size && one.modified === file.lastModified)?.id ?? "";

@@ -1,0 +1,178 @@
+/** Records the microphone as a WAV that goes out each second, so that little is lost if the page is closed. */
+// @ts-check
+import { address, ask, facts, Refusal, wait } from "./api.js";
+import { strings } from "./strings.js";
+import { create, findOffset } from "./upload.js";
+
+// Requests that outlive the page may have 64 KiB together.
+const KEEPALIVE_BYTES = 60_000;
+
+/** @param {number} sampleRate */
+function header(sampleRate) {
+  const view = new DataView(new ArrayBuffer(44));
+  [...`RIFF\0\0\0\0WAVEfmt `].forEach((letter, at) => view.setUint8(at, letter.charCodeAt(0)));
+  [...`data`].forEach((letter, at) => view.setUint8(36 + at, letter.charCodeAt(0)));
+  view.setUint32(4, 0xffff_ffff, true); // nobody knows the size
+  view.setUint32(40, 0xffff_ffff, true);
+  view.setUint32(16, 16, true);
+  view.setUint16(20, 1, true);
+  view.setUint16(22, 1, true);
+  view.setUint32(24, sampleRate, true);
+  view.setUint32(28, sampleRate * 2, true);
+  view.setUint16(32, 2, true);
+  view.setUint16(34, 16, true);
+  return view;
+}
+
+/** Ask for the microphone. Raises an error with the sentence for the person. */
+export async function openMicrophone() {
+  if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Error(strings.insecure);
+  // As it sounds: what calls need, music suffers from.
+  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio });
+  } catch (error) {
+    const name = error instanceof DOMException ? error.name : "";
+    throw new Error(strings.microphone[name] ?? strings.microphone.other);
+  }
+}
+
+export class Recorder extends EventTarget {
+  level = 0;
+  seconds = 0;
+  isPaused = false;
+  id = "";
+  #offset = 0;
+  /** @type {ArrayBufferView<ArrayBuffer>[]} what the service does not have yet */
+  #unsent = [];
+  #isSending = false;
+  /** @type {() => void} */
+  #flushed = () => {};
+
+  /** @param {MediaStream} stream */
+  constructor(stream) {
+    super();
+    this.stream = stream;
+    this.context = new AudioContext();
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} query
+   */
+  async start(name, query) {
+    await this.context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
+    this.#unsent.push(header(this.context.sampleRate));
+    const node = (this.node = new AudioWorkletNode(this.context, "samples", { numberOfOutputs: 0 }));
+    node.port.onmessage = ({ data }) => this.#take(data.samples, data.reason);
+    this.context.createMediaStreamSource(this.stream).connect(node);
+    await this.context.resume();
+    this.id = await create(name, query, {});
+    addEventListener("pagehide", this.#leave);
+    this.timer = setInterval(() => void this.#send(false).catch(() => null), 1000);
+  }
+
+  /** @param {boolean} isPaused */
+  pause(isPaused) {
+    this.isPaused = isPaused;
+    this.node?.port.postMessage(isPaused ? "pause" : "resume");
+    clearTimeout(this.timeout);
+    // The service ends an upload to which nothing comes.
+    if (isPaused) this.timeout = setTimeout(() => this.dispatchEvent(new Event("end")), Number(facts.resumeSeconds) * 900);
+  }
+
+  /** Send the rest, and return the record. A broken line is waited for. */
+  async stop() {
+    const flushed = new Promise((resolve) => { this.#flushed = () => resolve(null); });
+    this.node?.port.postMessage("pause");
+    await flushed;
+    this.#close();
+    for (;;) {
+      try {
+        while (this.#isSending) await wait(0.05);
+        const answer = await this.#send(true);
+        return await answer.json();
+      } catch (error) {
+        if (!(error instanceof Refusal && error.isPassing)) throw error;
+        await wait(1);
+      }
+    }
+  }
+
+  /** Stop, and keep nothing. */
+  async discard() {
+    this.#close();
+    await ask("DELETE", `uploads/${this.id}`);
+  }
+
+  #close() {
+    clearInterval(this.timer);
+    clearTimeout(this.timeout);
+    removeEventListener("pagehide", this.#leave);
+    for (const track of this.stream.getTracks()) track.stop();
+    void this.context.close();
+  }
+
+  /**
+   * @param {Int16Array<ArrayBuffer>} samples
+   * @param {string} reason
+   */
+  #take(samples, reason) {
+    this.#unsent.push(samples);
+    this.seconds += samples.length / this.context.sampleRate;
+    this.level = samples.reduce((most, one) => Math.max(most, Math.abs(one)), 0) / 32_768;
+    this.dispatchEvent(new Event("change"));
+    if (reason) this.#flushed();
+  }
+
+  /** @param {boolean} isLast */
+  async #send(isLast) {
+    if (this.#isSending) return;
+    this.#isSending = true;
+    try {
+      const body = new Blob(this.#unsent);
+      const count = this.#unsent.length;
+      const answer = await this.#patch(body, isLast);
+      this.#offset += body.size;
+      this.#unsent.splice(0, count);
+      return answer;
+    } catch (error) {
+      await this.#findOut().catch(() => null);
+      throw error;
+    } finally {
+      this.#isSending = false;
+    }
+  }
+
+  /** Ask what has arrived of a request that failed. */
+  async #findOut() {
+    const { offset } = await findOffset(this.id);
+    const count = this.#unsent.length;
+    const rest = await new Blob(this.#unsent).slice(offset - this.#offset).arrayBuffer();
+    this.#unsent.splice(0, count, new Uint8Array(rest));
+    this.#offset = offset;
+  }
+
+  /**
+   * @param {Blob} body
+   * @param {boolean} isLast
+   */
+  #patch(body, isLast, keepalive = false) {
+    const headers = {
+      "Content-Type": "application/partial-upload",
+      "Upload-Complete": isLast ? "?1" : "?0",
+      "Upload-Offset": String(this.#offset),
+    };
+    return ask("PATCH", `uploads/${this.id}`, { headers, body, keepalive });
+  }
+
+  /** The page goes: whatever happens, make a record of what there is. These requests outlive the page. */
+  #leave = () => {
+    const rest = new Blob(this.#unsent).slice(0, KEEPALIVE_BYTES);
+    // Behind a request that is still under way nobody knows the offset.
+    const last = this.#isSending
+      ? ask("DELETE", `uploads/${this.id}?incomplete=keep`, { keepalive: true })
+      : this.#patch(rest, true, true);
+    last.catch(() => null);
+  };
+}

@@ -1,0 +1,173 @@
+/** One file on its way: an empty upload is made, and then gets what it does not have yet, as often as it takes. */
+// @ts-check
+import { address, ask, randomKey, Refusal, wait } from "./api.js";
+import { strings } from "./strings.js";
+import { readToken } from "./token.js";
+
+/**
+ * @typedef {"waiting" | "sending" | "retrying" | "paused" | "done" | "refused" | "cancelled"} State
+ * @typedef {{ id: string, filename: string, duration: number, size: number, created_at: string, url: string,
+ *   complete: boolean, warnings: { code: string, detail: string }[] }} Stored
+ */
+
+/** @param {string} name */
+export const disposition = (name) =>
+  `attachment; filename*=UTF-8''${encodeURIComponent(name).replace(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`)}`;
+
+/**
+ * Make an empty upload, and return its id. Asked again with the same key, it is the same upload.
+ * @param {string} name
+ * @param {string} query
+ * @param {Record<string, string>} headers
+ */
+export async function create(name, query, headers) {
+  const answer = await ask("POST", `uploads${query}`, {
+    headers: { "Upload-Complete": "?0", "Content-Disposition": disposition(name), ...headers },
+  });
+  return answer.headers.get("Location")?.split("/").pop() ?? "";
+}
+
+/**
+ * Return how many bytes the service has. Raises Refusal with the reason if the upload has failed.
+ * @param {string} id
+ * @returns {Promise<{ offset: number, isWhole: boolean }>}
+ */
+export async function findOffset(id) {
+  const headers = { "Upload-Complete": "?0" };
+  const answer = await ask("HEAD", `uploads/${id}`, { headers }).catch(async (refusal) => {
+    if (!refusal.isPassing) await ask("GET", `uploads/${id}`); // it has the sentence
+    throw refusal;
+  });
+  return {
+    offset: Number(answer.headers.get("Upload-Offset")),
+    isWhole: answer.headers.get("Upload-Complete") === "?1",
+  };
+}
+
+export class Upload extends EventTarget {
+  /** @type {State} */
+  state = "waiting";
+  problem = "";
+  offset = 0;
+  /** @type {Stored | null} */
+  record = null;
+  /** @type {XMLHttpRequest | null} */
+  #request = null;
+  #key = randomKey();
+  #marks = [{ at: 0, offset: 0 }];
+
+  /**
+   * @param {File} file
+   * @param {number | null} bitRate in bit/s
+   * @param {string} [id] of an upload under way that this file belongs to
+   */
+  constructor(file, bitRate, id = "") {
+    super();
+    this.file = file;
+    this.bitRate = bitRate;
+    this.id = id;
+  }
+
+  /** Bytes a second, over the last seconds; 0 if nobody knows. */
+  get rate() {
+    const [first, last] = [this.#marks[0], this.#marks[this.#marks.length - 1]];
+    return last.at > first.at ? ((last.offset - first.offset) / (last.at - first.at)) * 1000 : 0;
+  }
+
+  /** @param {State} state */
+  become(state, problem = "") {
+    this.state = state;
+    this.problem = problem;
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Stop sending for now. */
+  pause() {
+    this.become("paused");
+    this.#request?.abort();
+  }
+
+  /** Stop sending, and leave nothing behind. */
+  async cancel() {
+    this.become("cancelled");
+    this.#request?.abort();
+    if (this.id) await ask("DELETE", `uploads/${this.id}`).catch(() => null);
+  }
+
+  /** Send until the record is there, or the service refuses, or somebody pauses or cancels. */
+  async run() {
+    this.become("sending");
+    for (let failures = 0; this.#isWanted(); failures += 1) {
+      try {
+        await this.#try();
+      } catch (error) {
+        if (!this.#isWanted()) return;
+        if (!(error instanceof Refusal)) return this.become("refused", strings.unreadable);
+        if (error.status === 404 && this.id) {
+          this.id = ""; // the service has lost it: once more from the start
+          this.#key = randomKey();
+        } else if (!error.isPassing) {
+          return this.become("refused", error.message);
+        }
+        this.become("retrying", error.message);
+        await Promise.race([wait(Math.min(1 + failures, 10)), new Promise((go) => addEventListener("online", go, { once: true }))]);
+      }
+    }
+  }
+
+  #isWanted() {
+    return this.state === "sending" || this.state === "retrying";
+  }
+
+  async #try() {
+    await this.file.slice(0, 1).arrayBuffer(); // it may have been moved or changed
+    let has = { offset: 0, isWhole: false };
+    if (this.id) has = await findOffset(this.id);
+    else {
+      const query = this.bitRate ? `?bit_rate=${this.bitRate}` : "";
+      this.id = await create(this.file.name, query, {
+        "Upload-Length": String(this.file.size),
+        "Idempotency-Key": this.#key,
+      });
+    }
+    if (!this.#isWanted()) return;
+    this.#marks = [];
+    this.#mark(has.offset);
+    this.become("sending");
+    this.record = has.isWhole ? await (await ask("GET", `records/${this.id}`)).json() : await this.#send(has.offset);
+    this.become("done");
+  }
+
+  /** @param {number} offset */
+  #mark(offset) {
+    this.offset = offset;
+    this.#marks.push({ at: performance.now(), offset });
+    while (this.#marks.length > 2 && performance.now() - this.#marks[0].at > 4000) this.#marks.shift();
+  }
+
+  /**
+   * fetch cannot tell how much it has sent.
+   * @param {number} offset
+   * @returns {Promise<Stored>}
+   */
+  #send(offset) {
+    return new Promise((resolve, reject) => {
+      const request = (this.#request = new XMLHttpRequest());
+      request.open("PATCH", address(`uploads/${this.id}`));
+      request.setRequestHeader("Authorization", `Bearer ${readToken()}`);
+      request.setRequestHeader("Content-Type", "application/partial-upload");
+      request.setRequestHeader("Upload-Complete", "?1");
+      request.setRequestHeader("Upload-Offset", String(offset));
+      request.upload.onprogress = (event) => {
+        this.#mark(offset + event.loaded);
+        this.dispatchEvent(new Event("change"));
+      };
+      request.onload = () => {
+        if (request.status === 201 || request.status === 200) resolve(JSON.parse(request.responseText));
+        else reject(Refusal.of(request.status, request.responseText));
+      };
+      request.onerror = request.onabort = () => reject(new Refusal(strings.offline));
+      request.send(this.file.slice(offset));
+    });
+  }
+}
