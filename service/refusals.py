@@ -361,6 +361,12 @@ INVALID_INCOMPLETE = Refusal(
 INVALID_LIMIT = Refusal(
     Unprocessable, "invalid_limit", "limit is a whole number from 1 to {largest}.", {"largest": 500}
 )
+INVALID_SEARCH = Refusal(
+    Unprocessable,
+    "invalid_search",
+    "search is a part of a file's name: up to {most} characters, none of them a control character.",
+    {"most": 200},
+)
 INVALID_USERNAME = Refusal(
     Unprocessable,
     "invalid_username",

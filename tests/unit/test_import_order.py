@@ -71,6 +71,7 @@ ORDER = [
     "service.database.cluster",
     "service.database.embedded",
     "service.database.users",
+    "service.database.name_search",
     "service.database.records",
     "service.database.leases",
     "service.database.ended_uploads",
