@@ -187,6 +187,11 @@ RECORDING_GONE = Refusal(
 )
 RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record.")
 USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")
+UPLOAD_CUT = Refusal(
+    NotFound,
+    "upload_cut",
+    "Its client has ended this upload before it was whole. If it is to be kept then, begin it with ?incomplete=keep.",
+)
 UPLOAD_EXPIRED = Refusal(
     NotFound,
     "upload_expired",
