@@ -1,6 +1,7 @@
 /** The account behind the page: made quietly, or begun with a token that somebody has. */
 // @ts-check
-import { ask, facts, Refusal } from "./api.js";
+import { ask, facts } from "./api.js";
+import { strings } from "./strings.js";
 import { keepToken, readToken } from "./token.js";
 
 /**
@@ -18,7 +19,7 @@ let beginning = null;
 /**
  * Return the token; the first time, make an account. `askForToken` is called if the service makes none without being
  * asked, and resolves to a token of the wanted kind, or to null if the person gives up.
- * @param {(kind: "registration" | "account", error?: string) => Promise<string | null>} askForToken
+ * @param {(kind: "registration" | "account", problem: string) => Promise<string | null>} askForToken
  * @returns {Promise<string>}
  */
 export function begin(askForToken) {
@@ -30,17 +31,16 @@ export function begin(askForToken) {
 
 /** @param {Parameters<typeof begin>[0]} askForToken */
 async function make(askForToken) {
-  if (facts.registration === "open") return register(null);
-  const kind = facts.registration === "token" ? "registration" : "account";
-  let error;
-  for (;;) {
-    const given = await askForToken(kind, error);
-    if (given === null) throw new DOMException("given up", "AbortError");
+  const { registration } = facts;
+  if (registration === "open") return register(null);
+  const kind = registration === "token" ? "registration" : "account";
+  for (let problem = ""; ;) {
+    const given = await askForToken(kind, problem);
+    if (given === null) throw new Error(strings.notSent);
     try {
-      return kind === "registration" ? await register(given) : await enter(given);
+      return await (kind === "registration" ? register(given) : enter(given));
     } catch (refusal) {
-      if (!(refusal instanceof Refusal)) throw refusal;
-      error = refusal.message;
+      problem = /** @type {Error} */ (refusal).message;
     }
   }
 }

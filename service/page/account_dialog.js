@@ -6,12 +6,17 @@ import { isBusy } from "./queue.js";
 import { strings } from "./strings.js";
 import { keepToken, readToken } from "./token.js";
 
-const dialog = () => /** @type {HTMLDialogElement} */ (get("dialog"));
+/** @type {HTMLDialogElement} */
+const dialog = get("dialog");
+const close = () => dialog.close();
 
-/** @param {(Node | string)[]} content */
-function open(...content) {
-  dialog().replaceChildren(...content);
-  if (!dialog().open) dialog().showModal();
+/**
+ * @param {string} heading
+ * @param {...(Node | string)} content
+ */
+function open(heading, ...content) {
+  dialog.replaceChildren(h("h2", {}, heading), ...content, button(strings.close, close));
+  if (!dialog.open) dialog.showModal();
 }
 
 /**
@@ -19,73 +24,73 @@ function open(...content) {
  * @param {string} label
  * @param {(token: string) => unknown} use
  */
-function tokenForm(label, use, error = "") {
-  const field = h("input", { required: true, autocomplete: "off", spellcheck: "false" });
-  const problem = h("p", { role: "alert" }, error);
+function tokenForm(label, use, problem = "") {
+  const field = h("input", { required: true, autocomplete: "off" });
+  const said = h("p", { role: "alert" }, problem);
   const onsubmit = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    await Promise.resolve(use(field.value.trim())).catch((refusal) => { problem.textContent = refusal.message; });
+    try {
+      await use(field.value.trim());
+    } catch (error) {
+      said.textContent = /** @type {Error} */ (error).message;
+    }
   };
-  return h("form", { onsubmit }, h("label", {}, label, field), problem, h("button", {}, strings.use));
+  return h("form", { onsubmit }, h("label", {}, label, field), said, h("button", {}, strings.use));
 }
 
 /**
  * Ask for a token that makes an account, or is one's. Resolves to null if the person closes the dialog.
  * @param {"registration" | "account"} kind
- * @param {string} [error]
+ * @param {string} problem
  * @returns {Promise<string | null>}
  */
-export function askForToken(kind, error) {
+export function askForToken(kind, problem) {
   return new Promise((resolve) => {
     const done = (/** @type {string | null} */ token) => {
-      dialog().onclose = null;
-      dialog().close();
+      dialog.onclose = null;
+      close();
       resolve(token);
     };
-    const text = strings.tokenWanted[kind];
-    open(h("h2", {}, text.title), h("p", {}, text.why), tokenForm(text.label, done, error), button(strings.close, () => done(null)));
-    dialog().onclose = () => done(null);
+    const { why, label } = strings.tokenWanted[kind];
+    open(strings.begin, h("p", {}, why), tokenForm(label, done, problem));
+    dialog.onclose = () => done(null);
   });
 }
 
 export async function openAccount() {
   const token = readToken();
-  const close = button(strings.close, () => dialog().close());
-  const paste = h("details", {}, h("summary", {}, strings.paste), tokenForm(strings.token, async (given) => {
-    await enter(given);
-    dialog().close();
-  }));
-  const heading = h("h2", {}, strings.account);
-  if (!token) return open(heading, h("p", {}, strings.noAccount), paste, close);
+  const use = async (/** @type {string} */ given) => { await enter(given); close(); };
+  const paste = h("details", {}, h("summary", {}, strings.paste), tokenForm(strings.token, use));
+  if (!token) return open(strings.account, h("p", {}, strings.noAccount), paste);
   const shown = h("code", { hidden: true }, token);
   const text = h("p", {}, strings.tokenKept);
-  open(heading, text, shown,
+  const renewHere = async () => {
+    if (isBusy()) throw new Error(strings.busy);
+    await renew();
+    await openAccount();
+  };
+  open(strings.account, text, shown,
     h("p", { class: "actions" },
       button(strings.show, () => { shown.hidden = !shown.hidden; }),
-      button(strings.copy, async () => { await copy(token); say(strings.copied); }),
-      twice(strings.newToken, async () => {
-        if (isBusy()) throw new Error(strings.busy);
-        await renew();
-        await openAccount();
-      }),
-      twice(strings.forget, () => { keepToken(null); dialog().close(); }),
-      twice(strings.deleteAll, async () => { await removeAll(); dialog().close(); })),
-    paste, close);
+      button(strings.copy, () => copy(token)),
+      twice(strings.newToken, strings.sure.renew, renewHere),
+      twice(strings.forget, strings.sure.forget, () => { keepToken(null); close(); }),
+      twice(strings.deleteAll, strings.sure.deleteAll, async () => { await removeAll(); close(); })),
+    paste);
   const me = await readMe().catch(() => null);
   if (me) text.prepend(strings.accountOf(me.username, me.records));
 }
 
 /**
- * A button that wants to be pressed twice.
+ * A button that asks back, and acts when it is pressed again.
  * @param {string} label
+ * @param {string} question
  * @param {() => unknown} act
  */
-function twice(label, act) {
-  let isSure = false;
+function twice(label, question, act) {
   const self = button(label, async () => {
-    if (!isSure) {
-      isSure = true;
-      self.textContent = `${label}: ${strings.sure[label] ?? strings.reallySure}`;
+    if (self.textContent === label) {
+      self.textContent = question;
       return;
     }
     try {

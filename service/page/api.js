@@ -3,8 +3,6 @@
 import { strings } from "./strings.js";
 import { readToken } from "./token.js";
 
-const PASSING = [0, 408, 409, 429, 502, 503, 504];
-
 /** What the service told this page about itself. */
 export const facts = document.documentElement.dataset;
 
@@ -25,7 +23,7 @@ export class Refusal extends Error {
 
   /** Whether the same request may succeed later. */
   get isPassing() {
-    return PASSING.includes(this.status);
+    return [0, 408, 409, 429, 502, 503, 504].includes(this.status);
   }
 
   /**
@@ -46,12 +44,14 @@ export class Refusal extends Error {
  * Send a request and return its answer. Raises Refusal, also if there is no answer.
  * @param {string} method
  * @param {string} path
- * @param {RequestInit & { token?: string | null, headers?: Record<string, string> }} [options]
+ * @param {RequestInit & { token?: string | null, headers?: Record<string, string> }} options
+ * @returns {Promise<Response>}
  */
-export async function ask(method, path, { token = readToken(), headers = {}, ...options } = {}) {
+export async function ask(method, path, options = {}) {
+  const { token = readToken(), headers, ...others } = options;
+  /** @type {Record<string, string>} */
   const own = token ? { Authorization: `Bearer ${token}` } : {};
-  const request = { method, headers: { ...own, ...headers }, ...options };
-  const answer = await fetch(address(path), request).catch(() => null);
+  const answer = await fetch(address(path), { method, headers: { ...own, ...headers }, ...others }).catch(() => null);
   if (answer?.ok) return answer;
   if (answer?.status === 401 && token && token === readToken()) document.dispatchEvent(new Event("tokenrefused"));
   throw Refusal.of(answer?.status ?? 0, answer ? await answer.text().catch(() => "") : "");
@@ -61,4 +61,4 @@ export async function ask(method, path, { token = readToken(), headers = {}, ...
 export const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 /** An unguessable name. crypto.randomUUID is not there on insecure origins. */
-export const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

@@ -1,5 +1,6 @@
 /** Finds and builds elements. Text goes in as text, never as HTML. */
 // @ts-check
+import { strings } from "./strings.js";
 
 /**
  * @template {HTMLElement} T
@@ -36,18 +37,18 @@ export function h(tag, attributes = {}, ...children) {
  */
 export const button = (text, onclick, attributes = {}) => h("button", { type: "button", onclick, ...attributes }, text);
 
-/**
- * Fill in the texts of elements that name them: `data-text`, `data-label`.
- * @param {Record<string, unknown>} strings
- */
-export function fillIn(strings) {
-  for (const element of document.querySelectorAll("[data-text]")) {
-    element.textContent = String(strings[element.getAttribute("data-text") ?? ""]);
-  }
-  for (const element of document.querySelectorAll("[data-label]")) {
-    element.setAttribute("aria-label", String(strings[element.getAttribute("data-label") ?? ""]));
+/** Fill in the texts that elements name: `data-text`, `data-label`. */
+export function fillIn() {
+  for (const element of document.querySelectorAll("[data-text], [data-label]")) {
+    const { text, label } = /** @type {HTMLElement} */ (element).dataset;
+    if (text) element.textContent = textOf(text);
+    if (label) element.setAttribute("aria-label", textOf(label));
+    if (label && element instanceof HTMLInputElement) element.placeholder = textOf(label);
   }
 }
+
+/** @param {string} name */
+const textOf = (name) => String(strings[/** @type {keyof typeof strings} */ (name)]);
 
 /**
  * Say something for some seconds, also to a screen reader; `action` is a button beside it.
@@ -67,11 +68,11 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
   } catch {
     // An insecure origin has no clipboard but this.
-    const field = h("textarea", { readonly: true });
+    const field = h("textarea", {}, text);
     (document.querySelector("dialog[open]") ?? document.body).append(field);
-    field.value = text;
     field.select();
     document.execCommand("copy");
     field.remove();
   }
+  say(strings.copied);
 }

@@ -4,10 +4,9 @@
 /** @param {number | null | undefined} seconds */
 export function time(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–:––";
-  const whole = Math.floor(seconds + 0.001);
-  const minutes = Math.floor(whole / 60) % 60;
-  const rest = String(whole % 60).padStart(2, "0");
-  return whole < 3600 ? `${minutes}:${rest}` : `${Math.floor(whole / 3600)}:${String(minutes).padStart(2, "0")}:${rest}`;
+  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+  const [first, ...rest] = parts[0] ? parts : parts.slice(1);
+  return [first, ...rest.map((part) => String(part).padStart(2, "0"))].join(":");
 }
 
 /** @param {number} count */
@@ -18,13 +17,8 @@ export function bytes(count) {
   return `${unit && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
-/** @param {string} iso */
-export function date(iso) {
-  const then = new Date(iso);
-  const isToday = then.toDateString() === new Date().toDateString();
-  const day = isToday ? {} : /** @type {const} */ ({ day: "numeric", month: "short", year: "numeric" });
-  return new Intl.DateTimeFormat("en-GB", { ...day, hour: "2-digit", minute: "2-digit" }).format(then);
-}
+/** @param {string | number} then */
+export const date = (then) => new Date(then).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 /** @param {string} filename */
 export const title = (filename) => filename.replace(/\.(wav|wave|bwf|rf64)$/i, "");

@@ -9,7 +9,7 @@ import { strings } from "./strings.js";
 const { id = "", filename = "", duration, created = "" } = facts;
 const seconds = duration ? Number(duration) : null;
 
-fillIn(strings);
+fillIn();
 get("facts").textContent = `${seconds === null ? strings.arriving : time(seconds)} · ${date(created)}`;
 openPlayer();
 void play({ id, filename, duration: seconds, isLive: seconds === null }, 0, false);

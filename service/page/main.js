@@ -2,7 +2,7 @@
 // @ts-check
 import { begin as beginAccount } from "./account.js";
 import { askForToken, openAccount } from "./account_dialog.js";
-import { address, ask, facts } from "./api.js";
+import { address, ask, wait } from "./api.js";
 import { copy, fillIn, get, say } from "./dom.js";
 import { filesOf } from "./files.js";
 import { showProblem, showUpload, watchOthers } from "./now.js";
@@ -16,29 +16,30 @@ import { Upload } from "./upload.js";
 import { check } from "./wav_check.js";
 
 const HEALTH_SECONDS = 30;
-const picker = /** @type {HTMLInputElement} */ (get("files"));
-const quality = /** @type {HTMLSelectElement} */ (get("quality"));
+/** @type {HTMLInputElement} */
+const picker = get("files");
+/** @type {HTMLSelectElement} */
+const quality = get("quality");
 const begin = () => beginAccount(askForToken);
 const choose = () => picker.click();
 
-/** @param {File[]} files */
+/** @param {Iterable<File>} files */
 async function send(files) {
-  const judged = await Promise.all(files.map(async (file) => ({ file, ...(await check(file).catch(() => ({ problem: strings.unreadable, maxBitRate: 0 }))) })));
-  for (const { file, problem } of judged) if (problem) showProblem(file.name, problem);
-  const good = judged.filter(({ problem }) => !problem);
-  if (!good.length) return files.length ? undefined : say(strings.noFiles);
-  try {
-    await begin();
-  } catch (error) {
-    if (error instanceof Error) showProblem(good.map(({ file }) => file.name).join(", "), error.name === "AbortError" ? strings.notSent : error.message);
-    return;
-  }
-  for (const { file, maxBitRate } of good) {
+  let [isEmpty, noAccount] = [true, ""];
+  for (const file of files) {
+    isEmpty = false;
+    const { problem, maxBitRate } = await check(file).catch(() => ({ problem: strings.unreadable, maxBitRate: 0 }));
+    if (!problem && !noAccount) noAccount = await begin().then(() => "", (error) => error.message);
+    if (problem || noAccount) {
+      showProblem(file.name, problem ?? noAccount);
+      continue;
+    }
     const bitRate = quality.value ? Math.min(Number(quality.value), maxBitRate) : null;
     const upload = new Upload(file, bitRate, interruptedBy(file));
     showUpload(upload);
     enqueue(upload);
   }
+  if (isEmpty) say(strings.noFiles);
 }
 
 async function sendSample() {
@@ -47,42 +48,44 @@ async function sendSample() {
 }
 
 function openSending() {
+  const over = (/** @type {boolean} */ isOver) => get("drop").classList.toggle("over", isOver);
   get("choose").onclick = choose;
   get("sample").onclick = () => sendSample().catch(() => say(strings.offline));
-  picker.onchange = () => { void send([...(picker.files ?? [])]); picker.value = ""; };
-  addEventListener("dragover", (event) => { event.preventDefault(); get("drop").classList.add("over"); });
-  addEventListener("dragleave", (event) => { if (!event.relatedTarget) get("drop").classList.remove("over"); });
+  picker.onchange = () => {
+    void send([...(picker.files ?? [])]);
+    picker.value = "";
+  };
+  addEventListener("dragover", (event) => { event.preventDefault(); over(true); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) over(false); });
   addEventListener("drop", async (event) => {
     event.preventDefault();
-    get("drop").classList.remove("over");
+    over(false);
     if (event.dataTransfer) await send(await filesOf(event.dataTransfer));
   });
-  addEventListener("paste", (event) => { if (event.clipboardData?.files.length) void send([...event.clipboardData.files]); });
+  document.addEventListener("paste", ({ clipboardData }) => {
+    if (clipboardData?.files.length) void send([...clipboardData.files]);
+  });
   addEventListener("beforeunload", (event) => { if (isBusy() || !get("recording").hidden) event.preventDefault(); });
 }
 
 async function watchHealth() {
-  for (;;) {
+  for (;; await wait(HEALTH_SECONDS)) {
     const problem = await ask("GET", "health/ready", { token: null }).then(() => "", (error) => error.message);
-    if (get("banner").textContent !== problem) get("banner").textContent = problem;
+    get("banner").textContent = problem;
     get("banner").hidden = !problem;
-    get("status").textContent = problem ? strings.notReady : strings.statusReady;
-    await new Promise((resolve) => setTimeout(resolve, HEALTH_SECONDS * 1000));
+    get("status").textContent = problem ? strings.notReady : strings.ready;
   }
 }
 
-/** The account is gone, or its token was replaced: say so once, and let the next file begin anew. */
-function loseAccount() {
+fillIn();
+get("account").onclick = openAccount;
+get("copy-lines").onclick = () => copy(get("lines").textContent ?? "");
+document.addEventListener("accountchange", reload);
+document.addEventListener("tokenrefused", () => {
   if (!readToken()) return;
   keepToken(null);
   say(strings.lostAccount);
-}
-
-fillIn(strings);
-get("account").onclick = openAccount;
-get("copy-lines").onclick = async () => { await copy(get("lines").textContent ?? ""); say(strings.copied); };
-document.addEventListener("tokenrefused", loseAccount);
-document.addEventListener("accountchange", reload);
+});
 openPlayer();
 openRecords();
 openRecording(begin, () => (quality.value ? `&bit_rate=${quality.value}` : ""));

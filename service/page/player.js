@@ -14,11 +14,11 @@ const audio = h("audio", { preload: "metadata" });
 const toggle = button("▶", () => void playOrPause(), { class: "toggle" });
 const name = h("strong");
 const clock = h("span", { class: "clock" });
-const slider = h("input", { type: "range", min: 0, max: 1000, value: 0, "aria-label": strings.position });
+const slider = h("input", { type: "range", max: 1, step: "any", value: 0, "aria-label": strings.position });
 const picture = h("div", { class: "wave", "aria-hidden": "true", hidden: true });
 
 /** @type {Playable | null} */
-export let current = null;
+let current = null;
 /** @type {WaveSurfer | null} */
 let surfer = null;
 
@@ -27,7 +27,7 @@ const lengthOf = () => (Number.isFinite(audio.duration) ? audio.duration : (curr
 /** Put the player into the page. */
 export function openPlayer() {
   get("player").append(toggle, name, clock, picture, slider);
-  slider.oninput = () => seek((Number(slider.value) / 1000) * lengthOf());
+  slider.oninput = () => seek(Number(slider.value) * lengthOf());
   for (const event of ["timeupdate", "play", "pause", "durationchange", "ended"]) audio.addEventListener(event, show);
   audio.onerror = () => { if (current) say(current.isLive ? strings.notYet : strings.cannotPlay); };
   addEventListener("keydown", takeKey);
@@ -74,10 +74,10 @@ function show() {
   toggle.textContent = audio.paused ? "▶" : "❚❚";
   toggle.setAttribute("aria-label", audio.paused ? strings.play : strings.pause);
   clock.textContent = `${time(audio.currentTime)} / ${time(whole)}`;
-  slider.value = String(whole ? (audio.currentTime / whole) * 1000 : 0);
+  const fraction = whole ? audio.currentTime / whole : 0;
+  slider.value = String(fraction);
   slider.setAttribute("aria-valuetext", clock.textContent);
-  const detail = { id: current?.id, fraction: whole ? audio.currentTime / whole : 0 };
-  document.dispatchEvent(new CustomEvent("playing", { detail }));
+  document.dispatchEvent(new CustomEvent("playing", { detail: { id: current?.id, fraction } }));
 }
 
 /** @param {Playable} wanted */

@@ -36,21 +36,14 @@ function remember() {
   const open = uploads.filter((one) => one.id && ["waiting", "sending", "retrying", "paused"].includes(one.state));
   const kept = open.map(({ id, file }) => ({ id, name: file.name, size: file.size, modified: file.lastModified }));
   const others = interrupted().filter((one) => !uploads.some((upload) => upload.id === one.id));
-  try {
-    sessionStorage.setItem(KEY, JSON.stringify([...kept, ...others]));
-  } catch {
-    // Without storage, a reload begins again.
-  }
+  sessionStorage.setItem(KEY, JSON.stringify([...kept, ...others]));
 }
 
 /** @returns {Interrupted[]} what this tab was sending before it was loaded again */
 export function interrupted() {
-  try {
-    const all = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
-    return all.filter((/** @type {Interrupted} */ one) => !isOurs(one.id));
-  } catch {
-    return [];
-  }
+  /** @type {Interrupted[]} */
+  const all = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+  return all.filter((one) => !isOurs(one.id));
 }
 
 /**

@@ -1,28 +1,18 @@
 /** Records the microphone as a WAV that goes out each second, so that little is lost if the page is closed. */
 // @ts-check
-import { address, ask, facts, Refusal, wait } from "./api.js";
+import { ask, facts, Refusal, wait } from "./api.js";
 import { strings } from "./strings.js";
-import { create, findOffset } from "./upload.js";
+import { create, findOffset, partial } from "./upload.js";
 
 // Requests that outlive the page may have 64 KiB together.
 const KEEPALIVE_BYTES = 60_000;
 
-/** @param {number} sampleRate */
-function header(sampleRate) {
-  const view = new DataView(new ArrayBuffer(44));
-  [...`RIFF\0\0\0\0WAVEfmt `].forEach((letter, at) => view.setUint8(at, letter.charCodeAt(0)));
-  [...`data`].forEach((letter, at) => view.setUint8(36 + at, letter.charCodeAt(0)));
-  view.setUint32(4, 0xffff_ffff, true); // nobody knows the size
-  view.setUint32(40, 0xffff_ffff, true);
-  view.setUint32(16, 16, true);
-  view.setUint16(20, 1, true);
-  view.setUint16(22, 1, true);
-  view.setUint32(24, sampleRate, true);
-  view.setUint32(28, sampleRate * 2, true);
-  view.setUint16(32, 2, true);
-  view.setUint16(34, 16, true);
-  return view;
-}
+/**
+ * A WAV's header: 16 bits, mono, of a size that nobody knows yet. Every machine with a browser is little-endian.
+ * @param {number} rate
+ */
+const header = (rate) =>
+  Uint32Array.of(0x46464952, -1, 0x45564157, 0x20746d66, 16, 0x10001, rate, rate * 2, 0x100002, 0x61746164, -1);
 
 /** Ask for the microphone. Raises an error with the sentence for the person. */
 export async function openMicrophone() {
@@ -43,7 +33,7 @@ export class Recorder extends EventTarget {
   isPaused = false;
   id = "";
   #offset = 0;
-  /** @type {ArrayBufferView<ArrayBuffer>[]} what the service does not have yet */
+  /** @type {ArrayBufferView[]} what the service does not have yet */
   #unsent = [];
   #isSending = false;
   /** @type {() => void} */
@@ -81,21 +71,24 @@ export class Recorder extends EventTarget {
     if (isPaused) this.timeout = setTimeout(() => this.dispatchEvent(new Event("end")), Number(facts.resumeSeconds) * 900);
   }
 
-  /** Send the rest, and return the record. A broken line is waited for. */
+  /**
+   * Send the rest, and return the record. A broken line is waited for.
+   * @returns {Promise<import("./upload.js").Stored>}
+   */
   async stop() {
-    const flushed = new Promise((resolve) => { this.#flushed = () => resolve(null); });
-    this.node?.port.postMessage("pause");
-    await flushed;
+    await new Promise((resolve) => {
+      this.#flushed = () => resolve(null);
+      this.node?.port.postMessage("pause");
+    });
     this.#close();
     for (;;) {
       try {
-        while (this.#isSending) await wait(0.05);
         const answer = await this.#send(true);
-        return await answer.json();
+        if (answer) return await answer.json();
       } catch (error) {
         if (!(error instanceof Refusal && error.isPassing)) throw error;
-        await wait(1);
       }
+      await wait(0.2);
     }
   }
 
@@ -114,7 +107,7 @@ export class Recorder extends EventTarget {
   }
 
   /**
-   * @param {Int16Array<ArrayBuffer>} samples
+   * @param {Int16Array} samples
    * @param {string} reason
    */
   #take(samples, reason) {
@@ -158,12 +151,7 @@ export class Recorder extends EventTarget {
    * @param {boolean} isLast
    */
   #patch(body, isLast, keepalive = false) {
-    const headers = {
-      "Content-Type": "application/partial-upload",
-      "Upload-Complete": isLast ? "?1" : "?0",
-      "Upload-Offset": String(this.#offset),
-    };
-    return ask("PATCH", `uploads/${this.id}`, { headers, body, keepalive });
+    return ask("PATCH", `uploads/${this.id}`, { headers: partial(this.#offset, isLast), body, keepalive });
   }
 
   /** The page goes: whatever happens, make a record of what there is. These requests outlive the page. */

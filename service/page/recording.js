@@ -1,7 +1,7 @@
 /** The panel of a recording that is being made. */
 // @ts-check
 import { button, get, h, say } from "./dom.js";
-import { time } from "./format.js";
+import { date, time } from "./format.js";
 import { add, link } from "./records.js";
 import { openMicrophone, Recorder } from "./recorder.js";
 import { strings } from "./strings.js";
@@ -14,8 +14,7 @@ export function openRecording(begin, quality = () => "") {
     try {
       await begin();
       const recorder = new Recorder(await openMicrophone());
-      const stamp = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "short" }).format().replace(":", ".");
-      await recorder.start(`${strings.recording} ${stamp}.wav`, `?incomplete=keep${quality()}`);
+      await recorder.start(`${strings.recording} ${date(Date.now()).replace(":", ".")}.wav`, `?incomplete=keep${quality()}`);
       show(recorder, () => { start.disabled = false; start.focus(); });
     } catch (error) {
       start.disabled = false;

@@ -1,38 +1,42 @@
 /** The list of recordings: page by page, searched, played, linked, deleted. */
 // @ts-check
-import { address, ask, Refusal } from "./api.js";
+import { address, ask } from "./api.js";
 import { readMe } from "./account.js";
 import { button, copy, get, h, say } from "./dom.js";
 import { bytes, date, time, title } from "./format.js";
-import { close, current, isPlaying, play, playOrPause } from "./player.js";
+import { close, isPlaying, play, playOrPause } from "./player.js";
 import { strings } from "./strings.js";
 import { readToken } from "./token.js";
-import { draw, fetchWaveform } from "./waveform.js";
+import { thumbnail } from "./waveform.js";
 
 /** @typedef {import("./upload.js").Stored} Stored */
 
-const UNDO_SECONDS = 6;
+const [UNDO_SECONDS, SEARCH_SECONDS] = [6, 0.25];
+const PAGE = "30";
 /** @type {Map<string, HTMLElement>} */
 const rows = new Map();
-/** @type {Map<string, () => void>} what is deleted for good when its time to undo is over */
+/** @type {Map<string, () => void>} deletes for good what may still be undone */
 const doomed = new Map();
-/** @type {string | null} */
+/** @type {string | null} the address of the next page */
 let next = null;
-let generation = 0;
+let version = 0;
 
-const list = /** @type {HTMLElement} */ (get("records"));
-const search = /** @type {HTMLInputElement} */ (get("search"));
-const seen = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    if (!isIntersecting) continue;
-    if (target.id === "more") void readOn();
-    else void fillWave(/** @type {HTMLElement} */ (target));
-  }
+const list = get("records");
+const more = get("more");
+/** @type {HTMLInputElement} */
+const search = get("search");
+const atTheEnd = new IntersectionObserver((entries) => {
+  if (!entries.some((entry) => entry.isIntersecting)) return;
+  atTheEnd.unobserve(more);
+  void readOn();
 }, { rootMargin: "300px" });
 
 export function openRecords() {
   let timer = 0;
-  search.oninput = () => { clearTimeout(timer); timer = setTimeout(() => void reload(), 250); };
+  search.oninput = () => {
+    clearTimeout(timer);
+    timer = setTimeout(reload, SEARCH_SECONDS * 1000);
+  };
   document.addEventListener("playing", (event) => follow(/** @type {CustomEvent} */ (event).detail));
   list.addEventListener("keydown", moveFocus);
   addEventListener("pagehide", () => { for (const remove of doomed.values()) remove(); });
@@ -40,32 +44,27 @@ export function openRecords() {
 
 /** Read the list anew. */
 export async function reload() {
-  generation += 1;
+  version += 1;
   rows.clear();
   list.replaceChildren();
-  seen.disconnect();
-  seen.observe(get("more"));
-  next = `records?${new URLSearchParams({ limit: "30", ...(search.value && { search: search.value }) })}`;
+  next = `records?${new URLSearchParams({ limit: PAGE, search: search.value })}`;
   await Promise.all([readOn(), showUsage()]);
 }
 
 async function readOn() {
-  const [asked, then] = [next, generation];
+  const [asked, then] = [next, version];
   next = null;
-  if (!asked) return showEmpty();
-  if (!readToken()) return showEmpty();
   try {
-    const page = await (await ask("GET", asked)).json();
-    if (then !== generation) return;
+    const page = asked && readToken() ? await (await ask("GET", asked)).json() : { records: [] };
+    if (then !== version) return;
     for (const record of page.records) if (!rows.has(record.id) && !doomed.has(record.id)) list.append(row(record));
-    // The address is that of the service for the world; this page asks where it came from.
-    next = page.next && `records${new URL(page.next).search}`;
-    if (next) {
-      seen.unobserve(get("more"));
-      seen.observe(get("more"));
+    if (page.next) {
+      // That is the service's address for the world; this page asks where it came from.
+      next = `records${new URL(page.next).search}`;
+      atTheEnd.observe(more);
     }
   } catch (error) {
-    if (then === generation && error instanceof Refusal && error.status !== 401) say(error.message, button(strings.again, reload));
+    if (then === version && /** @type {import("./api.js").Refusal} */ (error).status !== 401) say(/** @type {Error} */ (error).message, button(strings.again, reload));
   }
   showEmpty();
 }
@@ -79,7 +78,7 @@ function showEmpty() {
   const isEmpty = !rows.size && !next;
   get("empty").hidden = !isEmpty;
   get("empty").textContent = search.value ? strings.nothingFound : strings.empty;
-  get("search-box").hidden = isEmpty && !search.value;
+  search.hidden = isEmpty && !search.value;
 }
 
 /**
@@ -97,37 +96,30 @@ export const link = (record) => record.url.replace(/records\/([^/]+)\.mp3$/, "li
 
 /** @param {Stored} record */
 function row(record) {
-  const name = title(record.filename);
-  const playable = { id: record.id, filename: record.filename, duration: record.duration };
-  const start = (/** @type {number} */ fraction) => play(playable, fraction);
-  const toggle = button("▶", () => (current?.id === record.id ? playOrPause() : start(0)), { class: "toggle", "aria-label": strings.playName(name) });
-  const wave = h("div", { class: "mini", onclick: (/** @type {MouseEvent} */ event) => start(event.offsetX / wave.clientWidth) });
-  const share = navigator.share && button(strings.share, () => navigator.share({ title: name, url: link(record) }).catch(() => null));
-  const item = h("li", { "data-id": record.id, tabindex: -1 },
-    toggle, h("span", { class: "name" }, name), wave, h("span", { class: "clock" }, time(record.duration)),
-    h("span", { class: "facts" }, `${bytes(record.size)} · ${date(record.created_at)}${record.complete ? "" : ` · ${strings.cut}`}`),
-    h("span", { class: "actions" },
-      button(strings.copyLink, async () => { await copy(link(record)); say(strings.copied); }),
-      ...(share ? [share] : []),
-      h("a", { href: address(`records/${record.id}.mp3?download=1`), class: "button", download: true }, strings.download),
-      button(strings.delete, () => remove(record), { "aria-label": strings.deleteName(name) })));
-  rows.set(record.id, item);
-  seen.observe(item);
+  const { id, filename, duration, size, complete, created_at: created } = record;
+  const name = title(filename);
+  const start = (fraction = 0) => play({ id, filename, duration }, fraction);
+  const seek = (/** @type {MouseEvent} */ { offsetX }) => start(offsetX / wave.clientWidth);
+  const wave = h("div", { class: "mini", onclick: seek }, thumbnail(id));
+  const actions = [
+    button(strings.copyLink, () => copy(link(record))),
+    h("a", { href: address(`records/${id}.mp3?download=1`), class: "button", download: true }, strings.download),
+    button(strings.delete, () => remove(record), { "aria-label": strings.deleteName(name) }),
+  ];
+  if (navigator.share) actions.unshift(button(strings.share, () => navigator.share({ title: name, url: link(record) }).catch(() => null)));
+  const item = h("li", { "data-id": id },
+    button("▶", () => (isPlaying(id) ? playOrPause() : start()), { class: "toggle", "aria-label": strings.playName(name) }),
+    h("a", { class: "name", href: address(`listen/${id}`) }, name), wave, h("span", { class: "clock" }, time(duration)),
+    h("span", { class: "facts" }, [bytes(size), date(created), ...(complete ? [] : [strings.cut])].join(" · ")),
+    h("span", { class: "actions" }, ...actions));
+  rows.set(id, item);
   return item;
-}
-
-/** @param {HTMLElement} item */
-async function fillWave(item) {
-  seen.unobserve(item);
-  const waveform = await fetchWaveform(item.dataset.id ?? "");
-  if (waveform) item.querySelector(".mini")?.replaceChildren(draw(waveform));
 }
 
 /** @param {{ id?: string, fraction: number }} playing */
 function follow({ id, fraction }) {
   for (const [own, item] of rows) {
-    const toggle = item.querySelector(".toggle");
-    if (toggle) toggle.textContent = isPlaying(own) ? "❚❚" : "▶";
+    item.children[0].textContent = isPlaying(own) ? "❚❚" : "▶";
     item.style.setProperty("--played", own === id ? `${fraction * 100}%` : "0%");
   }
 }
@@ -137,24 +129,28 @@ function follow({ id, fraction }) {
  * @param {Stored} record
  */
 function remove(record) {
-  const item = rows.get(record.id);
-  item?.replaceWith(h("li", { hidden: true, "data-gone": record.id }));
-  rows.delete(record.id);
-  close(record.id);
-  const timer = setTimeout(() => doomed.get(record.id)?.(), UNDO_SECONDS * 1000);
-  doomed.set(record.id, () => {
+  const { id, filename } = record;
+  const place = h("li", { hidden: true });
+  rows.get(id)?.replaceWith(place);
+  rows.delete(id);
+  close(id);
+  const take = () => {
     clearTimeout(timer);
-    doomed.delete(record.id);
-    ask("DELETE", `records/${record.id}`, { keepalive: true }).then(showUsage, (error) => { say(error.message); add(record); });
-  });
-  say(strings.deleted(title(record.filename)), button(strings.undo, () => {
-    clearTimeout(timer);
-    if (!doomed.delete(record.id)) return;
-    const gone = list.querySelector(`[data-gone="${record.id}"]`);
-    if (gone) gone.replaceWith(row(record));
-    else add(record);
+    return doomed.delete(id);
+  };
+  const restore = () => {
+    place.replaceWith(row(record));
     showEmpty();
-    rows.get(record.id)?.querySelector("button")?.focus();
+  };
+  const finish = () => {
+    if (take()) ask("DELETE", `records/${id}`, { keepalive: true }).then(showUsage, (error) => { say(error.message); restore(); });
+  };
+  const timer = setTimeout(finish, UNDO_SECONDS * 1000);
+  doomed.set(id, finish);
+  say(strings.deleted(title(filename)), button(strings.undo, () => {
+    if (!take()) return;
+    restore();
+    rows.get(id)?.querySelector("button")?.focus();
   }));
   showEmpty();
 }
@@ -162,8 +158,8 @@ function remove(record) {
 /** @param {KeyboardEvent} event */
 function moveFocus(event) {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  const items = [...list.querySelectorAll("li:not([hidden])")];
-  const at = items.indexOf(/** @type {HTMLElement} */ (event.target).closest("li") ?? list);
+  const items = [...list.children].filter((item) => item.children.length);
+  const at = items.findIndex((item) => item.contains(/** @type {Node} */ (event.target)));
   if (!step || at < 0) return;
   items[at + step]?.querySelector("button")?.focus();
   event.preventDefault();

@@ -28,6 +28,17 @@ export async function create(name, query, headers) {
 }
 
 /**
+ * The headers of a request that brings bytes from `offset` on; nothing follows the last one.
+ * @param {number} offset
+ * @param {boolean} isLast
+ */
+export const partial = (offset, isLast) => ({
+  "Content-Type": "application/partial-upload",
+  "Upload-Complete": isLast ? "?1" : "?0",
+  "Upload-Offset": String(offset),
+});
+
+/**
  * Return how many bytes the service has. Raises Refusal with the reason if the upload has failed.
  * @param {string} id
  * @returns {Promise<{ offset: number, isWhole: boolean }>}
@@ -54,7 +65,9 @@ export class Upload extends EventTarget {
   /** @type {XMLHttpRequest | null} */
   #request = null;
   #key = randomKey();
-  #marks = [{ at: 0, offset: 0 }];
+  #run = 0;
+  #first = 0;
+  #since = 0;
 
   /**
    * @param {File} file
@@ -68,10 +81,9 @@ export class Upload extends EventTarget {
     this.id = id;
   }
 
-  /** Bytes a second, over the last seconds; 0 if nobody knows. */
+  /** Bytes a second since this request began; 0 if nobody knows. */
   get rate() {
-    const [first, last] = [this.#marks[0], this.#marks[this.#marks.length - 1]];
-    return last.at > first.at ? ((last.offset - first.offset) / (last.at - first.at)) * 1000 : 0;
+    return Math.round(((this.offset - this.#first) / (performance.now() - this.#since)) * 1000);
   }
 
   /** @param {State} state */
@@ -96,12 +108,14 @@ export class Upload extends EventTarget {
 
   /** Send until the record is there, or the service refuses, or somebody pauses or cancels. */
   async run() {
+    const run = (this.#run += 1);
+    const isWanted = () => run === this.#run && (this.state === "sending" || this.state === "retrying");
     this.become("sending");
-    for (let failures = 0; this.#isWanted(); failures += 1) {
+    for (let failures = 0; isWanted(); failures += 1) {
       try {
-        await this.#try();
+        await this.#try(isWanted);
       } catch (error) {
-        if (!this.#isWanted()) return;
+        if (!isWanted()) return;
         if (!(error instanceof Refusal)) return this.become("refused", strings.unreadable);
         if (error.status === 404 && this.id) {
           this.id = ""; // the service has lost it: once more from the start
@@ -110,16 +124,13 @@ export class Upload extends EventTarget {
           return this.become("refused", error.message);
         }
         this.become("retrying", error.message);
-        await Promise.race([wait(Math.min(1 + failures, 10)), new Promise((go) => addEventListener("online", go, { once: true }))]);
+        await wait(Math.min(1 + failures, 10));
       }
     }
   }
 
-  #isWanted() {
-    return this.state === "sending" || this.state === "retrying";
-  }
-
-  async #try() {
+  /** @param {() => boolean} isWanted */
+  async #try(isWanted) {
     await this.file.slice(0, 1).arrayBuffer(); // it may have been moved or changed
     let has = { offset: 0, isWhole: false };
     if (this.id) has = await findOffset(this.id);
@@ -130,19 +141,13 @@ export class Upload extends EventTarget {
         "Idempotency-Key": this.#key,
       });
     }
-    if (!this.#isWanted()) return;
-    this.#marks = [];
-    this.#mark(has.offset);
+    if (this.state === "cancelled") return this.cancel();
+    if (!isWanted()) return;
+    this.offset = this.#first = has.offset;
+    this.#since = performance.now();
     this.become("sending");
     this.record = has.isWhole ? await (await ask("GET", `records/${this.id}`)).json() : await this.#send(has.offset);
     this.become("done");
-  }
-
-  /** @param {number} offset */
-  #mark(offset) {
-    this.offset = offset;
-    this.#marks.push({ at: performance.now(), offset });
-    while (this.#marks.length > 2 && performance.now() - this.#marks[0].at > 4000) this.#marks.shift();
   }
 
   /**
@@ -154,16 +159,14 @@ export class Upload extends EventTarget {
     return new Promise((resolve, reject) => {
       const request = (this.#request = new XMLHttpRequest());
       request.open("PATCH", address(`uploads/${this.id}`));
-      request.setRequestHeader("Authorization", `Bearer ${readToken()}`);
-      request.setRequestHeader("Content-Type", "application/partial-upload");
-      request.setRequestHeader("Upload-Complete", "?1");
-      request.setRequestHeader("Upload-Offset", String(offset));
+      const headers = { Authorization: `Bearer ${readToken()}`, ...partial(offset, true) };
+      for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
       request.upload.onprogress = (event) => {
-        this.#mark(offset + event.loaded);
-        this.dispatchEvent(new Event("change"));
+        this.offset = offset + event.loaded;
+        this.become(this.state);
       };
       request.onload = () => {
-        if (request.status === 201 || request.status === 200) resolve(JSON.parse(request.responseText));
+        if (request.status < 300) resolve(JSON.parse(request.responseText));
         else reject(Refusal.of(request.status, request.responseText));
       };
       request.onerror = request.onabort = () => reject(new Refusal(strings.offline));

@@ -4,17 +4,19 @@ import { facts } from "./api.js";
 import { bytes } from "./format.js";
 import { strings } from "./strings.js";
 
-/** What files begin with, at which byte, and how people call them. @type {[string, number, string][]} */
+/**
+ * What files begin with, and what people call them.
+ * @type {[RegExp, string][]}
+ */
 const OTHERS = [
-  ["ftyp", 4, "an M4A or MP4"],
-  ["fLaC", 0, "a FLAC"],
-  ["OggS", 0, "an Ogg"],
-  ["FORM", 0, "an AIFF"],
-  ["caff", 0, "a CAF"],
-  ["\xff\xfb", 0, "an MP3"],
-  ["\xff\xf3", 0, "an MP3"],
-  ["\x1aE\xdf\xa3", 0, "a WebM or Matroska"],
-  ["PK\x03\x04", 0, "a ZIP"],
+  [/^....ftypM4A/s, "an M4A"],
+  [/^....ftyp/s, "an MP4"],
+  [/^fLaC/, "a FLAC"],
+  [/^OggS/, "an Ogg"],
+  [/^FORM/, "an AIFF"],
+  [/^\xff[\xe2-\xff]/, "an MP3"],
+  [/^\x1aE\xdf\xa3/, "a WebM"],
+  [/^PK/, "a ZIP"],
 ];
 const WAV = /^(RIFF|RF64|BW64)....WAVE/s;
 
@@ -52,8 +54,8 @@ function problemOf(size, text) {
   const max = Number(facts.maxBytes);
   if (size === 0) return strings.emptyFile;
   if (WAV.test(text)) return size > max ? strings.tooLarge(bytes(max)) : null;
-  const other = OTHERS.find(([magic, offset]) => text.startsWith(magic, offset));
-  return other ? strings.otherFormat(other[2]) : strings.notWav;
+  const other = OTHERS.find(([beginning]) => beginning.test(text));
+  return other ? strings.otherFormat(other[1]) : strings.notWav;
 }
 
 /**

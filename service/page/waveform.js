@@ -1,8 +1,8 @@
-/** Fetches a record's peaks, and draws them small. */
+/** Finds a record's waveform, to draw it. */
 // @ts-check
 import { address } from "./api.js";
+import { h } from "./dom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 /** @typedef {{ peaks: number[], duration: number }} Waveform the least and the most of each point, from -1 to 1 */
 
 /**
@@ -19,26 +19,11 @@ export async function fetchWaveform(id) {
 }
 
 /**
- * Return the waveform as a picture of `count` bars, in the text's colour.
- * @param {Waveform} waveform
+ * Return a small picture of it. Without a waveform, there is none.
+ * @param {string} id
  */
-export function draw({ peaks }, count = 120) {
-  const bars = Math.min(count, peaks.length);
-  let path = "";
-  for (let bar = 0; bar < bars; bar += 1) {
-    const span = peaks.slice(Math.floor((bar * peaks.length) / bars), Math.floor(((bar + 1) * peaks.length) / bars));
-    const [top, bottom] = [Math.max(0.02, ...span), Math.min(-0.02, ...span)];
-    path += `M${bar + 0.5} ${(1 - top).toFixed(2)}V${(1 - bottom).toFixed(2)}`;
-  }
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${bars} 2`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  for (const name of ["all", "played"]) {
-    const line = document.createElementNS(SVG, "path");
-    line.setAttribute("d", path);
-    line.setAttribute("class", name);
-    svg.append(line);
-  }
-  return svg;
+export function thumbnail(id) {
+  const src = address(`records/${id}/waveform.svg?width=300&height=36`);
+  const picture = h("img", { src, alt: "", loading: "lazy", onerror: () => picture.remove() });
+  return picture;
 }

@@ -14,9 +14,9 @@ import service
 _FOLDER = Path(service.__file__).parent / "page"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".LICENSE": "text/plain"}
 _OF_OTHERS = "vendor"
-# Comments and types are for those who read the source. In a browser they would be a third of the page.
-_COMMENT = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.DOTALL | re.MULTILINE)
-_INDENTATION = re.compile(r"^ +", re.MULTILINE)
+# Comments, types and indentation are for those who read the source. In a browser they would be a third of the page.
+_COMMENT = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*", re.DOTALL | re.MULTILINE)
+_BLANK = re.compile(r"^\s+", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class PageFile:
 def _read(path: Path) -> PageFile:
     body = path.read_bytes()
     if path.suffix in {".js", ".css"} and path.parent.name != _OF_OTHERS:
-        body = _INDENTATION.sub("", _COMMENT.sub("", body.decode())).encode()
+        body = _BLANK.sub("", _COMMENT.sub("", body.decode())).encode()
     return PageFile(_TYPES[path.suffix], body, gzip.compress(body, mtime=0))
 
 
@@ -40,7 +40,7 @@ _PATHS = [path for path in sorted(_FOLDER.rglob("*")) if path.suffix in _TYPES]
 FILES: Mapping[str, PageFile] = {path.relative_to(_FOLDER).as_posix(): _read(path) for path in _PATHS}
 # Their addresses have it, so that a browser can keep them for ever, and fetches all of them when one has changed.
 VERSION = hashlib.sha256(b"".join(f"{name}\0".encode() + file.body for name, file in FILES.items())).hexdigest()[:16]
-_TEMPLATES = {path.stem: Template(path.read_text(encoding="utf-8")) for path in _FOLDER.glob("*.html")}
+_TEMPLATES = {path.stem: Template(_BLANK.sub("", path.read_text(encoding="utf-8"))) for path in _FOLDER.glob("*.html")}
 
 
 def fill_template(name: str, *, root: str, **values: object) -> str:

@@ -1,5 +1,6 @@
 """The web page in a browser, as a person uses it."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from tests.support.serving import Serving
+from tests.support.serving import Headers, Serving
 
 # Pages wait for other processes, which may have little of the machine.
 PATIENCE_MILLISECONDS = 30_000
@@ -45,6 +46,20 @@ def choose(page: Page, *files: FilePayload | Path) -> None:
 def row(page: Page, name: str) -> Locator:
     """Return the row of a recording in the list."""
     return page.locator("#records li", has=page.get_by_text(name, exact=True))
+
+
+def headers_of(page: Page) -> Headers:
+    """Return the headers that say who the page's account is."""
+    token = page.evaluate("localStorage.getItem('wavepress.token')")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def records_of(headers: Headers, serving: Serving) -> list[dict[str, Any]]:
+    """Return an account's records, as the service has them."""
+    status, _, body = serving.request("GET", "/records", headers=headers)
+    assert status == 200, body
+    found: list[dict[str, Any]] = json.loads(body)["records"]
+    return found
 
 
 def is_playing(page: Page) -> bool:

@@ -1,0 +1,16 @@
+/** What the page uses of wavesurfer.js 8, for `make check-page`. */
+export default class WaveSurfer {
+  static create(options: {
+    container: HTMLElement;
+    media: HTMLMediaElement;
+    peaks: number[][];
+    duration: number;
+    height: number;
+    barWidth: number;
+    barGap: number;
+    waveColor: string;
+    progressColor: string;
+    dragToSeek: boolean;
+  }): WaveSurfer;
+  destroy(): void;
+}
