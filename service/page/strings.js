@@ -80,7 +80,8 @@ export const strings = {
 
   noAccount: "Your first file or recording makes an account, without a form.",
   tokenKept: "Its token is kept in this browser only. Copy it to use the account elsewhere.",
-  accountOf: (/** @type {string} */ name, /** @type {number} */ count) => `This account is called ${name} and has ${count} recordings. `,
+  accountOf: (/** @type {string} */ name, /** @type {number} */ count) =>
+    `This account is called ${name} and has ${count} recording${count === 1 ? "" : "s"}. `,
   token: "Token",
   show: "Show token",
   newToken: "New token",

@@ -1,0 +1,109 @@
+"""A line between a browser and the service that can be slow, hold what it has, and break."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+_PIECE_BYTES = 16 * 1024
+
+
+class Line:
+    """A TCP port that leads to another one."""
+
+    def __init__(self, port: int) -> None:
+        self._far_port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        # Else the kernel would take megabytes that this line does not pass on.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        self.port: int = self._listener.getsockname()[1]
+        self._open = set[socket.socket]()
+        self._lock = threading.Lock()
+        self._may_pass = threading.Condition(self._lock)
+        self._most: int | None = None
+        self._is_broken = False
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def hold_after(self, byte_count: int) -> None:
+        """Let each connection bring only so many bytes to the service, counted from its start."""
+        with self._lock:
+            self._most = byte_count
+
+    def release(self) -> None:
+        """Pass on everything."""
+        with self._lock:
+            self._most = None
+            self._may_pass.notify_all()
+
+    def cut(self) -> None:
+        """Break all connections, and every new one at once, until it is mended."""
+        with self._lock:
+            self._is_broken = True
+            self._most = None
+            self._may_pass.notify_all()
+            for one in self._open:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Let new connections through."""
+        with self._lock:
+            self._is_broken = False
+
+    def close(self) -> None:
+        """End all of it."""
+        self.cut()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+        for one in self._open:
+            one.close()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                is_broken = self._is_broken
+            if is_broken:
+                near.close()
+                continue
+            far = socket.create_connection(("127.0.0.1", self._far_port))
+            with self._lock:
+                self._open |= {near, far}
+            self._start(self._carry, near, far, self._is_held)
+            self._start(self._carry, far, near, lambda _carried: False)
+
+    def _carry(self, source: socket.socket, target: socket.socket, is_held: Callable[[int], bool]) -> None:
+        carried = 0
+        with suppress(OSError):
+            while piece := source.recv(_PIECE_BYTES):
+                carried += len(piece)
+                with self._lock:
+                    self._may_pass.wait_for(lambda: not is_held(carried))  # noqa: B023 - it is called at once
+                target.sendall(piece)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def _is_held(self, carried: int) -> bool:
+        return self._most is not None and carried > self._most
+
+
+@contextmanager
+def line_to(port: int) -> Iterator[Line]:
+    """Lay a line to the port for the length of the block."""
+    line = Line(port)
+    try:
+        yield line
+    finally:
+        line.close()
