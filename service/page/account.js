@@ -1,7 +1,7 @@
 /** The account behind the page: made quietly, or begun with a token that somebody has. */
 // @ts-check
 import { ask, facts } from "./api.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { keepToken, readToken } from "./token.js";
 
 /**
@@ -36,7 +36,7 @@ async function make(askForToken) {
   const kind = registration === "token" ? "registration" : "account";
   for (let problem = ""; ;) {
     const given = await askForToken(kind, problem);
-    if (given === null) throw new Error(strings.notSent);
+    if (given === null) throw new Error(t.notSent);
     try {
       return await (kind === "registration" ? register(given) : enter(given));
     } catch (refusal) {

@@ -3,7 +3,7 @@
 import { enter, readMe, removeAll, renew } from "./account.js";
 import { button, copy, get, h, say } from "./dom.js";
 import { isBusy } from "./queue.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { keepToken, readToken } from "./token.js";
 
 /** @type {HTMLDialogElement} */
@@ -15,7 +15,7 @@ const close = () => dialog.close();
  * @param {...(Node | string)} content
  */
 function open(heading, ...content) {
-  dialog.replaceChildren(h("h2", {}, heading), ...content, button(strings.close, close));
+  dialog.replaceChildren(h("h2", {}, heading), ...content, button(t.close, close));
   if (!dialog.open) dialog.showModal();
 }
 
@@ -35,7 +35,7 @@ function tokenForm(label, use, problem = "") {
       said.textContent = /** @type {Error} */ (error).message;
     }
   };
-  return h("form", { onsubmit }, h("label", {}, label, field), said, h("button", {}, strings.use));
+  return h("form", { onsubmit }, h("label", {}, label, field), said, h("button", {}, t.use));
 }
 
 /**
@@ -51,8 +51,8 @@ export function askForToken(kind, problem) {
       close();
       resolve(token);
     };
-    const { why, label } = strings.tokenWanted[kind];
-    open(strings.begin, h("p", {}, why), tokenForm(label, done, problem));
+    const { why, label } = t.tokenWanted[kind];
+    open(t.begin, h("p", {}, why), tokenForm(label, done, problem));
     dialog.onclose = () => done(null);
   });
 }
@@ -60,25 +60,25 @@ export function askForToken(kind, problem) {
 export async function openAccount() {
   const token = readToken();
   const use = async (/** @type {string} */ given) => { await enter(given); close(); };
-  const paste = h("details", {}, h("summary", {}, strings.paste), tokenForm(strings.token, use));
-  if (!token) return open(strings.account, h("p", {}, strings.noAccount), paste);
+  const paste = h("details", {}, h("summary", {}, t.paste), tokenForm(t.token, use));
+  if (!token) return open(t.account, h("p", {}, t.noAccount), paste);
   const shown = h("code", { hidden: true }, token);
-  const text = h("p", {}, strings.tokenKept);
+  const text = h("p", {}, t.tokenKept);
   const renewHere = async () => {
-    if (isBusy()) throw new Error(strings.busy);
+    if (isBusy()) throw new Error(t.busy);
     await renew();
     await openAccount();
   };
-  open(strings.account, text, shown,
+  open(t.account, text, shown,
     h("p", { class: "actions" },
-      button(strings.show, () => { shown.hidden = !shown.hidden; }),
-      button(strings.copy, () => copy(token)),
-      twice(strings.newToken, strings.sure.renew, renewHere),
-      twice(strings.forget, strings.sure.forget, () => { keepToken(null); close(); }),
-      twice(strings.deleteAll, strings.sure.deleteAll, async () => { await removeAll(); close(); })),
+      button(t.show, () => { shown.hidden = !shown.hidden; }),
+      button(t.copy, () => copy(token)),
+      twice(t.newToken, t.sure.renew, renewHere),
+      twice(t.forget, t.sure.forget, () => { keepToken(null); close(); }),
+      twice(t.deleteAll, t.sure.deleteAll, async () => { await removeAll(); close(); })),
     paste);
   const me = await readMe().catch(() => null);
-  if (me) text.prepend(strings.accountOf(me.username, me.records));
+  if (me) text.prepend(t.accountOf(me.username, me.records));
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Asks the service. What it refuses becomes a Refusal with its sentence. */
 // @ts-check
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { readToken } from "./token.js";
 
 /** What the service told this page about itself. */
@@ -9,16 +9,20 @@ export const facts = document.documentElement.dataset;
 /** @param {string} path */
 export const address = (path) => new URL((facts.root ?? "./") + path, document.baseURI).href;
 
+/**
+ * The address of a recording's page, for the world.
+ * @param {string} id
+ */
+export const link = (id) => `${facts.url}/listen/${id}`;
+
 export class Refusal extends Error {
   /**
    * @param {string} sentence
    * @param {number} status 0 if there was no answer
-   * @param {string} code
    */
-  constructor(sentence, status = 0, code = "") {
+  constructor(sentence, status = 0) {
     super(sentence);
     this.status = status;
-    this.code = code;
   }
 
   /** Whether the same request may succeed later. */
@@ -32,10 +36,9 @@ export class Refusal extends Error {
    */
   static of(status, body) {
     try {
-      const { detail, code } = JSON.parse(body);
-      return new Refusal(detail, status, code);
+      return new Refusal(JSON.parse(body).detail, status);
     } catch {
-      return new Refusal(status ? strings.unexpected(status) : strings.offline, status);
+      return new Refusal(status ? t.unexpected(status) : t.offline, status);
     }
   }
 }

@@ -1,6 +1,8 @@
 /** Finds and builds elements. Text goes in as text, never as HTML. */
 // @ts-check
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
+
+let silence = 0;
 
 /**
  * @template {HTMLElement} T
@@ -14,7 +16,7 @@ export function get(id) {
 }
 
 /**
- * Build an element. `attributes` may have listeners (`onclick`); those that are false or undefined are left out.
+ * Build an element. `attributes` may have listeners (`onclick`); those that are undefined are left out.
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
  * @param {Record<string, unknown>} [attributes]
@@ -24,42 +26,43 @@ export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), /** @type {EventListener} */ (value));
-    else if (value !== false && value !== undefined) element.setAttribute(name, value === true ? "" : String(value));
+    else if (value !== undefined) element.setAttribute(name, value === true ? "" : String(value));
   }
   element.append(...children);
   return element;
 }
 
 /**
+ * Build a button. A sign needs a label in words.
  * @param {string} text
  * @param {() => unknown} onclick
- * @param {Record<string, unknown>} [attributes]
+ * @param {string} [label]
  */
-export const button = (text, onclick, attributes = {}) => h("button", { type: "button", onclick, ...attributes }, text);
+export const button = (text, onclick, label) => h("button", { onclick, "aria-label": label }, text);
 
-/** Fill in the texts that elements name: `data-text`, `data-label`. */
+/** Fill in the texts that elements name: `data-text`, which is their id unless it says another, and `data-label`. */
 export function fillIn() {
   for (const element of document.querySelectorAll("[data-text], [data-label]")) {
     const { text, label } = /** @type {HTMLElement} */ (element).dataset;
-    if (text) element.textContent = textOf(text);
+    if (text !== undefined) element.textContent = textOf(text || element.id);
     if (label) element.setAttribute("aria-label", textOf(label));
     if (label && element instanceof HTMLInputElement) element.placeholder = textOf(label);
   }
 }
 
 /** @param {string} name */
-const textOf = (name) => String(strings[/** @type {keyof typeof strings} */ (name)]);
+const textOf = (name) => String(t[/** @type {keyof typeof t} */ (name)]);
 
 /**
- * Say something for some seconds, also to a screen reader; `action` is a button beside it.
+ * Say something for some seconds, also to a screen reader; `actions` are buttons beside it.
  * @param {string} text
- * @param {HTMLElement} [action]
+ * @param {...HTMLElement} actions
  */
-export function say(text, action) {
+export function say(text, ...actions) {
   const toast = get("toast");
-  toast.replaceChildren(text, ...(action ? [action] : []));
-  clearTimeout(Number(toast.dataset.timer));
-  toast.dataset.timer = String(setTimeout(() => toast.replaceChildren(), 6000));
+  toast.replaceChildren(text, ...actions);
+  clearTimeout(silence);
+  silence = setTimeout(() => toast.replaceChildren(), 6000);
 }
 
 /** @param {string} text */
@@ -74,5 +77,5 @@ export async function copy(text) {
     document.execCommand("copy");
     field.remove();
   }
-  say(strings.copied);
+  say(t.copied);
 }

@@ -1,7 +1,6 @@
-/** Finds the files in what is dropped, picked or pasted; folders are looked through. */
+/** Finds the files in what is dropped; folders are looked through. */
 // @ts-check
-
-const WAV_NAME = /\.(wav|wave|bwf|rf64)$/i;
+import { title } from "./format.js";
 
 /**
  * @param {DataTransfer} transfer
@@ -9,35 +8,26 @@ const WAV_NAME = /\.(wav|wave|bwf|rf64)$/i;
  */
 export async function filesOf(transfer) {
   // The entries are gone after the first await.
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.());
-  const folders = entries.filter((entry) => entry?.isDirectory);
-  if (!folders.length) return [...transfer.files];
-  const plain = [...transfer.files].filter((_, at) => !entries[at]?.isDirectory);
-  const found = await Promise.all(folders.map((entry) => inFolder(/** @type {FileSystemDirectoryEntry} */ (entry))));
-  return [...plain, ...found.flat()];
+  const entries = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? []);
+  return (await Promise.all(entries.map((entry) => filesIn(entry, false)))).flat();
 }
 
 /**
- * @param {FileSystemDirectoryEntry} folder
+ * @param {FileSystemEntry} entry
+ * @param {boolean} isInFolder
  * @returns {Promise<File[]>}
  */
-async function inFolder(folder) {
-  const reader = folder.createReader();
-  /** @type {File[]} */
+async function filesIn(entry, isInFolder) {
+  if (entry.isFile) {
+    const isWanted = !isInFolder || title(entry.name) !== entry.name;
+    return isWanted ? [await new Promise((found, fail) => /** @type {FileSystemFileEntry} */ (entry).file(found, fail))] : [];
+  }
+  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
   const files = [];
   for (;;) {
     /** @type {FileSystemEntry[]} */
-    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!entries.length) return files;
-    for (const entry of entries) {
-      if (entry.isDirectory) files.push(...(await inFolder(/** @type {FileSystemDirectoryEntry} */ (entry))));
-      else if (WAV_NAME.test(entry.name)) files.push(await fileOf(/** @type {FileSystemFileEntry} */ (entry)));
-    }
+    const some = await new Promise((found, fail) => reader.readEntries(found, fail));
+    if (!some.length) return files;
+    for (const one of some) files.push(...(await filesIn(one, true)));
   }
 }
-
-/**
- * @param {FileSystemFileEntry} entry
- * @returns {Promise<File>}
- */
-const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));

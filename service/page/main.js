@@ -10,16 +10,18 @@ import { openPlayer } from "./player.js";
 import { enqueue, interruptedBy, isBusy } from "./queue.js";
 import { openRecording } from "./recording.js";
 import { openRecords, reload } from "./records.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { keepToken, readToken } from "./token.js";
 import { Upload } from "./upload.js";
-import { check } from "./wav_check.js";
+import { bitRateAt, check } from "./wav_check.js";
 
 const HEALTH_SECONDS = 30;
 /** @type {HTMLInputElement} */
 const picker = get("files");
 /** @type {HTMLSelectElement} */
 const quality = get("quality");
+/** @param {number} rate */
+const qualityAt = (rate) => (quality.value ? `&bit_rate=${bitRateAt(Number(quality.value), rate)}` : "");
 const begin = () => beginAccount(askForToken);
 const choose = () => picker.click();
 
@@ -28,18 +30,17 @@ async function send(files) {
   let [isEmpty, noAccount] = [true, ""];
   for (const file of files) {
     isEmpty = false;
-    const { problem, maxBitRate } = await check(file).catch(() => ({ problem: strings.unreadable, maxBitRate: 0 }));
+    const { problem, rate } = await check(file).catch(() => ({ problem: t.unreadable, rate: 0 }));
     if (!problem && !noAccount) noAccount = await begin().then(() => "", (error) => error.message);
     if (problem || noAccount) {
       showProblem(file.name, problem ?? noAccount);
       continue;
     }
-    const bitRate = quality.value ? Math.min(Number(quality.value), maxBitRate) : null;
-    const upload = new Upload(file, bitRate, interruptedBy(file));
+    const upload = new Upload(file, qualityAt(rate).replace("&", "?"), interruptedBy(file));
     showUpload(upload);
     enqueue(upload);
   }
-  if (isEmpty) say(strings.noFiles);
+  if (isEmpty) say(t.noFiles);
 }
 
 async function sendSample() {
@@ -50,7 +51,7 @@ async function sendSample() {
 function openSending() {
   const over = (/** @type {boolean} */ isOver) => get("drop").classList.toggle("over", isOver);
   get("choose").onclick = choose;
-  get("sample").onclick = () => sendSample().catch(() => say(strings.offline));
+  get("sample").onclick = () => sendSample().catch(() => say(t.offline));
   picker.onchange = () => {
     void send([...(picker.files ?? [])]);
     picker.value = "";
@@ -62,8 +63,8 @@ function openSending() {
     over(false);
     if (event.dataTransfer) await send(await filesOf(event.dataTransfer));
   });
-  document.addEventListener("paste", ({ clipboardData }) => {
-    if (clipboardData?.files.length) void send([...clipboardData.files]);
+  document.addEventListener("paste", ({ clipboardData: pasted }) => {
+    if (pasted?.files.length) void send([...pasted.files]);
   });
   addEventListener("beforeunload", (event) => { if (isBusy() || !get("recording").hidden) event.preventDefault(); });
 }
@@ -73,7 +74,7 @@ async function watchHealth() {
     const problem = await ask("GET", "health/ready", { token: null }).then(() => "", (error) => error.message);
     get("banner").textContent = problem;
     get("banner").hidden = !problem;
-    get("status").textContent = problem ? strings.notReady : strings.ready;
+    get("status").textContent = problem ? t.notReady : t.ready;
   }
 }
 
@@ -84,11 +85,11 @@ document.addEventListener("accountchange", reload);
 document.addEventListener("tokenrefused", () => {
   if (!readToken()) return;
   keepToken(null);
-  say(strings.lostAccount);
+  say(t.lostAccount);
 });
 openPlayer();
 openRecords();
-openRecording(begin, () => (quality.value ? `&bit_rate=${quality.value}` : ""));
+openRecording(begin, qualityAt);
 openSending();
 void reload();
 void watchOthers(choose);

@@ -4,17 +4,17 @@ import WaveSurfer from "./vendor/wavesurfer.esm.js";
 import { address } from "./api.js";
 import { button, get, h, say } from "./dom.js";
 import { time, title } from "./format.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { fetchWaveform } from "./waveform.js";
 
 /** @typedef {{ id: string, filename: string, duration: number | null, isLive?: boolean }} Playable */
 
 const SKIP_SECONDS = 5;
 const audio = h("audio", { preload: "metadata" });
-const toggle = button("▶", () => void playOrPause(), { class: "toggle" });
+const toggle = button("▶", () => playOrPause());
 const name = h("strong");
 const clock = h("span", { class: "clock" });
-const slider = h("input", { type: "range", max: 1, step: "any", value: 0, "aria-label": strings.position });
+const slider = h("input", { type: "range", max: 1, step: "any", value: 0, "aria-label": t.position });
 const picture = h("div", { class: "wave", "aria-hidden": "true", hidden: true });
 
 /** @type {Playable | null} */
@@ -29,7 +29,7 @@ export function openPlayer() {
   get("player").append(toggle, name, clock, picture, slider);
   slider.oninput = () => seek(Number(slider.value) * lengthOf());
   for (const event of ["timeupdate", "play", "pause", "durationchange", "ended"]) audio.addEventListener(event, show);
-  audio.onerror = () => { if (current) say(current.isLive ? strings.notYet : strings.cannotPlay); };
+  audio.onerror = () => { if (current) say(current.isLive ? t.notYet : t.cannotPlay); };
   addEventListener("keydown", takeKey);
 }
 
@@ -72,11 +72,11 @@ function seek(seconds) {
 function show() {
   const whole = lengthOf();
   toggle.textContent = audio.paused ? "▶" : "❚❚";
-  toggle.setAttribute("aria-label", audio.paused ? strings.play : strings.pause);
-  clock.textContent = `${time(audio.currentTime)} / ${time(whole)}`;
+  toggle.ariaLabel = audio.paused ? t.play : t.pause;
+  clock.textContent = `${time(audio.currentTime)} / ${time(whole || null)}`;
   const fraction = whole ? audio.currentTime / whole : 0;
   slider.value = String(fraction);
-  slider.setAttribute("aria-valuetext", clock.textContent);
+  slider.ariaValueText = clock.textContent;
   document.dispatchEvent(new CustomEvent("playing", { detail: { id: current?.id, fraction } }));
 }
 
@@ -85,16 +85,22 @@ async function showWaveform(wanted) {
   const waveform = await fetchWaveform(wanted.id);
   if (current !== wanted) return;
   picture.hidden = !waveform;
-  if (!waveform) return;
-  const { peaks, duration } = waveform;
+  if (waveform) drawWaveform(waveform);
+  if (wanted.isLive && !waveform?.isFinal) setTimeout(() => void showWaveform(wanted), 2000);
+}
+
+/** @param {import("./waveform.js").Waveform} waveform */
+function drawWaveform({ peaks, duration, isFinal }) {
+  const whole = isFinal ? duration : Math.max(duration, lengthOf());
+  // What has not arrived is silent so far.
+  const all = peaks.concat(Array(Math.round(peaks.length * (whole / duration - 1)) || 0).fill(0));
   const { color } = getComputedStyle(picture);
-  surfer?.destroy();
-  // Without a file: it draws `peaks`, and follows the element, which has the sound.
-  surfer = WaveSurfer.create({
-    container: picture, media: audio, peaks: [peaks], duration: wanted.duration ?? duration, height: 64,
-    barWidth: 2, barGap: 1, waveColor: `color-mix(in srgb, ${color} 40%, transparent)`, progressColor: color, dragToSeek: true,
+  const waveColor = `color-mix(in srgb, ${color} 40%, transparent)`;
+  surfer ??= WaveSurfer.create({
+    container: picture, media: audio, height: 64, barWidth: 2, barGap: 1, waveColor, progressColor: color, dragToSeek: true,
   });
-  if (wanted.isLive) setTimeout(() => void showWaveform(wanted), 2000);
+  // Nothing is fetched: the element has the file.
+  void surfer.load(audio.src, [all], whole);
 }
 
 /** @param {KeyboardEvent} event */

@@ -3,6 +3,7 @@
 import { Upload } from "./upload.js";
 
 const AT_A_TIME = 2;
+const GOING = ["waiting", "sending", "retrying"];
 const KEY = "wavepress.sending";
 /** @typedef {{ id: string, name: string, size: number, modified: number }} Interrupted */
 
@@ -20,30 +21,30 @@ export function enqueue(upload) {
 }
 
 /** Whether something is being sent, or about to be. */
-export const isBusy = () => uploads.some((one) => ["waiting", "sending", "retrying"].includes(one.state));
+export const isBusy = () => uploads.some((one) => GOING.includes(one.state));
 
 /** @param {string} id */
 export const isOurs = (id) => uploads.some((one) => one.id === id && !["cancelled", "refused"].includes(one.state));
 
 function next() {
-  const running = uploads.filter((one) => one.state === "sending" || one.state === "retrying").length;
-  const waiting = uploads.filter((one) => one.state === "waiting");
-  for (const upload of waiting.slice(0, Math.max(0, AT_A_TIME - running))) void upload.run();
+  const going = uploads.filter((one) => GOING.includes(one.state));
+  const waiting = going.filter((one) => one.state === "waiting");
+  const free = AT_A_TIME - going.length + waiting.length;
+  for (const upload of waiting.slice(0, Math.max(0, free))) void upload.run();
 }
 
 // The tab's own storage: another tab must not go on with what this one sends.
 function remember() {
-  const open = uploads.filter((one) => one.id && ["waiting", "sending", "retrying", "paused"].includes(one.state));
+  const open = uploads.filter((one) => one.id && [...GOING, "paused"].includes(one.state));
   const kept = open.map(({ id, file }) => ({ id, name: file.name, size: file.size, modified: file.lastModified }));
-  const others = interrupted().filter((one) => !uploads.some((upload) => upload.id === one.id));
-  sessionStorage.setItem(KEY, JSON.stringify([...kept, ...others]));
+  sessionStorage.setItem(KEY, JSON.stringify([...kept, ...interrupted()]));
 }
 
 /** @returns {Interrupted[]} what this tab was sending before it was loaded again */
 export function interrupted() {
   /** @type {Interrupted[]} */
   const all = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
-  return all.filter((one) => !isOurs(one.id));
+  return all.filter(({ id }) => !uploads.some((upload) => upload.id === id));
 }
 
 /**

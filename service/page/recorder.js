@@ -1,7 +1,7 @@
 /** Records the microphone as a WAV that goes out each second, so that little is lost if the page is closed. */
 // @ts-check
 import { ask, facts, Refusal, wait } from "./api.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { create, findOffset, partial } from "./upload.js";
 
 // Requests that outlive the page may have 64 KiB together.
@@ -16,14 +16,14 @@ const header = (rate) =>
 
 /** Ask for the microphone. Raises an error with the sentence for the person. */
 export async function openMicrophone() {
-  if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Error(strings.insecure);
+  if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Error(t.insecure);
   // As it sounds: what calls need, music suffers from.
   const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   try {
     return await navigator.mediaDevices.getUserMedia({ audio });
   } catch (error) {
     const name = error instanceof DOMException ? error.name : "";
-    throw new Error(strings.microphone[name] ?? strings.microphone.other);
+    throw new Error(t.microphone[name] ?? t.microphone.other);
   }
 }
 
@@ -59,7 +59,7 @@ export class Recorder extends EventTarget {
     await this.context.resume();
     this.id = await create(name, query, {});
     addEventListener("pagehide", this.#leave);
-    this.timer = setInterval(() => void this.#send(false).catch(() => null), 1000);
+    this.timer = setInterval(() => this.#send(false).catch((error) => { if (!error.isPassing) this.dispatchEvent(new Event("end")); }), 1000);
   }
 
   /** @param {boolean} isPaused */
@@ -80,7 +80,7 @@ export class Recorder extends EventTarget {
       this.#flushed = () => resolve(null);
       this.node?.port.postMessage("pause");
     });
-    this.#close();
+    this.close();
     for (;;) {
       try {
         const answer = await this.#send(true);
@@ -94,11 +94,12 @@ export class Recorder extends EventTarget {
 
   /** Stop, and keep nothing. */
   async discard() {
-    this.#close();
+    this.close();
     await ask("DELETE", `uploads/${this.id}`);
   }
 
-  #close() {
+  /** Let the microphone go. */
+  close() {
     clearInterval(this.timer);
     clearTimeout(this.timeout);
     removeEventListener("pagehide", this.#leave);

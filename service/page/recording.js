@@ -2,23 +2,31 @@
 // @ts-check
 import { button, get, h, say } from "./dom.js";
 import { date, time } from "./format.js";
-import { add, link } from "./records.js";
+import { add } from "./records.js";
 import { openMicrophone, Recorder } from "./recorder.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 
-/** @param {() => Promise<string>} begin makes sure that there is an account */
-export function openRecording(begin, quality = () => "") {
-  const start = /** @type {HTMLButtonElement} */ (get("record"));
+/**
+ * @param {() => Promise<string>} begin makes sure that there is an account
+ * @param {(rate: number) => string} quality the parameter that asks for it, at a sample rate
+ */
+export function openRecording(begin, quality) {
+  /** @type {HTMLButtonElement} */
+  const start = get("record");
   start.onclick = async () => {
     start.disabled = true;
+    /** @type {Recorder | undefined} */
+    let recorder;
     try {
       await begin();
-      const recorder = new Recorder(await openMicrophone());
-      await recorder.start(`${strings.recording} ${date(Date.now()).replace(":", ".")}.wav`, `?incomplete=keep${quality()}`);
+      recorder = new Recorder(await openMicrophone());
+      const name = `${t.recording} ${date(Date.now()).replace(":", ".")}.wav`;
+      await recorder.start(name, `?incomplete=keep${quality(recorder.context.sampleRate)}`);
       show(recorder, () => { start.disabled = false; start.focus(); });
     } catch (error) {
+      recorder?.close();
       start.disabled = false;
-      if (error instanceof Error && error.name !== "AbortError") say(error.message);
+      say(/** @type {Error} */ (error).message);
     }
   };
 }
@@ -28,27 +36,29 @@ export function openRecording(begin, quality = () => "") {
  * @param {() => void} onend
  */
 function show(recorder, onend) {
+  const heading = h("strong", {}, t.recording);
   const clock = h("span", { class: "clock" });
-  const meter = h("meter", { max: 1, high: 0.95, optimum: 0.5, "aria-label": strings.level });
-  const pause = button(strings.pause, () => {
+  const meter = h("meter", { max: 1, high: 0.95, optimum: 0.5, "aria-label": t.level });
+  const pause = button(t.pause, () => {
     recorder.pause(!recorder.isPaused);
-    pause.textContent = recorder.isPaused ? strings.resume : strings.pause;
+    pause.textContent = recorder.isPaused ? t.resume : t.pause;
   });
-  const stop = button(strings.stop, () => end(async () => {
-    const record = await recorder.stop();
-    add(record);
-    say(strings.recorded, h("a", { href: link(record) }, strings.openPage));
-  }), { class: "primary" });
-  const panel = get("recording");
-  panel.replaceChildren(h("strong", {}, strings.recordingNow), clock, meter, stop, pause, button(strings.discard, () => end(() => recorder.discard())));
-  panel.hidden = false;
-  stop.focus();
   const end = async (/** @type {() => Promise<void>} */ finish) => {
+    heading.textContent = t.finishing;
     for (const one of panel.querySelectorAll("button")) one.disabled = true;
     await finish().catch((error) => say(error.message));
     panel.hidden = true;
     onend();
   };
+  const stop = button(t.stop, () => end(async () => {
+    add(await recorder.stop());
+    say(t.recorded);
+  }));
+  stop.className = "primary";
+  const panel = get("recording");
+  panel.replaceChildren(heading, clock, meter, stop, pause, button(t.discard, () => end(() => recorder.discard())));
+  panel.hidden = false;
+  stop.focus();
   recorder.addEventListener("change", () => {
     clock.textContent = time(recorder.seconds);
     meter.value = recorder.level;

@@ -1,18 +1,17 @@
 /** The list of recordings: page by page, searched, played, linked, deleted. */
 // @ts-check
-import { address, ask } from "./api.js";
+import { address, ask, link } from "./api.js";
 import { readMe } from "./account.js";
 import { button, copy, get, h, say } from "./dom.js";
 import { bytes, date, time, title } from "./format.js";
 import { close, isPlaying, play, playOrPause } from "./player.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { readToken } from "./token.js";
-import { thumbnail } from "./waveform.js";
+import { miniature } from "./waveform.js";
 
 /** @typedef {import("./upload.js").Stored} Stored */
 
 const [UNDO_SECONDS, SEARCH_SECONDS] = [6, 0.25];
-const PAGE = "30";
 /** @type {Map<string, HTMLElement>} */
 const rows = new Map();
 /** @type {Map<string, () => void>} deletes for good what may still be undone */
@@ -47,7 +46,7 @@ export async function reload() {
   version += 1;
   rows.clear();
   list.replaceChildren();
-  next = `records?${new URLSearchParams({ limit: PAGE, search: search.value })}`;
+  next = `records?${new URLSearchParams({ limit: "30", search: search.value })}`;
   await Promise.all([readOn(), showUsage()]);
 }
 
@@ -64,20 +63,20 @@ async function readOn() {
       atTheEnd.observe(more);
     }
   } catch (error) {
-    if (then === version && /** @type {import("./api.js").Refusal} */ (error).status !== 401) say(/** @type {Error} */ (error).message, button(strings.again, reload));
+    if (then === version && /** @type {import("./api.js").Refusal} */ (error).status !== 401) say(/** @type {Error} */ (error).message, button(t.again, reload));
   }
   showEmpty();
 }
 
 async function showUsage() {
   const me = readToken() ? await readMe().catch(() => null) : null;
-  get("usage").textContent = me ? strings.usage(me.records, bytes(me.bytes), bytes(me.max_bytes)) : "";
+  get("usage").textContent = me ? t.usage(me.records, bytes(me.bytes), bytes(me.max_bytes)) : "";
 }
 
 function showEmpty() {
   const isEmpty = !rows.size && !next;
   get("empty").hidden = !isEmpty;
-  get("empty").textContent = search.value ? strings.nothingFound : strings.empty;
+  get("empty").textContent = search.value ? t.nothingFound : t.empty;
   search.hidden = isEmpty && !search.value;
 }
 
@@ -92,25 +91,20 @@ export function add(record) {
 }
 
 /** @param {Stored} record */
-export const link = (record) => record.url.replace(/records\/([^/]+)\.mp3$/, "listen/$1");
-
-/** @param {Stored} record */
 function row(record) {
   const { id, filename, duration, size, complete, created_at: created } = record;
   const name = title(filename);
   const start = (fraction = 0) => play({ id, filename, duration }, fraction);
-  const seek = (/** @type {MouseEvent} */ { offsetX }) => start(offsetX / wave.clientWidth);
-  const wave = h("div", { class: "mini", onclick: seek }, thumbnail(id));
   const actions = [
-    button(strings.copyLink, () => copy(link(record))),
-    h("a", { href: address(`records/${id}.mp3?download=1`), class: "button", download: true }, strings.download),
-    button(strings.delete, () => remove(record), { "aria-label": strings.deleteName(name) }),
+    button(t.copyLink, () => copy(link(id))),
+    h("a", { href: address(`records/${id}.mp3?download=1`), class: "button", download: true }, t.download),
+    button(t.delete, () => remove(record), t.deleteName(name)),
   ];
-  if (navigator.share) actions.unshift(button(strings.share, () => navigator.share({ title: name, url: link(record) }).catch(() => null)));
+  if (navigator.share) actions.unshift(button(t.share, () => navigator.share({ title: name, url: link(id) }).catch(() => null)));
   const item = h("li", { "data-id": id },
-    button("▶", () => (isPlaying(id) ? playOrPause() : start()), { class: "toggle", "aria-label": strings.playName(name) }),
-    h("a", { class: "name", href: address(`listen/${id}`) }, name), wave, h("span", { class: "clock" }, time(duration)),
-    h("span", { class: "facts" }, [bytes(size), date(created), ...(complete ? [] : [strings.cut])].join(" · ")),
+    button("▶", () => (isPlaying(id) ? playOrPause() : start()), t.playName(name)),
+    h("a", { class: "name", href: address(`listen/${id}`) }, name), miniature(id, start), h("span", { class: "clock" }, time(duration)),
+    h("span", { class: "facts" }, [bytes(size), date(created), ...(complete ? [] : [t.cut])].join(" · ")),
     h("span", { class: "actions" }, ...actions));
   rows.set(id, item);
   return item;
@@ -139,17 +133,18 @@ function remove(record) {
     return doomed.delete(id);
   };
   const restore = () => {
+    if (!place.isConnected) return reload();
     place.replaceWith(row(record));
     showEmpty();
   };
   const finish = () => {
-    if (take()) ask("DELETE", `records/${id}`, { keepalive: true }).then(showUsage, (error) => { say(error.message); restore(); });
+    if (take()) ask("DELETE", `records/${id}`, { keepalive: true }).then(showUsage, (error) => { say(error.message); void restore(); });
   };
   const timer = setTimeout(finish, UNDO_SECONDS * 1000);
   doomed.set(id, finish);
-  say(strings.deleted(title(filename)), button(strings.undo, () => {
+  say(t.deleted(title(filename)), button(t.undo, () => {
     if (!take()) return;
-    restore();
+    void restore();
     rows.get(id)?.querySelector("button")?.focus();
   }));
   showEmpty();

@@ -1,7 +1,7 @@
 /** Every text of the page. To translate it, translate this file. */
 // @ts-check
 
-export const strings = {
+export const t = {
   tagline: "WAV in, MP3 link out. Ready when the last byte is.",
   quality: "Quality",
   standard: "Standard",
@@ -25,7 +25,7 @@ export const strings = {
   pause: "Pause",
   resume: "Resume",
   position: "Position",
-  notYet: "This recording cannot be heard yet. Try again in a moment.",
+  notYet: "This recording cannot be heard yet. Try again.",
   cannotPlay: "This recording cannot be played. It may have been deleted.",
   playName: (/** @type {string} */ name) => `Play ${name}`,
 
@@ -34,7 +34,7 @@ export const strings = {
   left: (/** @type {string} */ rate, /** @type {string} */ time) => `${rate}/s, ${time} left`,
   paused: "paused",
   retrying: "Trying again…",
-  finishing: "finishing",
+  finishing: "Finishing…",
   isReady: (/** @type {string} */ name) => `${name} is ready.`,
   chooseAgain: (/** @type {string} */ name) => `Interrupted. Choose ${name} again to go on.`,
   elsewhere: (/** @type {string} */ time) => `Arriving: ${time} so far`,
@@ -46,22 +46,20 @@ export const strings = {
   notSent: "Not sent: there is no account yet. Send it again to begin.",
   noFiles: "There is no WAV file in this folder.",
   emptyFile: "This file is empty.",
-  notWav: "This is not a WAV file. Choose a recording that is one.",
+  notWav: "This is not a WAV file.",
   otherFormat: (/** @type {string} */ kind) => `This is ${kind} file. Convert it to WAV first.`,
   tooLarge: (/** @type {string} */ most) => `This file is too large. The most is ${most}.`,
 
   recording: "Recording",
-  recordingNow: "Recording",
   level: "Level",
   stop: "Stop and keep",
   discard: "Discard",
   recorded: "Your recording is ready.",
-  openPage: "Open its page",
   insecure: "Browsers record only on pages from HTTPS or from their own machine. Open the page that way.",
   /** @type {Record<string, string>} */
   microphone: {
-    NotAllowedError: "The browser does not allow the microphone. Allow it beside the address, and record again.",
-    NotFoundError: "There is no microphone. Connect one, and record again.",
+    NotAllowedError: "The browser does not allow the microphone. Allow it beside the address.",
+    NotFoundError: "There is no microphone. Connect one first.",
     other: "The microphone cannot be used. Another program may have it.",
   },
 
@@ -90,7 +88,7 @@ export const strings = {
   paste: "Use another token",
   use: "Use it",
   close: "Close",
-  busy: "Wait until everything is sent: a new token would end it.",
+  busy: "Wait until everything is sent.",
   sure: {
     renew: "End the old token: really?",
     forget: "Without a copy, the list is lost. Really?",

@@ -1,7 +1,7 @@
 /** One file on its way: an empty upload is made, and then gets what it does not have yet, as often as it takes. */
 // @ts-check
 import { address, ask, randomKey, Refusal, wait } from "./api.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 import { readToken } from "./token.js";
 
 /**
@@ -10,10 +10,6 @@ import { readToken } from "./token.js";
  *   complete: boolean, warnings: { code: string, detail: string }[] }} Stored
  */
 
-/** @param {string} name */
-export const disposition = (name) =>
-  `attachment; filename*=UTF-8''${encodeURIComponent(name).replace(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`)}`;
-
 /**
  * Make an empty upload, and return its id. Asked again with the same key, it is the same upload.
  * @param {string} name
@@ -21,9 +17,8 @@ export const disposition = (name) =>
  * @param {Record<string, string>} headers
  */
 export async function create(name, query, headers) {
-  const answer = await ask("POST", `uploads${query}`, {
-    headers: { "Upload-Complete": "?0", "Content-Disposition": disposition(name), ...headers },
-  });
+  headers["Upload-Complete"] = "?0";
+  const answer = await ask("PUT", `records/${encodeURIComponent(name)}${query}`, { headers });
   return answer.headers.get("Location")?.split("/").pop() ?? "";
 }
 
@@ -44,15 +39,12 @@ export const partial = (offset, isLast) => ({
  * @returns {Promise<{ offset: number, isWhole: boolean }>}
  */
 export async function findOffset(id) {
-  const headers = { "Upload-Complete": "?0" };
-  const answer = await ask("HEAD", `uploads/${id}`, { headers }).catch(async (refusal) => {
+  const answer = await ask("HEAD", `uploads/${id}`).catch(async (refusal) => {
     if (!refusal.isPassing) await ask("GET", `uploads/${id}`); // it has the sentence
     throw refusal;
   });
-  return {
-    offset: Number(answer.headers.get("Upload-Offset")),
-    isWhole: answer.headers.get("Upload-Complete") === "?1",
-  };
+  const { headers } = answer;
+  return { offset: Number(headers.get("Upload-Offset")), isWhole: headers.get("Upload-Complete") === "?1" };
 }
 
 export class Upload extends EventTarget {
@@ -71,13 +63,13 @@ export class Upload extends EventTarget {
 
   /**
    * @param {File} file
-   * @param {number | null} bitRate in bit/s
+   * @param {string} query its parameters
    * @param {string} [id] of an upload under way that this file belongs to
    */
-  constructor(file, bitRate, id = "") {
+  constructor(file, query, id = "") {
     super();
     this.file = file;
-    this.bitRate = bitRate;
+    this.query = query;
     this.id = id;
   }
 
@@ -116,7 +108,7 @@ export class Upload extends EventTarget {
         await this.#try(isWanted);
       } catch (error) {
         if (!isWanted()) return;
-        if (!(error instanceof Refusal)) return this.become("refused", strings.unreadable);
+        if (!(error instanceof Refusal)) return this.become("refused", t.unreadable);
         if (error.status === 404 && this.id) {
           this.id = ""; // the service has lost it: once more from the start
           this.#key = randomKey();
@@ -135,8 +127,7 @@ export class Upload extends EventTarget {
     let has = { offset: 0, isWhole: false };
     if (this.id) has = await findOffset(this.id);
     else {
-      const query = this.bitRate ? `?bit_rate=${this.bitRate}` : "";
-      this.id = await create(this.file.name, query, {
+      this.id = await create(this.file.name, this.query, {
         "Upload-Length": String(this.file.size),
         "Idempotency-Key": this.#key,
       });
@@ -169,7 +160,7 @@ export class Upload extends EventTarget {
         if (request.status < 300) resolve(JSON.parse(request.responseText));
         else reject(Refusal.of(request.status, request.responseText));
       };
-      request.onerror = request.onabort = () => reject(new Refusal(strings.offline));
+      request.onerror = request.onabort = () => reject(new Refusal(t.offline));
       request.send(this.file.slice(offset));
     });
   }

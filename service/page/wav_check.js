@@ -2,7 +2,7 @@
 // @ts-check
 import { facts } from "./api.js";
 import { bytes } from "./format.js";
-import { strings } from "./strings.js";
+import { t } from "./strings.js";
 
 /**
  * What files begin with, and what people call them.
@@ -21,9 +21,9 @@ const OTHERS = [
 const WAV = /^(RIFF|RF64|BW64)....WAVE/s;
 
 /**
- * Return why the service would not take the file, or null, and the highest bit rate that an MP3 of it may have.
+ * Return why the service would not take the file, or null, and its sample rate.
  * @param {File} file
- * @returns {Promise<{ problem: string | null, maxBitRate: number }>}
+ * @returns {Promise<{ problem: string | null, rate: number }>}
  */
 export async function check(file) {
   let [head, text] = await read(file, 0);
@@ -33,7 +33,7 @@ export async function check(file) {
     [head, text] = await read(file, 10 + length);
     if (!WAV.test(text)) text = "\xff\xfb";
   }
-  return { problem: problemOf(file.size, text), maxBitRate: maxBitRate(head, text) };
+  return { problem: problemOf(file.size, text), rate: sampleRate(head, text) };
 }
 
 /**
@@ -52,20 +52,24 @@ async function read(file, start) {
  */
 function problemOf(size, text) {
   const max = Number(facts.maxBytes);
-  if (size === 0) return strings.emptyFile;
-  if (WAV.test(text)) return size > max ? strings.tooLarge(bytes(max)) : null;
-  const other = OTHERS.find(([beginning]) => beginning.test(text));
-  return other ? strings.otherFormat(other[1]) : strings.notWav;
+  if (size === 0) return t.emptyFile;
+  if (WAV.test(text)) return size > max ? t.tooLarge(bytes(max)) : null;
+  const kind = OTHERS.find(([beginning]) => beginning.test(text))?.[1];
+  return kind ? t.otherFormat(kind) : t.notWav;
 }
 
 /**
- * MP3 has fewer bit rates at low sample rates.
  * @param {DataView} head
  * @param {string} text
  */
-function maxBitRate(head, text) {
+function sampleRate(head, text) {
   const at = text.indexOf("fmt ");
-  const rate = at > 0 && at + 16 <= head.byteLength ? head.getUint32(at + 12, true) : 44_100;
-  if (rate >= 32_000) return 320_000;
-  return rate >= 16_000 ? 160_000 : 64_000;
+  return at > 0 && at + 16 <= head.byteLength ? head.getUint32(at + 12, true) : 44_100;
 }
+
+/**
+ * Return the nearest bit rate that MP3 has at a sample rate: it has fewer at low ones.
+ * @param {number} wanted
+ * @param {number} rate
+ */
+export const bitRateAt = (wanted, rate) => Math.min(wanted, rate < 16_000 ? 64_000 : rate < 32_000 ? 160_000 : 320_000);

@@ -3,10 +3,10 @@
 import { address } from "./api.js";
 import { h } from "./dom.js";
 
-/** @typedef {{ peaks: number[], duration: number }} Waveform the least and the most of each point, from -1 to 1 */
+/** @typedef {{ peaks: number[], duration: number, isFinal: boolean }} Waveform the least and the most of each point, from -1 to 1 */
 
 /**
- * Return the waveform, or null if the service has none of this record (yet).
+ * Return the waveform, so far if the recording is arriving, or null if the service has none.
  * @param {string} id
  * @returns {Promise<Waveform | null>}
  */
@@ -14,16 +14,34 @@ export async function fetchWaveform(id) {
   const answer = await fetch(address(`records/${id}/peaks.json`)).catch(() => null);
   if (!answer?.ok) return null;
   const { data, length, sample_rate: rate, samples_per_pixel: step } = await answer.json();
-  if (!length) return null;
-  return { peaks: data.map((/** @type {number} */ value) => value / 128), duration: (length * step) / rate };
+  return {
+    peaks: data.map((/** @type {number} */ value) => value / 128),
+    duration: (length * step) / rate,
+    isFinal: answer.headers.has("ETag"),
+  };
 }
 
 /**
- * Return a small picture of it. Without a waveform, there is none.
+ * Load the small picture of a waveform. Without one, nothing is shown.
+ * @param {HTMLImageElement} picture
  * @param {string} id
+ * @param {string | number} version another one for a waveform that has grown
  */
-export function thumbnail(id) {
-  const src = address(`records/${id}/waveform.svg?width=300&height=36`);
-  const picture = h("img", { src, alt: "", loading: "lazy", onerror: () => picture.remove() });
-  return picture;
+export function loadPicture(picture, id, version = "") {
+  picture.onload = () => { picture.hidden = false; };
+  picture.onerror = () => { picture.hidden = true; };
+  picture.src = address(`records/${id}/waveform.svg?width=300&height=36&v=${version}`);
+}
+
+/**
+ * Return a waveform to click into; `seek` is called with the part of the whole at which that was.
+ * @param {string} id
+ * @param {(fraction: number) => unknown} seek
+ */
+export function miniature(id, seek) {
+  const picture = h("img", { alt: "", loading: "lazy" });
+  if (id) loadPicture(picture, id);
+  const onclick = (/** @type {MouseEvent} */ { offsetX }) => seek(offsetX / box.clientWidth);
+  const box = h("div", { class: "mini", onclick }, picture);
+  return box;
 }

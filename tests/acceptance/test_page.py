@@ -10,7 +10,7 @@ from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-LARGEST_BYTES, LARGEST_COMPRESSED_BYTES = 110_000, 40_000
+LARGEST_BYTES, LARGEST_COMPRESSED_BYTES = 100_000, 40_000
 
 
 async def page_of(service: Service, path: str) -> str:

@@ -39,8 +39,8 @@ def test_first_file_makes_an_account_without_a_form_and_becomes_a_row(page: Page
 def test_recording_plays_with_its_waveform_in_one_player_that_stays(page: Page) -> None:
     page.get_by_role("button", name="Try with a sample").click()
     talk = row(page, "talk")
-    expect(talk.locator(".mini svg")).to_be_visible()
+    expect(talk.locator(".mini img")).to_be_visible()
     talk.get_by_role("button", name="Play talk").click()
-    expect(page.locator("#player .toggle")).to_have_attribute("aria-label", "Pause")
+    expect(page.locator("#player > button")).to_have_attribute("aria-label", "Pause")
     expect(page.locator("#player .clock")).to_have_text("0:01 / 0:04")
     expect(page.locator("#player .wave canvas").first).to_be_visible()

@@ -78,7 +78,7 @@ def is_whole(page: Page, serving: Serving) -> bool:
     [
         ("song.m4a", b"\0\0\0\x20ftypM4A \0\0", "This is an M4A file. Convert it to WAV first."),
         ("song.mp3", b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\x64", "This is an MP3 file. Convert it to WAV first."),
-        ("notes.txt", b"Good morning", "This is not a WAV file. Choose a recording that is one."),
+        ("notes.txt", b"Good morning", "This is not a WAV file."),
         ("nothing.wav", b"", "This file is empty."),
         ("huge.wav", WAV + bytes(10 * MEGABYTE), "This file is too large. The most is 10 MB."),
     ],

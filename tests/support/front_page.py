@@ -63,4 +63,4 @@ def records_of(headers: Headers, serving: Serving) -> list[dict[str, Any]]:
 
 
 def is_playing(page: Page) -> bool:
-    return page.locator("#player .toggle").get_attribute("aria-label") == "Pause"
+    return page.locator("#player > button").get_attribute("aria-label") == "Pause"

@@ -1,6 +1,7 @@
 """A line between a browser and the service that can be slow, hold what it has, and break."""
 
 import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -47,7 +48,11 @@ class Line:
             self._may_pass.notify_all()
             for one in self._open:
                 with suppress(OSError):
+                    # At once, and with a reset: a browser that sends does not look for a mere end.
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     one.shutdown(socket.SHUT_RDWR)
+                one.close()
+            self._open.clear()
 
     def mend(self) -> None:
         """Let new connections through."""
@@ -62,8 +67,6 @@ class Line:
         self._listener.close()
         for thread in self._threads:
             thread.join(10)
-        for one in self._open:
-            one.close()
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)

@@ -3,8 +3,6 @@ export default class WaveSurfer {
   static create(options: {
     container: HTMLElement;
     media: HTMLMediaElement;
-    peaks: number[][];
-    duration: number;
     height: number;
     barWidth: number;
     barGap: number;
@@ -12,5 +10,5 @@ export default class WaveSurfer {
     progressColor: string;
     dragToSeek: boolean;
   }): WaveSurfer;
-  destroy(): void;
+  load(url: string, peaks: number[][], duration: number): Promise<void>;
 }

@@ -35,12 +35,14 @@ PAGE_HEADERS: Mapping[str, str] = {
 async def front_page(request: web.Request) -> web.Response:
     """GET /: the page to record, send and listen, or the lines to do it from a terminal."""
     mode = request.app[REGISTRATION].policy.effective_mode
-    lines = curl_lines(base_url(request), mode=mode)
+    url = base_url(request)
+    lines = curl_lines(url, mode=mode)
     if preferred(request, TEXT, PAGE) is TEXT:
         return text_response(f"{lines}\n")
     page = fill_template(
         "index",
         root=root(request),
+        url=url,
         lines=lines,
         registration=mode,
         max_bytes=request.app[BODY_LIMITS].max_upload_bytes,
