@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 RUNNABLE := $(VENV)/.runnable
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffmpeg run test check format faults fuzz container-test bench load soak lock clean
+.PHONY: help install ffmpeg run test check check-page screenshots format faults fuzz container-test bench load soak lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +30,16 @@ ffmpeg: $(RUNNABLE) ## Build a faster ffmpeg on Debian or Ubuntu, in about two m
 test: $(INSTALLED) ## Run every test against real PostgreSQL and real ffmpeg
 	$(BIN)/python -m pytest --numprocesses 2 -m "not long and not container"
 
-check: $(INSTALLED) ## Lint, check the format, check the types
+check: $(INSTALLED) check-page ## Lint, check the format, check the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check-page: ## Check the types of the web page, if there is a TypeScript or npm
+	@tools/check-page.sh
+
+screenshots: $(INSTALLED) ## Take the pictures in docs/images, in Chromium
+	$(BIN)/python -m tests.screenshots
 
 format: $(INSTALLED) ## Format the code, fix what ruff can fix
 	$(BIN)/ruff check --fix .

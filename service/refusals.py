@@ -180,8 +180,18 @@ NO_WAVEFORM = Refusal(
     "no_waveform",
     "This recording has no waveform, because an older version of the service has kept it.",
 )
+RECORDING_GONE = Refusal(
+    NotFound,
+    "recording_gone",
+    "This recording is not there any more. Ask the person from whom you have the link for a new one.",
+)
 RECORD_NOT_FOUND = Refusal(NotFound, "record_not_found", "There is no such record.")
 USER_NOT_FOUND = Refusal(NotFound, "user_not_found", "There is no such user.")
+UPLOAD_CUT = Refusal(
+    NotFound,
+    "upload_cut",
+    "Its client has ended this upload before it was whole. If it is to be kept then, begin it with ?incomplete=keep.",
+)
 UPLOAD_EXPIRED = Refusal(
     NotFound,
     "upload_expired",
@@ -355,6 +365,12 @@ INVALID_INCOMPLETE = Refusal(
 )
 INVALID_LIMIT = Refusal(
     Unprocessable, "invalid_limit", "limit is a whole number from 1 to {largest}.", {"largest": 500}
+)
+INVALID_SEARCH = Refusal(
+    Unprocessable,
+    "invalid_search",
+    "search is a part of a file's name: up to {most} characters, none of them a control character.",
+    {"most": 200},
 )
 INVALID_USERNAME = Refusal(
     Unprocessable,

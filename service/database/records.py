@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+from service.database.name_search import patterns
 from service.database.pool import Database, Row, read_query
 from service.models import IdempotentUpload, Record, RecordWarning, User, UserLimits
 
@@ -76,13 +77,19 @@ async def insert_record(
     return insertion
 
 
-async def select_records(database: Database, user: User, limit: int, after: Position | None) -> list[Record]:
-    """Return up to `limit` of a user's records, newest first, those that follow `after`. Raises Unavailable."""
+async def select_records(
+    database: Database, user: User, limit: int, after: Position | None, search: str = ""
+) -> list[Record]:
+    """Return up to `limit` of a user's records, newest first, those that follow `after`. Raises Unavailable.
+
+    Those are left out whose file name does not contain `search`, in any case.
+    """
     parameters = {
         "user_id": user.id,
         "limit": limit,
         "after_created_at": after.created_at if after else None,
         "after_id": after.id if after else None,
+        "name_patterns": patterns(search) if search else None,
     }
     return [_record(row) for row in await database.fetch_all(_SELECT_BY_USER, parameters)]
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 from service.cancellation import current_task
 from service.errors import ClientGone, ClientStalled, ServiceError
-from service.refusals import TOO_MANY_SUSPENDED, UPLOAD_EXPIRED
+from service.refusals import TOO_MANY_SUSPENDED, UPLOAD_CUT, UPLOAD_EXPIRED
 from service.uploads.encoder_slot import EncoderSlot
 from service.uploads.progress import Progress
 
-_END_CODES = {TOO_MANY_SUSPENDED.code, UPLOAD_EXPIRED.code}
+_END_CODES = {TOO_MANY_SUSPENDED.code, UPLOAD_CUT.code, UPLOAD_EXPIRED.code}
 
 
 async def up_to(pieces: AsyncIterator[bytes], progress: Progress, most_bytes: int) -> AsyncIterator[bytes]:
@@ -26,8 +26,8 @@ async def up_to(pieces: AsyncIterator[bytes], progress: Progress, most_bytes: in
 async def while_they_come(pieces: AsyncIterator[bytes], slot: EncoderSlot, progress: Progress) -> AsyncIterator[bytes]:
     """Yield the pieces, and end if no more can come, instead of raising the reason. `progress.is_cut` then is true.
 
-    The reasons are: the connection broke or stalled, the time to resume is over, the longest time is reached, or the
-    service stops. Any other error is raised.
+    The reasons are: the connection broke or stalled, the client has cut the upload, the time to resume is over, the
+    longest time is reached, or the service stops. Any other error is raised.
     """
     try:
         while not slot.is_last_call:

@@ -12,7 +12,7 @@ from service.database.ended_uploads import insert_ended_upload
 from service.database.pool import Database
 from service.errors import ServiceError
 from service.models import User
-from service.refusals import DATABASE_UNAVAILABLE, UPLOAD_NOT_FOUND
+from service.refusals import DATABASE_UNAVAILABLE, UPLOAD_CUT, UPLOAD_NOT_FOUND
 from service.uploads.broadcast import Broadcast
 from service.uploads.progress import Progress
 from service.uploads.resumable_body import ResumableBody
@@ -62,6 +62,14 @@ class LiveUpload:
         self._end = UPLOAD_NOT_FOUND()
         if self.resumable is not None:
             self.resumable.end(self._end)
+        else:
+            self.cut()
+        await self.ended.wait()
+
+    async def cut_short(self) -> None:
+        """End the upload with what has arrived, and wait until that is kept or, if it may not be, until it is gone."""
+        if self.resumable is not None:
+            self.resumable.end(UPLOAD_CUT())
         else:
             self.cut()
         await self.ended.wait()

@@ -76,7 +76,7 @@ def _share(request: web.Request, response: web.StreamResponse, *, with_everybody
     if allowed is not None:
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
     if allowed != _EVERY_ORIGIN and request.app[PAGE_ORIGINS]:
-        response.headers[hdrs.VARY] = hdrs.ORIGIN  # also without an Origin: a cache must not give this to a page
+        response.headers.add(hdrs.VARY, hdrs.ORIGIN)  # also without an Origin: a cache must not give this to a page
 
 
 def _allowed_origin(request: web.Request) -> str | None:

@@ -43,7 +43,7 @@ def upload_terms(request: web.Request, sent: tuple[str, ...]) -> UploadTerms:
         lifetime_seconds=_lifetime_seconds(request),
         key=_idempotent_upload(request, sent),
         warnings=tuple(_unknown_parameters(request)),
-        keeps_incomplete=_keeps_incomplete(request),
+        keeps_incomplete=keeps_incomplete(request),
     )
 
 
@@ -94,7 +94,7 @@ def _lifetime_seconds(request: web.Request) -> int | None:
     return int(text)
 
 
-def _keeps_incomplete(request: web.Request) -> bool:
+def keeps_incomplete(request: web.Request) -> bool:
     """Return whether the client says `?incomplete=keep`. Raises Unprocessable for another value."""
     text = _parameters(request).get("incomplete")
     if text not in {None, "keep"}:

@@ -5,6 +5,7 @@ FROM records
 WHERE
     user_id = %(user_id)s
     AND (expires_at IS NULL OR expires_at > now())
+    AND (%(name_patterns)s::text[] IS NULL OR filename ~ ANY (%(name_patterns)s::text[]))
     AND (
         %(after_created_at)s::timestamptz IS NULL
         OR (created_at, id) < (%(after_created_at)s::timestamptz, %(after_id)s::uuid)

@@ -162,3 +162,30 @@ async def test_key_of_a_part_makes_a_record_of_the_whole(service: Service, accou
     )
     assert (answer.status, answer.json["complete"]) == (201, True)
     assert answer.json["id"] != part["id"]
+
+
+@pytest.mark.parametrize("wav", [WAV, STREAMED], ids=["declared", "streamed"])
+async def test_client_that_leaves_keeps_at_once_what_has_arrived(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, wav: bytes
+) -> None:
+    async with invariants_hold(service, caplog):
+        upload = await begun(service, account, "ietf", path="/uploads?incomplete=keep")
+        await upload.append(wav[:SENT_BYTES], 0)
+        answer = await service.request("DELETE", upload.path, headers=account.headers, params=KEEP)
+        assert answer.status == 204
+        record = (await upload.record()).json
+        assert (record["duration"], record["complete"], record["source_size"]) == (0.5, False, SENT_BYTES)
+
+
+async def test_client_that_leaves_can_keep_nothing_of_an_upload_that_did_not_begin_so(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invariants_hold(service, caplog):
+        upload = await begun(service, account, "ietf")
+        await upload.append(WAV[:SENT_BYTES], 0)
+        for value, status in (("maybe", 422), ("keep", 204)):
+            params = {"incomplete": value}
+            answer = await service.request("DELETE", upload.path, headers=account.headers, params=params)
+            assert answer.status == status
+        assert (await upload.record()).status == 404
+        assert (await upload.look()).json["code"] == "upload_cut"

@@ -116,7 +116,7 @@ def known(url: str) -> Known:
     record = requests.put(f"{url}/records/talk.wav", data=WAV, headers=headers, timeout=10).json()
     owner = dict.fromkeys(("user", "user_id"), str(user["id"]))
     ids = dict.fromkeys(("record_id", "id_or_filename", "id"), record["id"])
-    return Known(url, headers, owner | ids | {"user_token": user["token"], "asset": "start.js"})
+    return Known(url, headers, owner | ids | {"user_token": user["token"], "asset": "start.js", "file": "main.js"})
 
 
 @SCHEMA.parametrize()

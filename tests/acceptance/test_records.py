@@ -75,6 +75,39 @@ async def test_next_page_starts_in_the_right_place_even_if_records_come_and_go(
     assert [record["id"] for record in second.json["records"]] == [ids[1], ids[0]]
 
 
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        *(("CHOIR", ["2 Choir.wav", "choir %.wav"]), ("choir", ["2 Choir.wav", "choir %.wav"])),
+        *(
+            ("%", ["choir %.wav"]),
+            ("_", ["a_b.wav"]),
+            (".", ["(x).wav", "Übung.wav", "2 Choir.wav", "a_b.wav", "choir %.wav"]),
+        ),
+        *(("(x)", ["(x).wav"]), (r"\d", []), ("***:x", []), ("übung", ["Übung.wav"]), ("U\u0308BUNG", ["Übung.wav"])),
+        *((" ", ["2 Choir.wav", "choir %.wav"]), ("]", []), ("^c", []), ("ß", [])),
+    ],
+)
+async def test_list_is_searched_by_a_part_of_the_name(
+    service: Service, account: Account, search: str, found: list[str]
+) -> None:
+    for name in ("choir %.wav", "a_b.wav", "2 Choir.wav", "Übung.wav", "(x).wav"):
+        await service.upload(account, GOOD_WAV, filename=quote(name))
+    answer = await service.get(URL("/records").with_query(search=search), headers=account.headers)
+    assert [record["filename"] for record in answer.json["records"]] == found
+
+
+async def test_pages_of_a_search_go_on_with_it(service: Service, account: Account) -> None:
+    for name in ("ab & c.wav", "x.wav", "ab & c.wav", "x.wav", "ab & c.wav"):
+        await service.upload(account, GOOD_WAV, filename=quote(name))
+    names, path = list[str](), "/records?limit=1&search=B%20%26%20C"
+    while path is not None:
+        answer = await service.get(path, headers=account.headers)
+        names += [record["filename"] for record in answer.json["records"]]
+        path = answer.json["next"]
+    assert names == ["ab & c.wav"] * 3
+
+
 async def test_empty_list_is_a_list(service: Service, account: Account) -> None:
     assert (await service.get("/records", headers=account.headers)).json == {"records": [], "next": None}
 
@@ -83,6 +116,7 @@ async def test_empty_list_is_a_list(service: Service, account: Account) -> None:
     ("query", "code"),
     [
         *(("limit=0", "invalid_limit"), ("limit=501", "invalid_limit"), ("limit=x", "invalid_limit")),
+        *(("search=%00", "invalid_search"), ("search=" + 201 * "a", "invalid_search")),
         *(("limit=", "invalid_limit"), ("limit=99999999999", "invalid_limit"), ("after=x", "invalid_after")),
         *(("limit=0001", "invalid_limit"), ("limit=00001999999", "invalid_limit"), ("limit=%D9%A1", "invalid_limit")),
         *((f"limit={'9' * 5000}", "invalid_limit"), (f"limit={'0' * 5000}1", "invalid_limit")),

@@ -200,7 +200,7 @@ async def printed(service: Service, path: str) -> str:
     if path == "/openapi.json":
         (lines,) = re.findall(r"```\n(.+?)\n```", answer.json["info"]["description"], re.DOTALL)
     else:
-        (lines,) = re.findall(r"<pre>(.+?)</pre>", answer.body.decode(), re.DOTALL)
+        lines = answer.body.decode().removesuffix("\n")
     return html.unescape(lines)
 
 

@@ -11,7 +11,8 @@ from yarl import URL
 
 from service.database.records import Position, find_record, select_records
 from service.models import Record, User
-from service.refusals import INVALID_AFTER, INVALID_LIMIT, RECORD_NOT_FOUND
+from service.names import has_control_characters
+from service.refusals import INVALID_AFTER, INVALID_LIMIT, INVALID_SEARCH, RECORD_NOT_FOUND
 from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, REMOVAL
 from service.web.auth import authenticate
@@ -27,6 +28,7 @@ _LARGEST_PAGE = 500
 _LARGEST_PAGE_BYTES = 128 * 1024
 # What a record takes as JSON at most: without its name, and for each character of it (an escaped pair of surrogates).
 _RECORD_BYTES, _BYTES_OF_A_CHARACTER = 1024, 12
+_LONGEST_SEARCH = 200
 _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 
@@ -53,16 +55,20 @@ async def get_record(request: web.Request) -> web.Response:
 
 
 async def list_records(request: web.Request) -> web.Response:
-    """GET /records: the owner's records, newest first, page by page; as text, a line with address and name for each."""
+    """GET /records: the owner's records, newest first, page by page; as text, a line with address and name for each.
+
+    `?search=` leaves only those whose file name has this part, in any case.
+    """
     user = await authenticate(request)
-    limit, after = _limit(request), _after(request)
+    limit, after, search = _limit(request), _after(request), _search(request)
     most = min(limit, _LARGEST_PAGE_BYTES // _RECORD_BYTES)
-    records = await select_records(request.app[DATABASE], user, most + 1, after)
+    records = await select_records(request.app[DATABASE], user, most + 1, after, search)
     page = _of_bounded_size(records[:most])
     url, headers = None, MultiDict[str]()
     if len(records) > len(page):
         last = f"{page[-1].created_at.isoformat()},{page[-1].id}"
-        url = str(URL(f"{base_url(request)}/records").with_query(limit=str(limit), after=last))
+        query = {"limit": str(limit), "after": last} | ({"search": search} if search else {})
+        url = str(URL(f"{base_url(request)}/records").with_query(query))
         headers[hdrs.LINK] = f'<{url}>; rel="next"'
     document = {"records": [record_json(request, record) for record in page], "next": url}
     # A name has no control character, so the tab is between the two.
@@ -117,6 +123,13 @@ def _limit(request: web.Request) -> int:
     if not _LIMIT.fullmatch(text) or int(text) > _LARGEST_PAGE:
         raise INVALID_LIMIT(largest=_LARGEST_PAGE)
     return int(text)
+
+
+def _search(request: web.Request) -> str:
+    text = request.query.get("search", "")
+    if len(text) > _LONGEST_SEARCH or has_control_characters(text):
+        raise INVALID_SEARCH(most=_LONGEST_SEARCH)
+    return text
 
 
 def _after(request: web.Request) -> Position | None:

@@ -8,13 +8,27 @@ from aiohttp import hdrs, web
 from service.refusals import METHOD_NOT_ALLOWED, MP3_NOT_REPLACEABLE, NO_SUCH_ADDRESS
 from service.web.app_keys import CAPABILITIES
 from service.web.body import defer_continue
-from service.web.routes import docs, downloads, front_page, older_apis, operations, records, uploads, users, waveforms
+from service.web.routes import (
+    docs,
+    downloads,
+    front_page,
+    listen_page,
+    older_apis,
+    operations,
+    page,
+    records,
+    uploads,
+    users,
+    waveforms,
+)
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _MP3_ADDRESS = re.compile(rf"/records/{_UUID}\.mp3/?")
 
 _ROUTES = [
     (hdrs.METH_GET, "/", front_page.front_page),
+    (hdrs.METH_GET, "/page/{version:[0-9a-f]{16}}/{file:(?:vendor/)?[\\w.-]+}", page.page_file),
+    (hdrs.METH_GET, f"/listen/{{record_id:{_UUID}}}", listen_page.listen_page),
     (hdrs.METH_GET, "/examples/talk.wav", front_page.sample),
     (hdrs.METH_GET, "/favicon.ico", docs.favicon),
     (hdrs.METH_GET, "/docs", docs.swagger_ui),

@@ -40,6 +40,7 @@ from service.web.resumable_protocols import (
     require_append_type,
 )
 from service.web.resumable_upload import OfferedResumableUpload, attachment
+from service.web.upload_parameters import keeps_incomplete
 
 
 async def create_upload(request: web.Request) -> web.Response:
@@ -80,9 +81,7 @@ async def append_to_upload(request: web.Request) -> web.StreamResponse:
         live.resumable.declare_length(length)
     is_last = dialect.language == "ietf" and is_complete(request, dialect)
     taken = await _append(request, live, offset, is_last=is_last)
-    if taken is not None:
-        return ended(request, dialect, taken)
-    return web.Response(status=204, headers=NO_STORE)
+    return web.Response(status=204, headers=NO_STORE) if taken is None else ended(request, dialect, taken)
 
 
 async def post_to_upload(request: web.Request) -> web.StreamResponse:
@@ -131,9 +130,12 @@ async def ask_offset(request: web.Request) -> web.StreamResponse:
 
 @held_elsewhere
 async def cancel_upload(request: web.Request) -> web.StreamResponse:
-    """DELETE /uploads/{id}: the upload ends, and nothing is left of it."""
+    """DELETE /uploads/{id}: the upload ends, and nothing is left of it, or with `?incomplete=keep` what has arrived."""
     user = await authenticate(request)
     live = require_owner(request.app[LIVE_UPLOADS].find(upload_id(request)), user)
+    if keeps_incomplete(request):
+        await live.cut_short()
+        return web.Response(status=204)
     await live.cancel()
     record = await find_record(request.app[DATABASE], live.id)
     if record is not None:  # it was too late to stop it
@@ -145,8 +147,8 @@ async def list_uploads(request: web.Request) -> web.Response:
     """GET /uploads: the owner's uploads under way, newest first."""
     user = await authenticate(request)
     own = [upload_json(request, upload) for upload in request.app[LIVE_UPLOADS].of_user(user.id)]
-    uploads = own + await uploads_elsewhere(request, user)
-    uploads.sort(key=lambda upload: str(upload["created_at"]), reverse=True)
+    everywhere = own + await uploads_elsewhere(request, user)
+    uploads = sorted(everywhere, key=lambda upload: str(upload["created_at"]), reverse=True)
     return json_response({"uploads": uploads}, headers=NO_STORE)
 
 

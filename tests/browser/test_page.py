@@ -1,0 +1,46 @@
+"""The web page in a browser: it begins an account, sends files, lists what became of them, and plays it."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support import wavs
+from tests.support.front_page import choose, open_page, pages, payload, row
+from tests.support.serving import Serving, serve
+
+RATE = 16_000
+WAV = wavs.wav(wavs.chirp(4 * RATE, RATE, 1), sample_rate=RATE, channels=1)
+
+
+@pytest.fixture(scope="module")
+def serving(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serve(tmp_path_factory.mktemp("page") / "data", DATABASE_URL=postgres_url) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, serving: Serving) -> Iterator[Page]:
+    with pages(browser) as page:
+        open_page(page, serving)
+        yield page
+
+
+def test_first_file_makes_an_account_without_a_form_and_becomes_a_row(page: Page) -> None:
+    expect(page.locator("#empty")).to_contain_text("There is nothing here yet.")
+    choose(page, payload("choir.wav", WAV))
+    expect(row(page, "choir").locator(".clock")).to_have_text("0:04")
+    expect(page.locator("#usage")).to_contain_text("1, ")
+    expect(page.locator("#empty")).to_be_hidden()
+    page.reload()
+    expect(row(page, "choir")).to_be_visible()
+
+
+def test_recording_plays_with_its_waveform_in_one_player_that_stays(page: Page) -> None:
+    page.get_by_role("button", name="Try with a sample").click()
+    talk = row(page, "talk")
+    expect(talk.locator(".mini img")).to_be_visible()
+    talk.get_by_role("button", name="Play talk").click()
+    expect(page.locator("#player > button")).to_have_attribute("aria-label", "Pause")
+    expect(page.locator("#player .clock")).to_have_text("0:01 / 0:04")
+    expect(page.locator("#player .wave canvas").first).to_be_visible()
