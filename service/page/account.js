@@ -13,20 +13,18 @@ import { keepToken, readToken } from "./token.js";
  * @property {number} max_records
  */
 
-/** @type {Promise<string> | null} */
+/** @type {Promise<void> | null} */
 let beginning = null;
 
 /**
- * Return the token; the first time, make an account. `askForToken` is called if the service makes none without being
- * asked, and resolves to a token of the wanted kind, or to null if the person gives up.
+ * The first time, make an account. `askForToken` is called if the service makes none without being asked, and resolves
+ * to a token of the wanted kind, or to null if the person gives up: then this raises an error.
  * @param {(kind: "registration" | "account", problem: string) => Promise<string | null>} askForToken
- * @returns {Promise<string>}
  */
-export function begin(askForToken) {
-  const token = readToken();
-  if (token) return Promise.resolve(token);
+export async function begin(askForToken) {
+  if (readToken()) return;
   beginning ??= make(askForToken).finally(() => { beginning = null; });
-  return beginning;
+  await beginning;
 }
 
 /** @param {Parameters<typeof begin>[0]} askForToken */
@@ -48,9 +46,7 @@ async function make(askForToken) {
 /** @param {string | null} registrationToken */
 async function register(registrationToken) {
   const answer = await ask("POST", "users?username=web", { token: registrationToken });
-  const { token } = await answer.json();
-  keepToken(token);
-  return token;
+  keepToken((await answer.json()).token);
 }
 
 /**
@@ -60,7 +56,6 @@ async function register(registrationToken) {
 export async function enter(token) {
   await ask("GET", "users/me", { token });
   keepToken(token);
-  return token;
 }
 
 /** @returns {Promise<Me>} */
@@ -68,8 +63,8 @@ export const readMe = async () => (await ask("GET", "users/me")).json();
 
 /** Replace the token. The old one ends when the new one is used, which is at once. */
 export async function renew() {
-  const { token } = await (await ask("POST", "users/me/token")).json();
-  await enter(token);
+  const answer = await ask("POST", "users/me/token");
+  await enter((await answer.json()).token);
 }
 
 /** Delete the account with all its recordings. */

@@ -6,10 +6,11 @@ import { date, time } from "./format.js";
 import { openPlayer, play } from "./player.js";
 import { t } from "./strings.js";
 
-const { id = "", filename = "", duration, created = "" } = facts;
+const { id = "", filename = "", created = "", duration, live } = facts;
+const isLive = Boolean(live);
 const seconds = duration ? Number(duration) : null;
 
 fillIn();
-get("facts").textContent = `${seconds === null ? t.arriving : time(seconds)} · ${date(created)}`;
+get("facts").textContent = [...(isLive ? [t.arriving] : []), ...(seconds ? [time(seconds)] : []), date(created)].join(" · ");
 openPlayer();
-void play({ id, filename, duration: seconds, isLive: seconds === null }, 0, false);
+play({ id, filename, duration: seconds, isLive }, 0, false);

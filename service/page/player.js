@@ -11,7 +11,7 @@ import { fetchWaveform } from "./waveform.js";
 
 const SKIP_SECONDS = 5;
 const audio = h("audio", { preload: "metadata" });
-const toggle = button("▶", () => playOrPause());
+const toggle = button("▶", playOrPause);
 const name = h("strong");
 const clock = h("span", { class: "clock" });
 const slider = h("input", { type: "range", max: 1, step: "any", value: 0, "aria-label": t.position });
@@ -38,7 +38,7 @@ export function openPlayer() {
  * @param {Playable} wanted
  * @param {number} fraction where to begin, of the whole
  */
-export async function play(wanted, fraction = 0, isPlaying = true) {
+export function play(wanted, fraction = 0, isPlaying = true) {
   get("player").hidden = false;
   if (wanted.id !== current?.id) {
     current = wanted;
@@ -47,11 +47,15 @@ export async function play(wanted, fraction = 0, isPlaying = true) {
     void showWaveform(wanted);
   }
   if (fraction) seek(fraction * lengthOf());
-  if (isPlaying) await audio.play().catch(() => null); // `onerror` says why
+  if (isPlaying && audio.paused) playOrPause();
   show();
 }
 
-export const playOrPause = () => (audio.paused ? audio.play().catch(() => null) : audio.pause());
+export function playOrPause() {
+  if (!audio.paused) return audio.pause();
+  if (audio.error) audio.load(); // it may be there by now
+  audio.play().catch(() => null); // `onerror` says why
+}
 
 /** @param {string} id */
 export const isPlaying = (id) => current?.id === id && !audio.paused;
@@ -86,7 +90,7 @@ async function showWaveform(wanted) {
   if (current !== wanted) return;
   picture.hidden = !waveform;
   if (waveform) drawWaveform(waveform);
-  if (wanted.isLive && !waveform?.isFinal) setTimeout(() => void showWaveform(wanted), 2000);
+  if (waveform ? !waveform.isFinal : wanted.isLive) setTimeout(() => void showWaveform(wanted), 2000);
 }
 
 /** @param {import("./waveform.js").Waveform} waveform */
@@ -107,7 +111,7 @@ function drawWaveform({ peaks, duration, isFinal }) {
 function takeKey(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   if (!current || event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, dialog")) return;
-  if (event.key === " " && !target.closest("button, a, summary")) void playOrPause();
+  if (event.key === " " && !target.closest("button, a, summary")) playOrPause();
   else if (event.key === "ArrowRight") seek(audio.currentTime + SKIP_SECONDS);
   else if (event.key === "ArrowLeft") seek(audio.currentTime - SKIP_SECONDS);
   else return;

@@ -7,7 +7,7 @@ import { openMicrophone, Recorder } from "./recorder.js";
 import { t } from "./strings.js";
 
 /**
- * @param {() => Promise<string>} begin makes sure that there is an account
+ * @param {() => Promise<void>} begin makes sure that there is an account
  * @param {(rate: number) => string} quality the parameter that asks for it, at a sample rate
  */
 export function openRecording(begin, quality) {

@@ -124,20 +124,15 @@ export class Upload extends EventTarget {
   /** @param {() => boolean} isWanted */
   async #try(isWanted) {
     await this.file.slice(0, 1).arrayBuffer(); // it may have been moved or changed
-    let has = { offset: 0, isWhole: false };
-    if (this.id) has = await findOffset(this.id);
-    else {
-      this.id = await create(this.file.name, this.query, {
-        "Upload-Length": String(this.file.size),
-        "Idempotency-Key": this.#key,
-      });
-    }
+    const headers = { "Upload-Length": String(this.file.size), "Idempotency-Key": this.#key };
+    const { offset, isWhole } = this.id ? await findOffset(this.id) : { offset: 0, isWhole: false };
+    this.id ||= await create(this.file.name, this.query, headers);
     if (this.state === "cancelled") return this.cancel();
     if (!isWanted()) return;
-    this.offset = this.#first = has.offset;
+    this.offset = this.#first = offset;
     this.#since = performance.now();
     this.become("sending");
-    this.record = has.isWhole ? await (await ask("GET", `records/${this.id}`)).json() : await this.#send(has.offset);
+    this.record = isWhole ? await (await ask("GET", `records/${this.id}`)).json() : await this.#send(offset);
     this.become("done");
   }
 
@@ -157,8 +152,9 @@ export class Upload extends EventTarget {
         this.become(this.state);
       };
       request.onload = () => {
-        if (request.status < 300) resolve(JSON.parse(request.responseText));
-        else reject(Refusal.of(request.status, request.responseText));
+        const { status, responseText: text } = request;
+        if (status < 300) resolve(JSON.parse(text));
+        else reject(Refusal.of(status, text));
       };
       request.onerror = request.onabort = () => reject(new Refusal(t.offline));
       request.send(this.file.slice(offset));

@@ -8,6 +8,7 @@ from uuid import uuid4
 from service.web.page_files import FILES
 from tests.support.client import Account, Service, StartService
 from tests.support.invariants import GOOD_WAV
+from tests.support.resumable import begun
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 LARGEST_BYTES, LARGEST_COMPRESSED_BYTES = 100_000, 40_000
@@ -103,6 +104,22 @@ async def test_page_of_a_recording_has_what_chats_show_and_is_not_indexed(start_
     for address in addresses_in(page):
         assert address.startswith("../")  # relative: a proxy may serve us below a path
         assert (await service.get(f"/listen/{address}")).status == 200
+
+
+async def test_page_of_an_arriving_recording_is_there_through_another_process(start_service: StartService) -> None:
+    here, there = await start_service(), await start_service()
+    upload = await begun(here, await here.create_user(), "ietf", len(GOOD_WAV))
+    for service in (here, there):
+        page = await page_of(service, f"/listen/{upload.id}")
+        assert 'content="A recording, ' in page
+    assert (await upload.append(GOOD_WAV[:4_000], 0)).status == 204
+    for service in (here, there):
+        page = await page_of(service, f"/listen/{upload.id}")
+        assert 'content="A recording of 0:00, ' in page
+        assert ">talk</h1>" in page
+    assert (await upload.cancel()).status == 204
+    for service in (here, there):
+        assert (await service.get(f"/listen/{upload.id}")).json["code"] == "recording_gone"
 
 
 async def test_name_of_a_file_is_text_in_the_page_of_its_recording(service: Service) -> None:

@@ -218,3 +218,24 @@ def test_file_is_pasted(page: Page) -> None:
         list(WAV),
     )
     expect(row(page, "pasted")).to_be_visible()
+
+
+def test_link_of_what_is_still_sent_is_listened_to_by_anybody(
+    page: Page, browser: Browser, line: Line, long_file: Path
+) -> None:
+    own = begin_halfway(page, line, long_file)
+    expect(own.locator(".mini img")).to_be_visible()
+    page.evaluate("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    own.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#toast")).to_have_text("Copied.")
+    with pages(browser) as other:
+        other.goto(page.evaluate("copied"))
+        expect(other.locator("#facts")).to_contain_text("Arriving now · 2:00 · ")
+        other.get_by_role("button", name="Play", exact=True).click()
+        expect(other.locator("#player .clock")).to_have_text("0:01 / 2:00")
+        expect(other.locator(".wave canvas").first).to_be_visible()
+        line.release()
+        expect(row(page, "long")).to_be_visible()
+        other.get_by_label("Position").fill("0.9")
+        expect(other.locator("#player .clock")).to_contain_text("1:49 / 2:00")
+        assert is_playing(other)

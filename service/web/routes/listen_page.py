@@ -46,6 +46,7 @@ def _page(request: web.Request, found: Record | LiveUpload, duration: float | No
         description=f"{length}, {created:%d %B %Y}",
         duration="" if duration is None else duration,
         created=created.isoformat(),
+        live="1" if isinstance(found, LiveUpload) else "",
         url=f"{base_url(request)}/listen/{found.id}",
         mp3=f"{base_url(request)}/records/{found.id}.mp3",
     )
