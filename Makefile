@@ -61,6 +61,7 @@ load: $(INSTALLED) ## Overload the service, send it 1,000 uploads at once, attac
 	$(BIN)/python -m benchmarks.hostile
 	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.crowd
+	$(BIN)/python -m benchmarks.listeners
 
 soak: $(INSTALLED) ## Use the service for ten minutes, and fail if its memory grows
 	$(BIN)/python -m benchmarks.soak

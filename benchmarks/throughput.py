@@ -18,6 +18,7 @@ from benchmarks.memory import measure_live_uploads, measure_sizes
 from benchmarks.running import running_service
 from benchmarks.speed import measure_long, measure_many, measure_paced, measure_parallel, measure_short
 from benchmarks.table import Row, format_table
+from benchmarks.waveform import measure_waveform
 from service.audio.ffmpegs import find_ffmpegs
 
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
@@ -30,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "live": measure_live_uploads,
     "users": measure_users,
     "downloads": measure_downloads,
+    "waveform": measure_waveform,
 }
 
 
