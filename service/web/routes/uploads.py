@@ -13,7 +13,6 @@ from service.uploads.intake import Taken
 from service.uploads.live import LiveUpload, require_owner
 from service.web.addresses import base_url
 from service.web.app_keys import (
-    BODY_LIMITS,
     DATABASE,
     LIVE_UPLOAD,
     LIVE_UPLOADS,
@@ -25,10 +24,8 @@ from service.web.app_keys import (
 from service.web.auth import authenticate
 from service.web.presentation import json_response, upload_json
 from service.web.relay import held_elsewhere, upload_id, uploads_elsewhere
-from service.web.resumable_answers import NO_STORE, begun, ended, send_interim, upload_limit
+from service.web.resumable_answers import NO_STORE, begun, described, ended, send_interim
 from service.web.resumable_protocols import (
-    TUS_EXTENSIONS,
-    TUS_VERSION,
     Dialect,
     brings_bytes,
     declared_length,
@@ -61,7 +58,7 @@ async def create_upload(request: web.Request) -> web.Response:
     if dialect.takes_interim and request.can_read_body:  # else the answer itself follows at once
         await send_interim(request, dialect, live)
     if dialect.language == "ietf" or brings_bytes(request) or live.length == 0:
-        taken = await _append(request, live, 0, is_last=creation.is_whole)
+        taken = await _append(request, live, None, is_last=creation.is_whole)
         if taken is not None:
             return ended(request, dialect, taken, status=201)
     return begun(request, live.id)
@@ -152,20 +149,18 @@ async def list_uploads(request: web.Request) -> web.Response:
 
 async def describe_uploads(request: web.Request) -> web.Response:
     """OPTIONS /uploads: what is possible, in both languages."""
-    headers = {
-        "Tus-Resumable": TUS_VERSION,
-        "Tus-Version": TUS_VERSION,
-        "Tus-Extension": TUS_EXTENSIONS,
-        "Tus-Max-Size": str(request.app[BODY_LIMITS].max_upload_bytes),
-        "Upload-Limit": upload_limit(request),
-    }
-    return web.Response(status=204, headers=headers)
+    return described(request)
 
 
-async def _append(request: web.Request, live: LiveUpload, offset: int, *, is_last: bool) -> Taken | None:
+async def _append(request: web.Request, live: LiveUpload, offset: int | None, *, is_last: bool) -> Taken | None:
+    """Add the request's bytes at that offset; it is None for the request that created the upload."""
     byte_count = request.content_length if request.can_read_body else 0
+    resumption, part = request.app[RESUMPTION], attachment(request, is_last=is_last)
     try:
-        taken = await request.app[RESUMPTION].append(live, attachment(request, is_last=is_last), offset, byte_count)
+        if offset is None:
+            taken = await resumption.append_first(live, part, byte_count)
+        else:
+            taken = await resumption.append(live, part, offset, byte_count)
     finally:
         if live.ended.is_set():
             request[TRANSPORT] = get_dialect(request).language
