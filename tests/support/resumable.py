@@ -24,18 +24,18 @@ class Resumable:
 
     async def append(self, data: Any, offset: int, *, is_last: bool = False, length: int | None = None) -> Answer:
         """Send bytes, and the upload's length if it is given; `is_last` only matters to the IETF's language."""
-        headers = self._append_headers(offset, is_last=is_last)
+        headers = self.append_headers(offset, is_last=is_last)
         if length is not None:
             headers["Upload-Length"] = str(length)
         return await self.service.request("PATCH", self.path, data=data, headers=headers)
 
     def append_head(self, offset: int, byte_count: int, *, is_last: bool = False) -> bytes:
         """Return the head of a request that brings so many bytes."""
-        headers = {"Host": "x", **self._append_headers(offset, is_last=is_last), "Content-Length": str(byte_count)}
+        headers = {"Host": "x", **self.append_headers(offset, is_last=is_last), "Content-Length": str(byte_count)}
         lines = [f"PATCH {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode()
 
-    def _append_headers(self, offset: int, *, is_last: bool) -> dict[str, str]:
+    def append_headers(self, offset: int, *, is_last: bool) -> dict[str, str]:
         if self.language == "tus":
             own = {**TUS, "Content-Type": "application/offset+octet-stream"}
         else:

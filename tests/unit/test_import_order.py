@@ -144,6 +144,7 @@ ORDER = [
     "service.web.upload_parameters",
     "service.web.incoming_upload",
     "service.web.record_answers",
+    "service.web.upload_outcome",
     "service.web.relay",
     "service.web.resumable_protocols",
     "service.web.resumable_answers",
