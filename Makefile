@@ -45,11 +45,12 @@ format: $(INSTALLED) ## Format the code, fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+FUZZ = tests/faults/test_fuzz.py tests/faults/test_resumable_sequences.py
 faults: $(INSTALLED) ## Run the long forms of the fault tests
-	$(BIN)/python -m pytest --timeout 1800 -m long --ignore tests/faults/test_fuzz.py
+	$(BIN)/python -m pytest --timeout 1800 -m long $(addprefix --ignore ,$(FUZZ))
 
-fuzz: $(INSTALLED) ## Send 10,000 mutated WAVs
-	$(BIN)/python -m pytest --timeout 3600 -m long tests/faults/test_fuzz.py
+fuzz: $(INSTALLED) ## Send 10,000 mutated WAVs, and 2,000 random sequences of requests
+	$(BIN)/python -m pytest --timeout 3600 -m long $(FUZZ)
 
 container-test: $(INSTALLED) ## Build the image, bring each stack up beside yours, and test them
 	$(BIN)/python -m pytest -m container tests/containers

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from service.errors import ClientGone, ClientStalled, MalformedRequest, ServiceError, Unavailable
-from service.refusals import INCONSISTENT_LENGTH, MISMATCHING_OFFSET, UPLOAD_COMPLETED, UPLOAD_EXPIRED
+from service.refusals import CLIENT_GONE, INCONSISTENT_LENGTH, MISMATCHING_OFFSET, UPLOAD_COMPLETED, UPLOAD_EXPIRED
 from service.uploads.encoder_slot import EncoderSlot
 
 # These end a request, and not its upload: the client may come back and go on.
@@ -92,8 +92,11 @@ class ResumableBody:
 
         `byte_count` is how many it says that it brings, or None. Raises Conflict if `offset` is not where the upload
         goes on, and MalformedRequest if it has ended, or if its length does not allow the bytes. A request that brings
-        nothing to a whole upload only waits for its end.
+        nothing to a whole upload only waits for its end. Raises ClientGone if its client has gone meanwhile: it must
+        not win over a newer request.
         """
+        if attachment.is_abandoned():
+            raise CLIENT_GONE()
         known = await self.settle()
         if offset != known:
             raise MISMATCHING_OFFSET(expected=known, provided=offset)

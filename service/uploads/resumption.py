@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 
-from service.errors import ServiceError
+from service.errors import MalformedRequest, ServiceError
 from service.uploads.intake import IncomingUpload, Intake, Taken
 from service.uploads.live import LiveUpload, LiveUploads
 from service.uploads.resumable_body import Attachment
@@ -46,6 +46,14 @@ class Resumption:
         task.add_done_callback(lambda ended: self._forget(upload_id, ended))
         live = self._live.find(upload_id)
         return live if live is not None else await task
+
+    async def append_first(self, live: LiveUpload, attachment: Attachment, byte_count: int | None) -> Taken | None:
+        """Do what `append` does, with the request that created the upload. If it is malformed, nothing is left."""
+        try:
+            return await self.append(live, attachment, 0, byte_count)
+        except MalformedRequest:
+            await live.cancel()  # its client is told nothing of an upload
+            raise
 
     async def append(
         self, live: LiveUpload, attachment: Attachment, offset: int, byte_count: int | None

@@ -122,4 +122,6 @@ def problem_document(error: ServiceError) -> dict[str, object]:
         "detail": error.detail,
         "code": error.code,
     }
+    if error.code == MISMATCHING_OFFSET.code:  # the members that the draft gives its type
+        document |= {f"{name}-offset": error.facts[name] for name in ("expected", "provided")}
     return document if error.offset is None else document | {"offset": error.offset}

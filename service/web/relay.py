@@ -4,7 +4,6 @@ import asyncio
 import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from uuid import UUID
 
 import aiohttp
 import structlog
@@ -21,6 +20,7 @@ from service.web.app_keys import BODY_LIMITS, DATABASE, LIVE_UPLOADS, RELAY_ADDR
 from service.web.auth import authenticate
 from service.web.body import Body
 from service.web.sending import broken_off
+from service.web.upload_outcome import upload_id
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -63,11 +63,6 @@ def held_elsewhere(handler: Handler) -> Handler:
         return await handler(request)
 
     return passing_on
-
-
-def upload_id(request: web.Request) -> UUID:
-    """Return the id of the upload in the request's address."""
-    return UUID(request.match_info["upload_id"])
 
 
 async def answer_from(request: web.Request, holder: str | None) -> web.StreamResponse | None:

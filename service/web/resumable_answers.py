@@ -12,7 +12,7 @@ from service.web.addresses import base_url
 from service.web.app_keys import BODY_LIMITS, LIVE_UPLOAD, RESUME_SECONDS
 from service.web.incoming_upload import upload_headers
 from service.web.record_answers import created
-from service.web.resumable_protocols import INTEROP_HEADER, TUS_VERSION, Dialect, find_dialect
+from service.web.resumable_protocols import INTEROP_HEADER, TUS_EXTENSIONS, TUS_VERSION, Dialect, find_dialect
 
 NO_STORE = {hdrs.CACHE_CONTROL: "no-store"}
 
@@ -44,6 +44,18 @@ def ended(request: web.Request, dialect: Dialect, taken: Taken, status: int = 20
     if status == HTTPStatus.CREATED:  # the first request brought everything
         headers[hdrs.LOCATION] = _upload_url(request, taken.record.id)
     return web.Response(status=status, headers=headers)
+
+
+def described(request: web.Request) -> web.Response:
+    """Answer OPTIONS: what is possible, in both languages."""
+    headers = {
+        "Tus-Resumable": TUS_VERSION,
+        "Tus-Version": TUS_VERSION,
+        "Tus-Extension": TUS_EXTENSIONS,
+        "Tus-Max-Size": str(request.app[BODY_LIMITS].max_upload_bytes),
+        "Upload-Limit": upload_limit(request),
+    }
+    return web.Response(status=204, headers=headers)
 
 
 def _upload_url(request: web.Request, upload_id: UUID) -> str:

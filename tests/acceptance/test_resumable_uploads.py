@@ -68,18 +68,7 @@ async def test_wrong_offset_is_409_with_the_right_one(service: Service, account:
 async def test_new_request_wins_over_one_that_hangs(service: Service, account: Account, language: str) -> None:
     upload = await begun(service, account, language, len(WAV))
     async with connect(service) as hanging:
-        own = "Tus-Resumable: 1.0.0" if language == "tus" else "Upload-Complete: ?0"
-        kind = "offset+octet-stream" if language == "tus" else "partial-upload"
-        head = [
-            f"PATCH {upload.path} HTTP/1.1",
-            "Host: localhost",
-            f"Authorization: Bearer {account.token}",
-            own,
-            f"Content-Type: application/{kind}",
-            "Upload-Offset: 0",
-            f"Content-Length: {len(WAV)}",
-        ]
-        await hanging.send("\r\n".join(head).encode() + b"\r\n\r\n" + WAV[:20_000])
+        await hanging.send(upload.append_head(0, len(WAV)) + WAV[:20_000])
         live = service.app[LIVE_UPLOADS].find(UUID(upload.id))
         await until(lambda: live is not None and live.progress.reader.byte_count == 20_000)
         assert await upload.offset() == 20_000
@@ -97,6 +86,17 @@ async def test_cancelled_upload_leaves_nothing(
         assert (await upload.cancel()).status == 204
         assert [(await asked()).status for asked in (upload.look, upload.head, upload.record)] == [404] * 3
         assert (await upload.append(WAV[50_000:], 50_000)).status == 404
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_creation_that_contradicts_itself_leaves_nothing(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, language: str
+) -> None:
+    """Its client hears nothing of an upload, and would wait for its slot and its lease."""
+    async with invariants_hold(service, caplog):
+        answer = await create(service, account, language, 500, data=WAV[:1000], is_whole=True)
+        assert (answer.status, answer.json["code"]) == (400, "inconsistent_upload_length")
+        assert (await service.get("/uploads", headers=account.headers)).json == {"uploads": []}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -24,7 +24,7 @@ from service.database.migrations import migrate
 from service.uploads.sweep import SweepPolicy, sweep
 from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Answer, Service, StartService, Transport
+from tests.support.client import EVERY_TRANSPORT, TRANSPORTS, Account, Answer, Service, StartService, Transport
 from tests.support.database import query, transaction
 from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold
@@ -44,7 +44,7 @@ SOON_SECONDS = 20.0  # after that, the service must work again, also on a loaded
 LEASE_SECONDS = 1.0  # leases that a lost database leaves are free that soon, and not after a minute
 IMPATIENT_SECONDS = 1.0
 WITHOUT_LIMIT = "-c statement_timeout=0"
-every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
+every_transport = pytest.mark.parametrize("transport", EVERY_TRANSPORT)
 RESTARTS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 
 # Holds the server, so that it is not a child of the service's process, and starts it again whenever it has ended.
@@ -284,7 +284,7 @@ async def test_requests_are_refused_at_once_while_the_database_is_down(
     async with invariants_hold(service, caplog, errors_logged=True):
         # None waits for the five seconds that a statement may take.
         async with server.down(), asyncio.timeout(15):
-            for transport in TRANSPORTS:
+            for transport in EVERY_TRANSPORT:
                 assert_unavailable(await service.upload(account, GOOD_WAV, transport=transport))
             assert_unavailable(await service.post("/users", json={"username": "bob"}))
             assert (await service.get("/health/live")).status == 200
@@ -346,7 +346,7 @@ async def test_clients_do_not_notice_that_idle_connections_were_cut(
             assert server.cut_connections() >= 10
             if seen:
                 await asyncio.sleep(0.3)
-            uploads = [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+            uploads = [service.upload(account, GOOD_WAV, transport=transport) for transport in EVERY_TRANSPORT]
             answers = await asyncio.gather(*uploads, service.post("/users", json={"username": "bob"}))
             assert {answer.status for answer in answers} == {201}
 
@@ -379,7 +379,7 @@ async def test_statements_that_the_server_times_out_are_503(
             with server.locked("users"):
                 await client.send(rest)
                 asked = [service.post("/users", json={"username": "bob"}) for _ in range(20)]
-                asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+                asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in EVERY_TRANSPORT]
                 for answer in await asyncio.gather(*asked):
                     assert_unavailable(answer)
                 waiting = "SELECT query FROM pg_stat_activity WHERE state = 'active' AND application_name <> 'test'"
@@ -398,7 +398,7 @@ async def test_exhausted_pool_is_503_and_recovers(
     async with invariants_hold(service, caplog, errors_logged=True):
         with server.locked("users"):
             asked = [service.post("/users", json={"username": "bob"}) for _ in range(60)]
-            asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+            asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in EVERY_TRANSPORT]
             async with asyncio.timeout(10):
                 for answer in await asyncio.gather(*asked):
                     assert_unavailable(answer)
@@ -784,7 +784,7 @@ class TestThroughALossyNetwork:
                 await network.close()
                 for _ in range(20):
                     asked = [service.post("/users", json={"username": "bob"}) for _ in range(5)]
-                    asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in TRANSPORTS]
+                    asked += [service.upload(account, GOOD_WAV, transport=transport) for transport in EVERY_TRANSPORT]
                     lively = [service.get("/health/live") for _ in range(10)]
                     async with asyncio.timeout(5):
                         answers = await asyncio.gather(*asked, *lively)

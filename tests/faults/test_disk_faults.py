@@ -15,7 +15,7 @@ import pytest
 from service.uploads.sweep import SweepPolicy, sweep
 from service.web.app_keys import DATABASE, STORAGE
 from tests.support import wavs
-from tests.support.client import TRANSPORTS, Account, Answer, Service, StartService, Transport
+from tests.support.client import EVERY_TRANSPORT, Account, Answer, Service, StartService, Transport
 from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.mp3s import decode
@@ -30,7 +30,7 @@ PAGE = 4096
 KIBIBYTE = 1024
 # Its MP3 has 41 KB, for which a disk of 64 KiB has room.
 TALK = wavs.wav(wavs.chirp(44_100 * 5 // 2, 44_100, 1), sample_rate=44_100, channels=1)
-every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
+every_transport = pytest.mark.parametrize("transport", EVERY_TRANSPORT)
 every_size = pytest.mark.parametrize("small_disk", [64, 1024], ids=["64KiB", "1MiB"], indirect=True)
 
 
@@ -241,7 +241,7 @@ async def test_reserve_is_kept_on_any_disk(
     """The reserve is larger than the whole disk, so this test does not need root."""
     whole = shutil.disk_usage(tmp_path).total
     service, account = await started(start_service, min_free_bytes=whole + 1)
-    for transport in TRANSPORTS:
+    for transport in EVERY_TRANSPORT:
         assert_full(await service.upload(account, TALK, transport=transport))
     assert not service.files()
     generous, account = await started(start_service)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.support import procfs, wavs
-from tests.support.client import TRANSPORTS, Account, Service, StartService, Transport
+from tests.support.client import EVERY_TRANSPORT, Account, Service, StartService, Transport
 from tests.support.ffmpegs import ENCODE_FLOATS, least_kibibytes, lend_ffmpeg
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import executable_of
@@ -31,7 +31,7 @@ TINY = wavs.wav(wavs.chirp(4_410, 44_100, 1), sample_rate=44_100, channels=1)
 FLOAT = wavs.wav(wavs.chirp(44_100, 44_100, 1), sample_rate=44_100, channels=1, sample_format=wavs.F32)
 STALL_SECONDS = 2.0
 
-every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
+every_transport = pytest.mark.parametrize("transport", EVERY_TRANSPORT)
 
 
 class SwappedFfmpeg:
@@ -140,7 +140,7 @@ async def refused(fault: Fault, wav: bytes, transport: Transport = "raw") -> str
     return str(answer.json["code"])
 
 
-@pytest.mark.parametrize(("transport", "wav"), [("raw", TINY), *((each, TALK) for each in TRANSPORTS)])
+@pytest.mark.parametrize(("transport", "wav"), [("raw", TINY), *((each, TALK) for each in EVERY_TRANSPORT)])
 @pytest.mark.parametrize("state", ["missing", "not_executable", "no_program"])
 async def test_ffmpeg_that_cannot_be_started_is_encoder_unavailable(
     fault: Fault, caplog: pytest.LogCaptureFixture, state: str, transport: Transport, wav: bytes
@@ -181,11 +181,11 @@ async def test_stopped_ffmpeg_harms_no_other_upload(fault: Fault, caplog: pytest
     async with invariants_hold(fault.service, caplog, errors_logged=True):
         async with part_of_upload(fault, "raw", TALK, 0.1) as (client, rest):
             os.kill(await the_encoder(), signal.SIGSTOP)
-            others = [fault.service.upload(fault.account, TALK, transport=transport) for transport in TRANSPORTS]
+            others = [fault.service.upload(fault.account, TALK, transport=transport) for transport in EVERY_TRANSPORT]
             hanging = asyncio.create_task(answer_to(client, rest))
-            assert [answer.status for answer in await asyncio.gather(*others)] == [201] * 3
+            assert [answer.status for answer in await asyncio.gather(*others)] == [201] * 4
             assert_refused(await hanging, "encoder_failed")
-        assert len(fault.service.files()) == 3
+        assert len(fault.service.files()) == 4
 
 
 @every_transport

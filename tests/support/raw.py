@@ -39,8 +39,11 @@ class RawClient:
         await self.writer.drain()
 
     async def answer(self) -> RawAnswer:
-        """Read one response of any status, also 100; raises ConnectionError if there is none."""
+        """Read one response of any status, also 100, but not 104; raises ConnectionError if there is none."""
         status_line = (await self.reader.readline()).decode()
+        if status_line.startswith("HTTP/1.1 104 "):
+            await self.reader.readuntil(b"\r\n\r\n")
+            return await self.answer()
         if not status_line:
             raise ConnectionResetError("the service closed the connection without an answer")
         headers = {}
@@ -111,8 +114,9 @@ def request_head(
     if transport == "multipart":
         lines.append("Content-Type: multipart/form-data; boundary=b")
         lines.append(f"Content-Length: {body_length + len(MULTIPART_HEAD) + len(MULTIPART_TAIL)}")
-    elif transport == "raw":
+    elif transport in {"raw", "resumable"}:
         lines.append(f"Content-Length: {body_length}")
+        lines += ["Upload-Complete: ?1"] if transport == "resumable" else []
     else:
         lines.append("Transfer-Encoding: chunked")
     return "\r\n".join([*lines, *headers, "", ""]).encode()
@@ -126,7 +130,7 @@ def framed(wav: bytes, transport: Transport) -> bytes:
     """Return the whole body as it is sent over that transport."""
     if transport == "multipart":
         return MULTIPART_HEAD + wav + MULTIPART_TAIL
-    if transport == "raw":
+    if transport in {"raw", "resumable"}:
         return wav
     pieces = [wav[start : start + 10_000] for start in range(0, len(wav), 10_000)]
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"

@@ -24,14 +24,23 @@ class Resumable:
 
     async def append(self, data: Any, offset: int, *, is_last: bool = False, length: int | None = None) -> Answer:
         """Send bytes, and the upload's length if it is given; `is_last` only matters to the IETF's language."""
-        if self.language == "tus":
-            headers = {**TUS, "Content-Type": "application/offset+octet-stream"}
-        else:
-            headers = {"Content-Type": "application/partial-upload", "Upload-Complete": "?1" if is_last else "?0"}
-        headers |= {"Upload-Offset": str(offset), **self.account.headers}
+        headers = self.append_headers(offset, is_last=is_last)
         if length is not None:
             headers["Upload-Length"] = str(length)
         return await self.service.request("PATCH", self.path, data=data, headers=headers)
+
+    def append_head(self, offset: int, byte_count: int, *, is_last: bool = False) -> bytes:
+        """Return the head of a request that brings so many bytes."""
+        headers = {"Host": "x", **self.append_headers(offset, is_last=is_last), "Content-Length": str(byte_count)}
+        lines = [f"PATCH {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def append_headers(self, offset: int, *, is_last: bool) -> dict[str, str]:
+        if self.language == "tus":
+            own = {**TUS, "Content-Type": "application/offset+octet-stream"}
+        else:
+            own = {"Content-Type": "application/partial-upload", "Upload-Complete": "?1" if is_last else "?0"}
+        return {**own, "Upload-Offset": str(offset), **self.account.headers}
 
     async def head(self) -> Answer:
         own = TUS if self.language == "tus" else {}

@@ -153,6 +153,7 @@ ORDER = [
     "service.web.upload_parameters",
     "service.web.incoming_upload",
     "service.web.record_answers",
+    "service.web.upload_outcome",
     "service.web.relay",
     "service.web.record_or_upload",
     "service.web.waveform_picture",

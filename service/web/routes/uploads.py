@@ -2,13 +2,12 @@
 
 from uuid import UUID
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
-from service.database.ended_uploads import find_ended_upload
 from service.database.records import find_record
 from service.errors import Conflict
-from service.models import Record, User
-from service.refusals import NOT_RESUMABLE, UPLOAD_NOT_FOUND, refusal_of
+from service.models import Record
+from service.refusals import NOT_RESUMABLE, UPLOAD_COMPLETED, UPLOAD_NOT_FOUND
 from service.uploads.intake import Taken
 from service.uploads.live import LiveUpload, require_owner
 from service.web.addresses import base_url
@@ -23,12 +22,11 @@ from service.web.app_keys import (
     TRANSPORT,
 )
 from service.web.auth import authenticate
+from service.web.body import check_headers
 from service.web.presentation import json_response, upload_json
-from service.web.relay import held_elsewhere, upload_id, uploads_elsewhere
-from service.web.resumable_answers import NO_STORE, begun, ended, send_interim, upload_limit
+from service.web.relay import held_elsewhere, uploads_elsewhere
+from service.web.resumable_answers import NO_STORE, begun, described, ended, send_interim
 from service.web.resumable_protocols import (
-    TUS_EXTENSIONS,
-    TUS_VERSION,
     Dialect,
     brings_bytes,
     declared_length,
@@ -40,6 +38,7 @@ from service.web.resumable_protocols import (
     require_append_type,
 )
 from service.web.resumable_upload import OfferedResumableUpload, attachment
+from service.web.upload_outcome import find_outcome, find_outcome_for_sender, find_resumable, upload_id
 from service.web.upload_parameters import keeps_incomplete
 
 
@@ -59,10 +58,12 @@ async def create_upload(request: web.Request) -> web.Response:
         return ended(request, dialect, live) if dialect.language == "ietf" else begun(request, live.record.id)
     request[LIVE_UPLOAD] = live
     del request[TRANSPORT]  # the request that ends the upload counts it
-    if dialect.takes_interim and request.can_read_body:  # else the answer itself follows at once
+    if (
+        dialect.takes_interim and request.can_read_body and request.version >= HttpVersion11
+    ):  # else the answer itself follows at once
         await send_interim(request, dialect, live)
     if dialect.language == "ietf" or brings_bytes(request) or live.length == 0:
-        taken = await _append(request, live, 0, is_last=creation.is_whole)
+        taken = await _append(request, live, None, is_last=creation.is_whole)
         if taken is not None:
             return ended(request, dialect, taken, status=201)
     return begun(request, live.id)
@@ -73,9 +74,12 @@ async def append_to_upload(request: web.Request) -> web.StreamResponse:
     """PATCH /uploads/{id}: more bytes; the last ones are answered with the record."""
     user = await authenticate(request)
     dialect = get_dialect(request)
-    live = await _find_live(request, user)
+    live = find_resumable(request, user)
+    if live is None:
+        return _repeated(request, dialect, await find_outcome_for_sender(request, user))
     require_append_type(request, dialect)
-    assert live.resumable is not None  # noqa: S101 - _find_live has looked
+    check_headers(request, request.app[BODY_LIMITS])
+    assert live.resumable is not None  # noqa: S101 - find_resumable has looked
     offset, length = read_offset(request), declared_length(request)
     if length is not None:
         live.resumable.declare_length(length)
@@ -100,7 +104,7 @@ async def look_at_upload(request: web.Request) -> web.StreamResponse:
     live = request.app[LIVE_UPLOADS].find(upload_id(request))
     if live is not None:
         return json_response(upload_json(request, require_owner(live, user)), headers=NO_STORE)
-    record = await _find_outcome(request, user)
+    record = await find_outcome(request, user)
     return web.Response(status=303, headers={hdrs.LOCATION: f"{base_url(request)}/records/{record.id}", **NO_STORE})
 
 
@@ -110,13 +114,12 @@ async def ask_offset(request: web.Request) -> web.StreamResponse:
     user = await authenticate(request)
     dialect = find_dialect(request) or Dialect("ietf")
     status = 200 if dialect.language == "tus" else 204
-    live = request.app[LIVE_UPLOADS].find(upload_id(request))
+    live = find_resumable(request, user)
     if live is not None:
-        live = await _find_live(request, user)
-        assert live.resumable is not None  # noqa: S101 - _find_live has looked
+        assert live.resumable is not None  # noqa: S101 - find_resumable has looked
         await live.resumable.settle()
         return web.Response(status=status, headers=NO_STORE)
-    record = await _find_outcome(request, user)
+    record = await find_outcome_for_sender(request, user)
     if record.source_size is None:  # of a version without uploads that can be resumed
         raise UPLOAD_NOT_FOUND()
     headers = {
@@ -154,20 +157,18 @@ async def list_uploads(request: web.Request) -> web.Response:
 
 async def describe_uploads(request: web.Request) -> web.Response:
     """OPTIONS /uploads: what is possible, in both languages."""
-    headers = {
-        "Tus-Resumable": TUS_VERSION,
-        "Tus-Version": TUS_VERSION,
-        "Tus-Extension": TUS_EXTENSIONS,
-        "Tus-Max-Size": str(request.app[BODY_LIMITS].max_upload_bytes),
-        "Upload-Limit": upload_limit(request),
-    }
-    return web.Response(status=204, headers=headers)
+    return described(request)
 
 
-async def _append(request: web.Request, live: LiveUpload, offset: int, *, is_last: bool) -> Taken | None:
+async def _append(request: web.Request, live: LiveUpload, offset: int | None, *, is_last: bool) -> Taken | None:
+    """Add the request's bytes at that offset; it is None for the request that created the upload."""
     byte_count = request.content_length if request.can_read_body else 0
+    resumption, part = request.app[RESUMPTION], attachment(request, is_last=is_last)
     try:
-        taken = await request.app[RESUMPTION].append(live, attachment(request, is_last=is_last), offset, byte_count)
+        if offset is None:
+            taken = await resumption.append_first(live, part, byte_count)
+        else:
+            taken = await resumption.append(live, part, offset, byte_count)
     finally:
         if live.ended.is_set():
             request[TRANSPORT] = get_dialect(request).language
@@ -176,25 +177,8 @@ async def _append(request: web.Request, live: LiveUpload, offset: int, *, is_las
     return taken
 
 
-async def _find_live(request: web.Request, user: User) -> LiveUpload:
-    """Return the resumable upload that the request names. Raises its refusal if it has failed, and NotFound."""
-    live = request.app[LIVE_UPLOADS].find(upload_id(request))
-    if live is None:
-        await _find_outcome(request, user)
-        raise UPLOAD_NOT_FOUND()
-    if require_owner(live, user).resumable is None:
-        raise NOT_RESUMABLE()
-    request[LIVE_UPLOAD] = live
-    return live
-
-
-async def _find_outcome(request: web.Request, user: User) -> Record:
-    """Return the record that an ended upload has made. Raises its refusal if it has failed, and NotFound."""
-    wanted = upload_id(request)
-    record = await find_record(request.app[DATABASE], wanted)
-    if record is not None and record.user_id == user.id:
-        return record
-    failed = await find_ended_upload(request.app[DATABASE], wanted, user.id)
-    if failed is None:
-        raise UPLOAD_NOT_FOUND()
-    raise refusal_of(failed.code, failed.detail, failed.body_offset)
+def _repeated(request: web.Request, dialect: Dialect, record: Record) -> web.Response:
+    """Answer the last request again, for a client that has lost the answer. Raises MalformedRequest for any other."""
+    if request.can_read_body or read_offset(request) != record.source_size:
+        raise UPLOAD_COMPLETED()
+    return ended(request, dialect, Taken(record, is_replay=True))
