@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def serving(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def hasty(postgres_url: str, tmp_path: Path) -> Iterator[Serving]:
     """A service that waits only for seconds until an upload goes on."""
-    with serve(tmp_path / "data", DATABASE_URL=postgres_url, STALL_SECONDS=2, RESUME_SECONDS=4) as running:
+    with serve(tmp_path / "data", DATABASE_URL=postgres_url, STALL_SECONDS=1, RESUME_SECONDS=2) as running:
         yield running
 
 
@@ -56,10 +57,14 @@ def page(browser: Browser, serving: Serving) -> Iterator[Page]:
         yield page
 
 
+def wait_for_seconds(page: Page, seconds: int) -> None:
+    expect(page.locator("#recording .clock")).to_have_text(re.compile(f"^0:0[{seconds}-9]$"))
+
+
 def record(page: Page, seconds: int) -> None:
     """Record at least so long."""
     page.get_by_role("button", name="Record").click()
-    expect(page.locator("#recording .clock")).to_have_text(f"0:{seconds:02}")
+    wait_for_seconds(page, seconds)
 
 
 def test_microphone_comes_back_as_an_mp3_that_sounds_like_it(page: Page, serving: Serving) -> None:
@@ -82,12 +87,12 @@ def test_microphone_comes_back_as_an_mp3_that_sounds_like_it(page: Page, serving
 def test_tab_that_is_closed_keeps_its_recording_at_once(browser: Browser, serving: Serving) -> None:
     with pages(browser) as page:
         open_page(page, serving)
-        record(page, 3)
+        record(page, 2)
         headers = headers_of(page)
         page.close(run_before_unload=False)
         wait_until(lambda: records_of(headers, serving))
     [kept] = records_of(headers, serving)
-    assert kept["duration"] > 2
+    assert kept["duration"] > 1
 
 
 def test_recording_that_is_closed_amid_a_request_is_kept_at_once(browser: Browser, serving: Serving) -> None:
@@ -108,7 +113,7 @@ def test_recording_that_is_closed_amid_a_request_is_kept_at_once(browser: Browse
 def test_tab_that_is_killed_keeps_what_had_arrived(browser: Browser, hasty: Serving) -> None:
     with pages(browser) as page:
         open_page(page, hasty)
-        record(page, 3)
+        record(page, 2)
         headers = headers_of(page)
         with page.expect_event("crash"), contextlib.suppress(Error):
             page.goto("chrome://crash", wait_until="commit")
@@ -116,7 +121,7 @@ def test_tab_that_is_killed_keeps_what_had_arrived(browser: Browser, hasty: Serv
         wait_until(lambda: records_of(headers, hasty))
     [kept] = records_of(headers, hasty)
     assert kept["complete"] is False
-    assert kept["duration"] > 1
+    assert kept["duration"] > 0.5
 
 
 def test_pause_leaves_out_what_is_said_meanwhile(page: Page) -> None:
@@ -126,7 +131,7 @@ def test_pause_leaves_out_what_is_said_meanwhile(page: Page) -> None:
     page.wait_for_timeout(1000)  # this is what is left out
     expect(page.locator("#recording .clock")).to_have_text(paused)
     page.get_by_role("button", name="Resume").click()
-    expect(page.locator("#recording .clock")).to_have_text("0:03")
+    wait_for_seconds(page, 2)
     page.get_by_role("button", name="Stop and keep").click()
     expect(page.locator("#records li")).to_have_count(1)
 

@@ -1,6 +1,7 @@
 """The web page in a browser, as a person uses it."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,11 @@ def records_of(headers: Headers, serving: Serving) -> list[dict[str, Any]]:
     assert status == 200, body
     found: list[dict[str, Any]] = json.loads(body)["records"]
     return found
+
+
+def played(page: Page, whole: str) -> None:
+    """Wait until a second or more has been played of what is so long."""
+    expect(page.locator("#player .clock")).to_have_text(re.compile(rf"^(?!0:00)\d:\d\d / {whole}$"))
 
 
 def is_playing(page: Page) -> bool:
