@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service.web.page_files import VERSION
 from tests.support.mp3s import decode
 from tests.support.serving import AS_IN_A_TERMINAL, RATE, noise, started
 from tests.support.tools import skip_or_fail
@@ -83,7 +84,8 @@ def test_wheel_from_the_source_distribution_serves(tmp_path: Path, setuptools: P
 
     command = [*AS_IN_A_TERMINAL, str(python.with_name("wavepress")), "serve"]
     with started(command, tmp_path, tmp_path / "data") as serving:
-        for path in ("/", "/docs", "/openapi.json", "/health/ready", "/examples/talk.wav"):
+        library = f"/page/{VERSION}/vendor/wavesurfer.esm.js"
+        for path in ("/", library, "/docs", "/openapi.json", "/health/ready", "/examples/talk.wav"):
             status, _, body = serving.request("GET", path)
             assert (path, status) == (path, 200), body
         kept = serving.upload(serving.create_user(), noise(seconds=0.5))
