@@ -28,7 +28,7 @@ from service.web import app_keys
 from service.web.body import BodyLimits
 from service.web.connection import end_connection, keep_in_our_hands, leave_our_hands
 from service.web.cors import share_with_pages
-from service.web.errors import translate_errors
+from service.web.errors import note_answer, translate_errors
 from service.web.request_log import send_request_id
 from service.web.resumable_answers import tell_upload
 from service.web.routes.table import add_routes
@@ -61,7 +61,7 @@ def create_app(
     parts = _Parts(settings, database_url, query_seconds, lease_seconds)
     app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_relay, parts.open_use_cases])
     app.on_response_prepare.extend([leave_our_hands, end_connection, secure_headers, share_with_pages])
-    app.on_response_prepare.extend([send_request_id, own_file_headers, tell_upload])
+    app.on_response_prepare.extend([send_request_id, own_file_headers, tell_upload, note_answer])
     add_routes(app, with_metrics=settings.metrics_port is None)
     return app
 

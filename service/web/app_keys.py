@@ -58,6 +58,9 @@ PARAMETERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("parameters")
 # The resumable upload that a request is about.
 LIVE_UPLOAD = web.RequestKey("live_upload", LiveUpload)
 
+# Set when the head of a request's answer is about to be sent: no other answer can follow.
+ANSWER_BEGUN = web.RequestKey("answer_begun", bool)
+
 # Set while a request is handled, for its log line and its metrics.
 DOWNLOAD = web.RequestKey("download", bool)
 NO_ROUTE = web.RequestKey("no_route", bool)

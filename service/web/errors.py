@@ -16,7 +16,7 @@ from service.refusals import (
     UPLOAD_COMPLETED,
 )
 from service.web.accept import JSON, PAGE, TEXT, preferred
-from service.web.app_keys import ADMISSION, OUTCOME
+from service.web.app_keys import ADMISSION, ANSWER_BEGUN, OUTCOME
 from service.web.body import check_expectation
 from service.web.cors import answer_preflight, is_preflight
 from service.web.hosts import require_known_host
@@ -50,12 +50,21 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
             response = await (answer_preflight(request) if is_preflight(request) else _answer(request, handler))
         except Exception as error:  # noqa: BLE001 - here, and nowhere else, every error has its answer
             response = _refused(request, _refusal(request, error))
+            if ANSWER_BEGUN in request and request.transport is not None:
+                # The client would take this answer for a part of the body that it reads. It must see that the body is
+                # not whole.
+                request.transport.abort()
     is_read = request.content.is_eof() and request.content.exception() is None
     if not is_read or not request.app[ADMISSION].is_open:
         # The rest of the body must not be read as the next request, and no client should come back to a service
         # that is stopping.
         response.force_close()
     return response
+
+
+async def note_answer(request: web.Request, _response: web.StreamResponse) -> None:
+    """Note that the answer begins. This is a handler of on_response_prepare."""
+    request[ANSWER_BEGUN] = True
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:

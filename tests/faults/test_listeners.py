@@ -1,11 +1,16 @@
 """Listeners of an upload under way that hang up, stall, or come in crowds harm neither it nor each other."""
 
 import asyncio
+import os
+from pathlib import Path
+from uuid import UUID
 
+import aiohttp
 import numpy as np
 import pytest
 
 from service import metrics
+from service.web.app_keys import LIVE_UPLOADS
 from tests.support import wavs
 from tests.support.client import Account, Service
 from tests.support.invariants import invariants_hold
@@ -84,6 +89,25 @@ async def test_crowd_that_comes_and_goes_gets_the_same_bytes(
         bodies = await asyncio.gather(*staying)
         assert set(bodies) == {(await service.get(upload.path)).body}
         await until(lambda: listeners() == 0)
+
+
+async def test_draft_that_cannot_be_read_breaks_the_connection_and_harms_no_upload(
+    service: Service, account: Account, tmp_path: Path
+) -> None:
+    upload = await begin(service, account, WAV, until_byte=HALF)
+    async with listening(service, upload.path) as listener:
+        await listener.hears(HEARD)
+        live = service.app[LIVE_UPLOADS].find(UUID(upload.id))
+        assert live is not None
+        unreadable = os.open(tmp_path / "unreadable", os.O_WRONLY | os.O_CREAT)
+        os.dup2(unreadable, live.broadcast._copy)  # noqa: SLF001 - there is no public way to break a draft
+        os.close(unreadable)
+        upload.paced.release()
+        with pytest.raises(aiohttp.ClientError):
+            await listener.all()
+    answer = await upload.answer
+    assert answer.status == 201
+    assert (await service.get(upload.path)).body.startswith(bytes(listener.heard))
 
 
 @pytest.mark.parametrize("how_many", [12, pytest.param(100, marks=pytest.mark.long)])
