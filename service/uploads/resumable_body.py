@@ -101,7 +101,7 @@ class ResumableBody:
         if offset != known:
             raise MISMATCHING_OFFSET(expected=known, provided=offset)
         if self.is_whole:
-            if byte_count != 0:
+            if byte_count or (byte_count is None and [piece async for piece in attachment.pieces]):
                 raise UPLOAD_COMPLETED()
             return
         if byte_count is not None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 
 from service.errors import MalformedRequest, ServiceError
+from service.refusals import UPLOAD_NOT_FOUND
 from service.uploads.intake import IncomingUpload, Intake, Taken
 from service.uploads.live import LiveUpload, LiveUploads
 from service.uploads.resumable_body import Attachment
@@ -60,9 +61,12 @@ class Resumption:
     ) -> Taken | None:
         """Add a request's bytes to an upload, and return its record if it is whole then, else None.
 
-        Raises as `ResumableBody.attach` does, the error that ended the request, and the error that ended the upload.
+        Raises as `ResumableBody.attach` does, the error that ended the request, and the error that ended the upload,
+        or NotFound if that was before the request began.
         """
-        task = self._tasks[live.id]
+        task = self._tasks.get(live.id)
+        if task is None:  # the creation's answer may have waited for a client that reads slowly
+            raise UPLOAD_NOT_FOUND()
         assert live.resumable is not None  # noqa: S101 - the caller has looked
         await live.resumable.attach(attachment, offset, byte_count)
         if not live.resumable.is_whole:

@@ -22,12 +22,14 @@ class Resumable:
     def id(self) -> str:
         return self.path.rpartition("/")[2]
 
-    async def append(self, data: Any, offset: int, *, is_last: bool = False, length: int | None = None) -> Answer:
+    async def append(
+        self, data: Any, offset: int, *, is_last: bool = False, length: int | None = None, **options: Any
+    ) -> Answer:
         """Send bytes, and the upload's length if it is given; `is_last` only matters to the IETF's language."""
         headers = self.append_headers(offset, is_last=is_last)
         if length is not None:
             headers["Upload-Length"] = str(length)
-        return await self.service.request("PATCH", self.path, data=data, headers=headers)
+        return await self.service.request("PATCH", self.path, data=data, headers=headers, **options)
 
     def append_head(self, offset: int, byte_count: int, *, is_last: bool = False) -> bytes:
         """Return the head of a request that brings so many bytes."""

@@ -4,22 +4,37 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.errors import ClientGone
+from service.errors import ClientGone, MalformedRequest
 from service.uploads.resumable_body import Attachment, ResumableBody
 
 
-async def nothing() -> AsyncIterator[bytes]:
-    for piece in list[bytes]():
+async def pieces(*content: bytes) -> AsyncIterator[bytes]:
+    for piece in content:
         yield piece
+
+
+def attachment(*content: bytes, is_last: bool = False) -> Attachment:
+    return Attachment(pieces(*content), is_last, cut=lambda: None, is_abandoned=lambda: False)
 
 
 async def test_request_whose_client_has_gone_does_not_win_over_a_newer_one() -> None:
     """It may have waited for the database while its client broke off and came back."""
     body = ResumableBody(None, ends_at_length=False, stall_seconds=30, resume_seconds=900)
     cuts = list[str]()
-    newer = Attachment(nothing(), is_last=False, cut=lambda: cuts.append("newer"), is_abandoned=lambda: False)
-    older = Attachment(nothing(), is_last=False, cut=lambda: cuts.append("older"), is_abandoned=lambda: True)
+    newer = Attachment(pieces(), is_last=False, cut=lambda: cuts.append("newer"), is_abandoned=lambda: False)
+    older = Attachment(pieces(), is_last=False, cut=lambda: cuts.append("older"), is_abandoned=lambda: True)
     await body.attach(newer, 0, None)
     with pytest.raises(ClientGone):
         await body.attach(older, 0, None)
     assert not cuts
+
+
+async def test_whole_upload_takes_only_requests_that_bring_nothing() -> None:
+    """A client that waited too long for its answer repeats its last request while the end is still on its way."""
+    body = ResumableBody(None, ends_at_length=False, stall_seconds=30, resume_seconds=900)
+    body.is_whole = True
+    for byte_count in (0, None):
+        await body.attach(attachment(is_last=True), 0, byte_count)
+    for byte_count in (1, None):
+        with pytest.raises(MalformedRequest):
+            await body.attach(attachment(b"x", is_last=True), 0, byte_count)

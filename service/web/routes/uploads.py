@@ -22,7 +22,7 @@ from service.web.app_keys import (
     TRANSPORT,
 )
 from service.web.auth import authenticate
-from service.web.body import check_headers
+from service.web.body import Body, check_headers
 from service.web.presentation import json_response, upload_json
 from service.web.relay import held_elsewhere, uploads_elsewhere
 from service.web.resumable_answers import NO_STORE, begun, described, ended, send_interim
@@ -76,7 +76,7 @@ async def append_to_upload(request: web.Request) -> web.StreamResponse:
     dialect = get_dialect(request)
     live = find_resumable(request, user)
     if live is None:
-        return _repeated(request, dialect, await find_outcome_for_sender(request, user))
+        return await _repeated(request, dialect, await find_outcome_for_sender(request, user))
     require_append_type(request, dialect)
     check_headers(request, request.app[BODY_LIMITS])
     assert live.resumable is not None  # noqa: S101 - find_resumable has looked
@@ -177,8 +177,8 @@ async def _append(request: web.Request, live: LiveUpload, offset: int | None, *,
     return taken
 
 
-def _repeated(request: web.Request, dialect: Dialect, record: Record) -> web.Response:
+async def _repeated(request: web.Request, dialect: Dialect, record: Record) -> web.Response:
     """Answer the last request again, for a client that has lost the answer. Raises MalformedRequest for any other."""
-    if request.can_read_body or read_offset(request) != record.source_size:
+    if read_offset(request) != record.source_size or await Body(request, request.app[BODY_LIMITS]).read(1):
         raise UPLOAD_COMPLETED()
     return ended(request, dialect, Taken(record, is_replay=True))
