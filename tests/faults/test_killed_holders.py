@@ -29,10 +29,13 @@ def wav(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def two_replicas(tmp_path: Path, database_url: str, **settings: object) -> Iterator[tuple[Serving, Serving]]:
+def two_replicas(tmp_path: Path, database_url: str, holder_stall: float = 30) -> Iterator[tuple[Serving, Serving]]:
     """Run two services on one database and one folder. Yields the one that holds the uploads, and the other one."""
-    own = {**SETTINGS, **settings, "DATABASE_URL": database_url}
-    with serve(tmp_path / "data", **own) as holder, serve(tmp_path / "data", **own) as other:
+    own = {**SETTINGS, "DATABASE_URL": database_url}
+    with (
+        serve(tmp_path / "data", STALL_SECONDS=holder_stall, **own) as holder,
+        serve(tmp_path / "data", **own) as other,
+    ):
         yield holder, other
 
 
@@ -62,7 +65,7 @@ async def finish(clients: list[PersistentClient], serving: Serving, database_url
 async def test_clients_begin_again_when_the_holder_of_their_suspended_uploads_is_killed(
     tmp_path: Path, database_url: str, wav: Path, client_count: int
 ) -> None:
-    with two_replicas(tmp_path, database_url, STALL_SECONDS=0.5) as (holder, other):
+    with two_replicas(tmp_path, database_url, holder_stall=1) as (holder, other):
         clients = await begin_clients(holder, wav, client_count)
         await until(lambda: suspended_count(clients, holder) == client_count)
         family = holder.family()
