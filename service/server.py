@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.addresses import host_and_port
-from service.web.body import PIECE_BYTES
+from service.web.body import READ_AHEAD_BYTES
 from service.web.connection import Connection
 from service.web.connection_limit import ConnectionLimit
 from service.web.request_log import RequestLog
@@ -140,7 +140,7 @@ def make_runner(app: web.Application, *, can_restart: bool = False) -> web.AppRu
         auto_decompress=False,  # an encoded body is refused, not inflated
         keepalive_timeout=_KEEPALIVE_SECONDS,
         lingering_time=_LINGERING_SECONDS,
-        read_bufsize=PIECE_BYTES,
+        read_bufsize=READ_AHEAD_BYTES,
     )
     return Runner(
         app,

@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import ffmpeg
@@ -18,6 +18,8 @@ _FILE_SIZE_HEADROOM = 2**20
 _MOST_SURPLUS_BLOCKS = 5
 # The largest ffmpeg known, with its libraries and the stacks of its threads, takes half of it.
 _ADDRESS_SPACE = 2 * 2**30
+
+_Options = tuple[tuple[str, str | int], ...]
 
 _PROGRAMS = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/nix/store")))
 
@@ -61,7 +63,7 @@ def encode_command(executable: str, source: WavHeader, output: Output, max_durat
     file_size = seconds * output.target.bit_rate // 8 + _FILE_SIZE_HEADROOM
     return [
         *_sandbox(max(_LEAST_CPU_SECONDS, max_duration_seconds), file_size),
-        *_ffmpeg_arguments(executable, source, output, seconds),
+        *_ffmpeg_arguments(executable, _input(source), _conversion(source, output.target), output, seconds),
     ]
 
 
@@ -82,16 +84,12 @@ def _tool(name: str) -> str:
     return path
 
 
-def _ffmpeg_arguments(executable: str, source: WavHeader, output: Output, seconds: int) -> list[str]:
+@lru_cache(maxsize=256)  # ffmpeg-python takes as long as a statement, and most WAVs are of a few kinds
+def _ffmpeg_arguments(
+    executable: str, given: _Options, conversion: _Options, output: Output, seconds: int
+) -> tuple[str, ...]:
     target = output.target
-    stream = ffmpeg.input(
-        "pipe:0",
-        protocol_whitelist="pipe",
-        probesize=32,
-        analyzeduration=0,
-        **_input(source),
-    )["a:0"]
-    resample = {"ar": target.sample_rate} if source.sample_rate != target.sample_rate else {}
+    stream = ffmpeg.input("pipe:0", protocol_whitelist="pipe", probesize=32, analyzeduration=0, **dict(given))["a:0"]
     mp3 = stream.output(
         # ffmpeg opens the draft again by this name, so it can seek in it to write the Info header. Not /dev/stdout: if
         # that is missing, ffmpeg creates a file of that name and reports success.
@@ -107,45 +105,47 @@ def _ffmpeg_arguments(executable: str, source: WavHeader, output: Output, second
         metadata_header_padding=output.tag_byte_count - _TAG_HEADER_BYTES,
         threads=1,
         t=seconds + 1,
-        flush_packets=1,  # makes a full disk an error instead of a short file
-        **_mix(source, target),
-        **resample,
+        flush_packets=1,  # makes a full disk an error instead of a short file, and lets listeners have each frame
+        **dict(conversion),
     )
     if output.sound is None:
         outputs = mp3
     else:
         outputs = ffmpeg.merge_outputs(mp3, stream.output(f"pipe:{output.sound}", format="s16le", acodec="pcm_s16le"))
     quiet = outputs.global_args("-hide_banner", "-nostdin", "-nostats", "-v", "error")
-    return [str(part) for part in quiet.compile(cmd=executable, overwrite_output=True)]
+    return tuple(str(part) for part in quiet.compile(cmd=executable, overwrite_output=True))
 
 
-def _input(source: WavHeader) -> dict[str, object]:
+def _input(source: WavHeader) -> _Options:
     """Return the options that say what stdin brings."""
     if source.block_codec is not None:  # only ffmpeg's WAV demuxer cuts these into blocks; the header is ours
-        return {"format": "wav", "format_whitelist": "wav", "codec_whitelist": source.codec}
-    return {
-        "format": source.codec,
-        "format_whitelist": source.codec,
-        "codec_whitelist": f"pcm_{source.codec}",
-        "ar": source.sample_rate,
-        "ch_layout": _channel_layout(source),
-    }
+        return ("format", "wav"), ("format_whitelist", "wav"), ("codec_whitelist", source.codec)
+    return (
+        ("format", source.codec),
+        ("format_whitelist", source.codec),
+        ("codec_whitelist", f"pcm_{source.codec}"),
+        ("ar", source.sample_rate),
+        ("ch_layout", _channel_layout(source)),
+    )
 
 
-def _mix(source: WavHeader, target: Mp3Format) -> dict[str, object]:
-    """Return the options that mix the channels down, without clipping.
+def _conversion(source: WavHeader, target: Mp3Format) -> _Options:
+    """Return the options that change the sample rate, and those that mix the channels down.
+
+    The mix does not clip.
 
     ffmpeg knows how to mix up to eight channels by their speakers. More than eight are the tracks of a field recorder
     or an array of microphones: the first, third and so on go to the left, the others to the right, in equal parts.
     """
+    resampling = (("ar", target.sample_rate),) if source.sample_rate != target.sample_rate else ()
     if source.channels <= target.channels:
-        return {}
+        return resampling
     if source.channels in _CHANNEL_MASKS:
         # Without this limit, ffmpeg mixes float samples louder than integer ones, and they clip.
-        return {"rematrix_maxval": 1}
+        return (*resampling, ("rematrix_maxval", 1))
     sides = (range(side, source.channels, 2) for side in (0, 1))
     mixes = ("+".join(f"{1 / len(side):.9f}*c{channel}" for channel in side) for side in sides)
-    return {"af": "|".join(["pan=stereo", *(f"c{side}={mix}" for side, mix in enumerate(mixes))])}
+    return (*resampling, ("af", "|".join(["pan=stereo", *(f"c{side}={mix}" for side, mix in enumerate(mixes))])))
 
 
 def _channel_layout(source: WavHeader) -> str:

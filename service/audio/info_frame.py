@@ -4,6 +4,7 @@
 # play it sample-exact (gabriel.mp3-tech.org/mp3infotag.html).
 
 import struct
+from functools import lru_cache
 
 from service.audio.mp3 import Mp3Format, audio_byte_count
 from service.audio.mp3_length import ENCODER_DELAY, Mp3Length
@@ -27,6 +28,7 @@ _LARGEST_PADDING = 0xFFF
 _LARGEST_STATED_SIZE = 2**32 - 1
 
 
+@lru_cache(maxsize=256)  # it is needed before an upload's first sample, and again at its end
 def info_frame(mp3_format: Mp3Format, length: Mp3Length) -> bytes:
     """Return the Info frame of an MP3 of this format and length: ffmpeg's, but for encoder, padding and checksums.
 
@@ -110,7 +112,14 @@ def _crc16(content: bytes) -> int:
     """Return the CRC-16/ARC, which LAME's extension and ffmpeg's muxer use."""
     crc = 0
     for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+        crc = crc >> 8 ^ _CRC_OF_BYTES[(crc ^ byte) & 0xFF]
     return crc
+
+
+def _crc_of_byte(crc: int) -> int:
+    for _ in range(8):
+        crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+    return crc
+
+
+_CRC_OF_BYTES = tuple(map(_crc_of_byte, range(256)))

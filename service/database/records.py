@@ -53,7 +53,9 @@ async def insert_record(
     idempotency_key: IdempotentUpload | None,
     limits: UserLimits,
 ) -> Insertion:
-    """Keep a record whose MP3 is in the storage already. A second call with the same id changes nothing.
+    """Keep a record whose MP3 is in the storage already, and give its upload's lease back.
+
+    A second call with the same id changes nothing.
 
     It is not kept if the user has been deleted or disabled, has another token by now or holds all that a user may, or
     if another upload has the key. A key that nobody has, because its lease ran out in an outage, is taken again.

@@ -126,6 +126,8 @@ class Intake:
                     with self.revocations.watched(upload_id, user):
                         pieces = self.revocations.allowed(upload_id, live.uncancelled(body.pieces))
                         record = await self.ingest(upload, pieces)
+                if terms.key is None or record.is_complete:  # else the key is given back too
+                    self.leases.is_given_back(upload_id)
         return Taken(record, is_replay=False)
 
     def _pace(self, began_at: float, body: ResumableBody | None) -> Pace:

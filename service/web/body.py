@@ -22,7 +22,9 @@ from service.refusals import (
 if TYPE_CHECKING:
     from service.web.connection_limit import LimitedConnection
 
-PIECE_BYTES = 64 * 1024
+# aiohttp stops reading when more than twice as much waits for us. asyncio reads 256 KiB at a time. So one such piece
+# may wait, and reading is not stopped and begun again for each.
+READ_AHEAD_BYTES = 128 * 1024
 # How much a multipart body may have around its file: boundaries, headers, fields.
 ENVELOPE_BYTES = 64 * 1024
 

@@ -1,7 +1,7 @@
 -- Keeps a record if its user exists, is not disabled and has room for it, if its token is still the user's, and if no
--- other upload has its idempotency key. A second run with the same id changes nothing. The user's row is locked first,
--- so that parallel uploads cannot pass a limit together. A locked row has the latest values, even if the statement's
--- snapshot is older.
+-- other upload has its idempotency key. Then it gives the upload's lease back. A second run with the same id changes
+-- nothing. The user's row is locked first, so that parallel uploads cannot pass a limit together. A locked row has the
+-- latest values, even if the statement's snapshot is older.
 WITH owner AS (
     SELECT
         id,
@@ -60,6 +60,10 @@ counted AS (
     SET record_count = record_count + 1, byte_count = byte_count + inserted.size
     FROM inserted
     WHERE users.id = inserted.user_id
+),
+
+given_back AS (
+    DELETE FROM upload_leases USING inserted WHERE upload_leases.upload_id = inserted.id
 )
 
 SELECT

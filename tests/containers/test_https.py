@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -12,7 +13,19 @@ from uuid import uuid4
 import pytest
 import requests
 
-from tests.support.compose import PLAIN, ROOT, SHORT_WAV, Project, environment, free_port, run, until
+from tests.support.compose import (
+    PLAIN,
+    ROOT,
+    SHORT_WAV,
+    Project,
+    environment,
+    free_port,
+    heard_while_sent,
+    mp3,
+    run,
+    slow_pieces,
+    until,
+)
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -61,6 +74,22 @@ def test_upload_and_download_over_https(plain: Project, https: Https) -> None:
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
     path = answer.json()["url"].split("/", 3)[3]
     assert len(requests.get(f"{https.url}/{path}", verify=verify, timeout=60).content) == answer.json()["size"]
+
+
+def test_upload_is_heard_over_https_while_it_is_sent(plain: Project, https: Https) -> None:
+    headers, verify = plain.new_user(), str(https.authority)
+
+    def upload() -> int:
+        address = f"{https.url}/records/slow.wav"
+        return requests.put(address, slow_pieces(6), headers=headers, verify=verify, timeout=60).status_code
+
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(upload)
+        came_early, heard = heard_while_sent(https.url, headers, slow, verify)
+        assert slow.result() == 201
+    (record,) = requests.get(f"{plain.url}/records", headers=headers, timeout=10).json()["records"]
+    assert came_early
+    assert heard == mp3(record)
 
 
 def test_refusal_without_the_service_is_a_problem_and_its_log_has_no_secret(plain: Project, https: Https) -> None:

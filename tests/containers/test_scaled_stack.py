@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.compose import PLAIN, SCALED, Clients, Project, assert_restricted, mp3, run, state, until
+from tests.support.compose import (
+    PLAIN,
+    SCALED,
+    SHORT_WAV,
+    Clients,
+    Project,
+    assert_restricted,
+    heard_while_sent,
+    mp3,
+    run,
+    state,
+    until,
+)
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -46,6 +58,48 @@ def test_any_replica_serves_what_any_other_took(scaled: Project) -> None:
     assert {requests.get(records[0]["url"], timeout=10).status_code for _ in range(2 * REPLICAS)} == {404}
     part = requests.get(records[1]["url"], headers={"Range": "bytes=5-9"}, timeout=10)
     assert (part.status_code, part.content) == (206, mp3(records[1])[5:10])
+
+
+TUS = {"Tus-Resumable": "1.0.0"}
+CREATION = {
+    "tus": {**TUS, "Upload-Length": str(len(SHORT_WAV)), "Upload-Metadata": "filename dGFsay53YXY="},
+    "ietf": {"Upload-Complete": "?0", "Content-Disposition": 'attachment; filename="talk.wav"'},
+}
+APPENDING = {
+    "tus": {**TUS, "Content-Type": "application/offset+octet-stream"},
+    "ietf": {"Content-Type": "application/partial-upload"},
+}
+
+
+@pytest.mark.parametrize("language", ["tus", "ietf"])
+def test_requests_of_an_upload_may_reach_any_replica(scaled: Project, language: str) -> None:
+    headers = scaled.new_user()
+    created = requests.post(f"{scaled.url}/uploads", headers=headers | CREATION[language], timeout=30)
+    address, count = created.headers["Location"], 4 * REPLICAS
+    size = -(-len(SHORT_WAV) // count)
+    for start in range(0, len(SHORT_WAV), size):
+        own = {"Upload-Offset": str(start)}
+        if language == "ietf":
+            own["Upload-Complete"] = f"?{start + size >= len(SHORT_WAV):d}"
+        part = SHORT_WAV[start : start + size]
+        answer = requests.patch(address, part, headers=headers | APPENDING[language] | own, timeout=30)
+        assert answer.status_code in {201, 204}, answer.text
+    upload_id = address.rpartition("/")[2]
+    record = requests.get(f"{scaled.url}/records/{upload_id}", headers=headers, timeout=10).json()
+    assert mp3(record) == mp3(scaled.upload(headers))
+    logs = [run("docker", "logs", replica, check=False) for replica in running(scaled)]
+    assert sum(upload_id[:8] in log for log in logs) > 1
+
+
+def test_upload_is_heard_through_any_replica_while_it_is_sent(scaled: Project) -> None:
+    headers = scaled.new_user()
+    with ThreadPoolExecutor(1 + 2 * REPLICAS) as threads:
+        slow = threads.submit(scaled.slow_upload, headers, 6)
+        listeners = [threads.submit(heard_while_sent, scaled.url, headers, slow) for _ in range(2 * REPLICAS)]
+        assert slow.result() == 201
+        heard = [listener.result() for listener in listeners]
+    (record,) = requests.get(f"{scaled.url}/records", headers=headers, timeout=10).json()["records"]
+    assert heard == [(True, mp3(record))] * len(heard)
 
 
 def test_every_container_has_a_read_only_root_and_no_privilege(scaled: Project) -> None:
@@ -163,7 +217,7 @@ def test_restart_of_the_proxy_lets_an_upload_end(scaled: Project) -> None:
 
 def test_killed_replica_loses_only_its_own_uploads(scaled: Project) -> None:
     headers = scaled.new_user()
-    record = scaled.upload(headers)
+    record = scaled.upload(headers, "slow.wav")
     with ThreadPoolExecutor(9) as threads:
         slow = [threads.submit(scaled.slow_upload, headers, 8) for _ in range(9)]
         until(lambda: scaled("top", "wavepress").count("libmp3lame") >= 9)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -128,9 +128,9 @@ class Project:
         token = requests.post(f"{self.url}/users", json={"username": "ann"}, timeout=10).json()["token"]
         return {"Authorization": f"Bearer {token}"}
 
-    def upload(self, headers: dict[str, str]) -> Any:
+    def upload(self, headers: dict[str, str], filename: str = "talk.wav") -> Any:
         """Upload a short WAV and return its record."""
-        answer = requests.put(f"{self.url}/records/talk.wav", data=SHORT_WAV, headers=headers, timeout=60)
+        answer = requests.put(f"{self.url}/records/{filename}", data=SHORT_WAV, headers=headers, timeout=60)
         assert answer.status_code == 201, answer.text
         return answer.json()
 
@@ -163,6 +163,29 @@ def mp3(record: Any) -> bytes:
     assert answer.status_code == 200
     assert len(answer.content) == record["size"]
     return answer.content
+
+
+def heard_while_sent(
+    url: str, headers: dict[str, str], slow: Future[int], verify: str | None = None
+) -> tuple[bool, bytes]:
+    """Listen to the user's only upload, which `slow` sends; its Future has the upload's status.
+
+    Returns whether sound came before the upload had ended, and all that came.
+    """
+    uploads = list[dict[str, Any]]()
+
+    def is_on_air() -> bool:
+        uploads[:] = requests.get(f"{url}/uploads", headers=headers, verify=verify, timeout=10).json()["uploads"]
+        return bool(uploads) and uploads[0]["expected_size"] is not None
+
+    until(is_on_air)
+    address = f"{url}/records/{uploads[0]['id']}.mp3"
+    with requests.get(address, verify=verify, timeout=60, stream=True) as answer:
+        assert answer.status_code == 200
+        pieces = answer.iter_content(None)
+        first = next(pieces)
+        came_early = not slow.done()
+        return came_early, first + b"".join(pieces)
 
 
 def slow_pieces(seconds: float, count: int = 20) -> Iterator[bytes]:

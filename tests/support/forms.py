@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from service.errors import ServiceError
 from service.web.app_keys import BODY_LIMITS
-from service.web.body import PIECE_BYTES, BodyLimits
+from service.web.body import BodyLimits
 from service.web.multipart import read_fields
 from service.web.upload_body import form_wav
 
@@ -65,7 +65,7 @@ async def _outcome(read: Callable[[web.Request], Awaitable[T]], pieces: list[byt
     loop = asyncio.get_running_loop()
     connection = BaseProtocol(loop)
     connection.connection_made(asyncio.Transport())
-    body = StreamReader(connection, PIECE_BYTES, loop=loop)
+    body = StreamReader(connection, LIMITS.max_upload_bytes, loop=loop)  # so that it never stops reading
     app = web.Application()
     app[BODY_LIMITS] = LIMITS
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}

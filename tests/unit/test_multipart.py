@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.web.body import PIECE_BYTES
+from service.web.multipart import PIECE_BYTES
 from tests.support.forms import BOUNDARY, Form, fields_outcome, form, outcome, part
 from tests.support.pieces import split
 
