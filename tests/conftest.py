@@ -1,6 +1,7 @@
 """Fixtures: a PostgreSQL for the session, a database, a data directory and a service for each test."""
 
 import contextlib
+import gc
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +22,12 @@ from tests.support.database import query
 from tests.support.s3 import seaweedfs
 
 _numbers = itertools.count()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what has been collected: going through thousands of tests takes it long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
