@@ -12,7 +12,11 @@ class UploadSettings(BaseModel):
         le=320_000,
         description="MP3 bit rate in bit/s if an upload asks for none; lower if MP3 has no such rate for the WAV",
     )
-    max_encodings: int = Field(default=64, ge=1, description="Uploads that encode at a time; each takes about 8 MiB")
+    max_encodings: int = Field(
+        default=128,
+        ge=1,
+        description="Uploads that encode at a time; each takes about 2 MiB, or 12 with Debian's ffmpeg",
+    )
     max_waiting: int = Field(default=64, ge=0, description="Uploads that may wait for that; more are refused with 503")
     max_upload_bytes: int = Field(default=4 * 2**30, ge=1, description="Largest WAV in bytes")
     max_duration_seconds: int = Field(default=24 * 3600, ge=1, description="Longest recording in seconds")

@@ -1,6 +1,7 @@
 """Reads a request's body, within limits on its size, its pace and its pauses."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -42,8 +43,8 @@ class Body:
     """A request's body, read piece by piece; it has the methods that aiohttp's multipart reader needs.
 
     The first read sends "100 Continue" to a client that waits for it, so a request that is refused earlier costs no
-    byte of its body. Reads raise ClientStalled, ClientGone and MalformedRequest. `allowance` is how many more bytes
-    may be read; a read beyond it raises MalformedRequest.
+    byte of its body. Reads raise ClientStalled, ClientGone and MalformedRequest. `allowance` is how many more bytes of
+    a form may be read; a read beyond it raises MalformedRequest.
     """
 
     def __init__(self, request: web.Request, limits: BodyLimits) -> None:
@@ -54,7 +55,7 @@ class Body:
         self._awaits_continue = hdrs.EXPECT in request.headers and request.version >= HttpVersion11
         self._waited_seconds = 0.0
         self._received = 0
-        self.allowance = limits.max_upload_bytes + 2 * ENVELOPE_BYTES
+        self.allowance = math.inf
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, in pieces of any size, because cutting them would copy them."""

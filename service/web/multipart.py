@@ -23,9 +23,8 @@ from service.web.form_part import FormPart, parsed
 # How much the files of another type may have, such as a description in JSON or a picture. They are not kept.
 _LARGEST_SKIPPED = 2**20
 _SKIPPED_PIECE_BYTES = 8 * 1024
-# aiohttp looks for the boundary in each piece. So many bytes come at a time from a fast client; a slow one's pieces are
-# smaller.
-PIECE_BYTES = 256 * 1024
+# aiohttp keeps back the newest piece, because the boundary may begin in it. If the client dies, that is lost.
+PIECE_BYTES = 64 * 1024
 
 
 class Form:

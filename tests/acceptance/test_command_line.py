@@ -72,6 +72,7 @@ def test_commands_shown_on_the_terminal_make_a_user_and_an_mp3(tmp_path: Path) -
 
 
 def test_log_outside_a_terminal_is_only_json(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()  # empty, so that this is a first start
     with serve(tmp_path / "data") as serving:
         serving.create_user()
         serving.process.terminate()

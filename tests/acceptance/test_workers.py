@@ -89,7 +89,7 @@ async def test_metrics_are_the_sum_of_all_workers(session: aiohttp.ClientSession
     for _ in range(8):
         assert (await upload(session, token))[0] == 201
     assert await metric(session, uploads) - before == 8
-    assert await metric(session, "wavepress_encoder_slots_limit") == 64
+    assert await metric(session, "wavepress_encoder_slots_limit") == 128
 
 
 async def test_key_used_at_one_worker_is_known_at_every_worker(session: aiohttp.ClientSession) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from service.database.cluster import EmbeddedError
 from service.database.embedded import leave_address, postgres, require_no_service
+from tests.support.clusters import copy_cluster
 from tests.support.database import query
 from tests.support.procfs import running
 from tests.support.programs import python
@@ -44,13 +45,22 @@ with postgres(Path(sys.argv[1]), share="share" in sys.argv, options={"fsync": "o
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
+    """A place where there is nothing yet."""
     return tmp_path / "postgres"
+
+
+@pytest.fixture
+def cluster(directory: Path) -> Path:
+    """What a first start has made."""
+    copy_cluster(directory)
+    return directory
 
 
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
     """A path so short that the socket and its lock are in the directory, however long the user's name is."""
     with tempfile.TemporaryDirectory(prefix="wp-") as parent:
+        copy_cluster(Path(parent, "postgres"))
         yield Path(parent, "postgres")
 
 
@@ -92,25 +102,25 @@ def test_first_start_makes_a_database_that_answers(directory: Path) -> None:
         assert query(dsn, "SHOW fsync") == [("off",)]
 
 
-def test_end_of_the_block_leaves_no_process(directory: Path) -> None:
-    with postgres(directory, options=FAST) as dsn:
+def test_end_of_the_block_leaves_no_process(cluster: Path) -> None:
+    with postgres(cluster, options=FAST) as dsn:
         started = processes(dsn)
         assert len(running(started)) > 3
     assert not running(started)
 
 
-def test_rows_survive_a_restart(directory: Path) -> None:
-    with postgres(directory, options=FAST) as dsn:
+def test_rows_survive_a_restart(cluster: Path) -> None:
+    with postgres(cluster, options=FAST) as dsn:
         query(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
-    with postgres(directory, options=FAST) as dsn:
+    with postgres(cluster, options=FAST) as dsn:
         assert query(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_log_of_the_last_run_is_kept_and_that_of_the_one_before_is_not(directory: Path) -> None:
+def test_log_of_the_last_run_is_kept_and_that_of_the_one_before_is_not(cluster: Path) -> None:
     for run in range(3):
-        with postgres(directory, options={**FAST, "cluster_name": f"run_{run}", "log_statement": "all"}) as dsn:
+        with postgres(cluster, options={**FAST, "cluster_name": f"run_{run}", "log_statement": "all"}) as dsn:
             query(dsn, f"SELECT 'this is run {run}'")
-    logs = {path.name: path.read_text() for path in directory.glob("postgres.log*")}
+    logs = {path.name: path.read_text() for path in cluster.glob("postgres.log*")}
     assert sorted(logs) == ["postgres.log", "postgres.log.1"]
     assert "this is run 2" in logs["postgres.log"]
     assert "this is run 1" not in logs["postgres.log"]
@@ -118,18 +128,18 @@ def test_log_of_the_last_run_is_kept_and_that_of_the_one_before_is_not(directory
     assert "this is run 0" not in logs["postgres.log.1"]
 
 
-def test_log_has_no_statement_that_failed(directory: Path) -> None:
+def test_log_has_no_statement_that_failed(cluster: Path) -> None:
     record_id = uuid4()
-    with postgres(directory, options=FAST) as dsn, pytest.raises(psycopg2.Error):
+    with postgres(cluster, options=FAST) as dsn, pytest.raises(psycopg2.Error):
         query(dsn, "SELECT 1 / (length(%s) * 0)", [str(record_id)])
-    log = (directory / "postgres.log").read_text()
+    log = (cluster / "postgres.log").read_text()
     assert "division by zero" in log
     assert str(record_id) not in log
 
 
-def test_share_uses_the_running_server_and_leaves_it_running(directory: Path) -> None:
-    with postgres(directory, options=FAST) as dsn:
-        with postgres(directory, share=True) as shared:
+def test_share_uses_the_running_server_and_leaves_it_running(cluster: Path) -> None:
+    with postgres(cluster, options=FAST) as dsn:
+        with postgres(cluster, share=True) as shared:
             assert shared == dsn
         assert query(dsn, "SELECT 1") == [(1,)]
 
@@ -146,42 +156,42 @@ def test_sharers_that_start_together_get_one_server(directory: Path) -> None:
         assert servers[0] == servers[1] == servers[2]
 
 
-def test_second_owner_is_refused(directory: Path) -> None:
-    with postgres(directory, options=FAST) as dsn:
-        assert "in use by PostgreSQL, process" in refusal(directory)
+def test_second_owner_is_refused(cluster: Path) -> None:
+    with postgres(cluster, options=FAST) as dsn:
+        assert "in use by PostgreSQL, process" in refusal(cluster)
         assert query(dsn, "SELECT 1") == [(1,)]
 
 
-def test_server_started_by_hand_is_respected(directory: Path) -> None:
-    with postgres(directory, options=FAST) as dsn:
-        Path(f"{directory}.lock").unlink()  # pg_ctl would not have made one
-        assert "in use by PostgreSQL, process" in refusal(directory)
-        with postgres(directory, share=True) as shared:
+def test_server_started_by_hand_is_respected(cluster: Path) -> None:
+    with postgres(cluster, options=FAST) as dsn:
+        Path(f"{cluster}.lock").unlink()  # pg_ctl would not have made one
+        assert "in use by PostgreSQL, process" in refusal(cluster)
+        with postgres(cluster, share=True) as shared:
             assert processes(shared) == processes(dsn)
         assert query(dsn, "SELECT 1") == [(1,)]
 
 
-def test_second_service_is_told_which_one_runs(directory: Path) -> None:
-    require_no_service(directory)
-    with postgres(directory, options=FAST) as dsn:
-        require_no_service(directory)  # it has no address yet
-        leave_address(directory, "http://127.0.0.1:8001")
-        said = refusal(directory)
-        assert f"wavepress already runs on {directory.parent} (process {os.getpid()}, http://127.0.0.1:8001)" in said
-        with postgres(directory, share=True) as shared:
+def test_second_service_is_told_which_one_runs(cluster: Path) -> None:
+    require_no_service(cluster)
+    with postgres(cluster, options=FAST) as dsn:
+        require_no_service(cluster)  # it has no address yet
+        leave_address(cluster, "http://127.0.0.1:8001")
+        said = refusal(cluster)
+        assert f"wavepress already runs on {cluster.parent} (process {os.getpid()}, http://127.0.0.1:8001)" in said
+        with postgres(cluster, share=True) as shared:
             assert shared == dsn
-    require_no_service(directory)
+    require_no_service(cluster)
 
 
-def test_address_of_a_killed_service_is_not_believed(directory: Path) -> None:
-    with spawn(directory) as service:
+def test_address_of_a_killed_service_is_not_believed(cluster: Path) -> None:
+    with spawn(cluster) as service:
         assert dsn_of(service)
-        Path(f"{directory}.lock").write_text(f"{service.pid} http://127.0.0.1:8001\n")
+        Path(f"{cluster}.lock").write_text(f"{service.pid} http://127.0.0.1:8001\n")
         service.kill()
         wait_until(lambda: not running({service.pid}))
-        with postgres(directory, options=FAST) as dsn:  # the server of the last one may still be ending
+        with postgres(cluster, options=FAST) as dsn:  # the server of the last one may still be ending
             assert query(dsn, "SELECT 1") == [(1,)]
-            assert not Path(f"{directory}.lock").read_text()
+            assert not Path(f"{cluster}.lock").read_text()
 
 
 def test_first_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,38 +202,38 @@ def test_first_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["setpriv"]
 
 
-def test_killed_service_leaves_no_process(directory: Path) -> None:
-    with spawn(directory) as service:
+def test_killed_service_leaves_no_process(cluster: Path) -> None:
+    with spawn(cluster) as service:
         started = processes(dsn_of(service))
         service.kill()
         wait_until(lambda: not running(started), seconds=5)
 
 
-def test_service_that_replaces_a_killed_one_takes_over(directory: Path) -> None:
-    with spawn(directory) as service:
+def test_service_that_replaces_a_killed_one_takes_over(cluster: Path) -> None:
+    with spawn(cluster) as service:
         old_dsn = dsn_of(service)
         query(old_dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
         started = processes(old_dsn)
         service.kill()
-        with postgres(directory, options=FAST) as dsn:
+        with postgres(cluster, options=FAST) as dsn:
             assert not running(started)
             assert query(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_crash_of_everything_is_recovered_at_the_next_start(directory: Path) -> None:
-    with spawn(directory) as service:
+def test_crash_of_everything_is_recovered_at_the_next_start(cluster: Path) -> None:
+    with spawn(cluster) as service:
         crashing_dsn = dsn_of(service)
         query(crashing_dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
         for pid in processes(crashing_dsn):
             os.kill(pid, signal.SIGKILL)
         service.kill()
-        assert (directory / "postmaster.pid").exists()
-        with postgres(directory, options=FAST) as dsn:
+        assert (cluster / "postmaster.pid").exists()
+        with postgres(cluster, options=FAST) as dsn:
             assert query(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_terminal_interrupt_does_not_reach_the_server(directory: Path) -> None:
-    with postgres(directory, options=FAST) as dsn:
+def test_terminal_interrupt_does_not_reach_the_server(cluster: Path) -> None:
+    with postgres(cluster, options=FAST) as dsn:
         assert os.getpgid(0) not in {os.getpgid(pid) for pid in processes(dsn)}
 
 
@@ -318,16 +328,16 @@ def test_private_home_stays_private_and_no_user_is_made(tmp_path: Path, monkeypa
     assert (permissions(home / "postgres"), Path("/etc/passwd").read_bytes()) == before
 
 
-def test_cluster_keeps_its_owner_even_if_root_runs_it(directory: Path) -> None:
+def test_cluster_keeps_its_owner_even_if_root_runs_it(cluster: Path) -> None:
     owner = os.geteuid() or 54321
-    with postgres(directory, options=FAST):
+    with postgres(cluster, options=FAST):
         pass
-    for path in [directory, *directory.rglob("*")]:
+    for path in [cluster, *cluster.rglob("*")]:
         os.chown(path, owner, -1)
-    with postgres(directory, options=FAST) as dsn:
+    with postgres(cluster, options=FAST) as dsn:
         query(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
         assert {Path(f"/proc/{pid}").stat().st_uid for pid in processes(dsn)} == {owner}
-    theirs = {directory, *directory.rglob("*")} - {directory / "postgres.log"}
+    theirs = {cluster, *cluster.rglob("*")} - {cluster / "postgres.log"}
     assert {path.stat().st_uid for path in theirs} == {owner}
 
 
@@ -338,12 +348,12 @@ def test_missing_wheel_is_named_with_a_remedy(directory: Path, monkeypatch: pyte
     assert f'"{wheel}"' in (Path(__file__).parents[2] / "setup.py").read_text()
 
 
-def test_failed_start_shows_the_log_and_leaves_no_process(directory: Path) -> None:
-    with postgres(directory, options=FAST):
+def test_failed_start_shows_the_log_and_leaves_no_process(cluster: Path) -> None:
+    with postgres(cluster, options=FAST):
         pass
-    (directory / "postgresql.conf").write_text("shared_buffers = plenty\n")
+    (cluster / "postgresql.conf").write_text("shared_buffers = plenty\n")
     with pytest.raises(EmbeddedError, match='invalid value for parameter "shared_buffers": "plenty"'):
-        postgres(directory).__enter__()
+        postgres(cluster).__enter__()
 
 
 def test_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import numpy as np
 
 from service.database.embedded import postgres
+from tests.support.clusters import copy_cluster
 from tests.support.database import query
 from tests.support.ffmpegs import FFMPEG
 from tests.support.procfs import Process, encoders, family
@@ -164,7 +165,13 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Headers, bytes]
 
 @contextmanager
 def serve(data_dir: Path, *arguments: str, **settings: object) -> Iterator[Serving]:
-    """Serve for the length of the block; at its end the service is stopped, and killed if need be."""
+    """Serve for the length of the block; at its end the service is stopped, and killed if need be.
+
+    If `data_dir` is not there yet, it gets the database of a first start.
+    """
+    if not data_dir.exists():
+        data_dir.mkdir()
+        copy_cluster(data_dir / "postgres")
     with started([*WAVEPRESS, "serve", *arguments], ROOT, data_dir, **settings) as serving:
         yield serving
 
