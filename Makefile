@@ -28,7 +28,7 @@ ffmpeg: $(RUNNABLE) ## Build a faster ffmpeg on Debian or Ubuntu, in about two m
 	@tools/build-ffmpeg.sh $(VENV)/ffmpeg
 
 test: $(INSTALLED) ## Run every test against real PostgreSQL and real ffmpeg
-	$(BIN)/python -m pytest --numprocesses 2 -m "not long and not container"
+	$(BIN)/python -m pytest --numprocesses 4 -m "not long and not container"
 
 check: $(INSTALLED) check-page ## Lint, check the format, check the types
 	$(BIN)/ruff check .
