@@ -112,7 +112,7 @@ def _row(what: str, ours: _Peaks, theirs: str) -> Row:
         theirs,
         (ours.own_rss + ours.ffmpeg_rss) / _MB,
         "MB",
-        at_most(130, "MB"),
+        at_most(80, "MB"),
     )
 
 

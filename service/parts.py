@@ -20,8 +20,6 @@ from service.settings import Settings
 from service.storage import Storage
 from service.storage.disk import DiskStorage
 from service.storage.draft_files import Drafts
-from service.storage.s3 import S3Storage
-from service.storage.s3_location import S3Location
 from service.uploads.ingest import Ingest
 from service.uploads.places import Places
 
@@ -101,6 +99,10 @@ def make_storage(settings: Settings) -> Storage:
     if url.scheme != "s3":
         directory = Path(unquote(url.path)) if url.path else settings.data_dir / "records"
         return DiskStorage(directory, min_free_bytes=settings.min_free_bytes)
+    # Most services need no S3 library, which takes 4 MiB.
+    from service.storage.s3 import S3Storage  # noqa: PLC0415
+    from service.storage.s3_location import S3Location  # noqa: PLC0415
+
     secret = settings.s3_secret_access_key
     location = S3Location(
         bucket=url.netloc,

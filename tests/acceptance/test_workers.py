@@ -47,7 +47,7 @@ async def session(workers: tuple[subprocess.Popen[str], str]) -> AsyncIterator[a
 
 
 async def wait_until_ready(session: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 async with session.get("/health/ready") as answer:
