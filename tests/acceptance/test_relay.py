@@ -1,6 +1,8 @@
 """An upload lives in one process, and any other process passes the requests for it on."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,17 @@ async def test_upload_goes_on_through_another_process(one: Service, other: Servi
     assert (await there.look()).status == 303
     if language == "ietf":
         assert last.json["url"] == f"{there.service.url}records/{here.id}.mp3"
+
+
+async def test_relay_works_however_deep_the_temporary_directory_is(
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    here, there = await started(await start_service(), await start_service())
+    assert (await there.append(WAV, 0, is_last=True)).status == 204
+    assert (await here.record()).json["duration"] == 1.0
 
 
 async def test_refusals_come_back_as_they_are(one: Service, other: Service) -> None:

@@ -26,6 +26,7 @@ ORDER = [
     "service.background",
     "service.threads",
     "service.ownership",
+    "service.socket_places",
     "service.relay_socket",
     "service.settings.database_url",
     "service.settings.values",
