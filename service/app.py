@@ -35,22 +35,30 @@ from service.web.routes.table import add_routes
 from service.web.security_headers import secure_headers
 from service.web.sending import own_file_headers
 
-_DATABASE_CONNECTIONS = 10
 _DOWNLOAD_THREADS = 32
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseBudget:
+    """What a process takes of the database: connections, and the seconds that a statement may take.
+
+    If the process is killed, it holds its users' upload leases for up to `lease_seconds`.
+    """
+
+    connection_count: int = 10
+    query_seconds: float = 5.0
+    lease_seconds: float = 60.0
+
+
+_USUAL_BUDGET = DatabaseBudget()
+
+
 def create_app(
-    settings: Settings,
-    database_url: str,
-    places: Places | None = None,
-    *,
-    query_seconds: float = 5.0,
-    lease_seconds: float = 60.0,
+    settings: Settings, database_url: str, places: Places | None = None, *, budget: DatabaseBudget = _USUAL_BUDGET
 ) -> web.Application:
     """Build the application. The database at `database_url` must be migrated already.
 
-    `places` are those that this process shares with others; by default it shares none. A statement may take
-    `query_seconds`. A killed process holds its users' upload leases for up to `lease_seconds`.
+    `places` are those that this process shares with others; by default it shares none.
     """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application(middlewares=[keep_in_our_hands, translate_errors])
@@ -58,7 +66,7 @@ def create_app(
     app[app_keys.ENDS] = asyncio.Event()
     app[app_keys.STORAGE] = make_storage(settings)
     _configure(app, settings)
-    parts = _Parts(settings, database_url, query_seconds, lease_seconds)
+    parts = _Parts(settings, database_url, budget)
     app.cleanup_ctx.extend([parts.open_storage, parts.open_database, parts.open_relay, parts.open_use_cases])
     app.on_response_prepare.extend([leave_our_hands, end_connection, secure_headers, share_with_pages])
     app.on_response_prepare.extend([send_request_id, own_file_headers, tell_upload, note_answer])
@@ -88,8 +96,7 @@ class _Parts:
 
     settings: Settings
     database_url: str
-    query_seconds: float
-    lease_seconds: float
+    budget: DatabaseBudget
 
     async def open_storage(self, app: web.Application) -> AsyncIterator[None]:
         with ThreadPoolExecutor(_DOWNLOAD_THREADS, thread_name_prefix="downloads") as threads:
@@ -101,8 +108,9 @@ class _Parts:
 
     async def open_database(self, app: web.Application) -> AsyncIterator[None]:
         # It may be away now: gunicorn ends all workers if one of them does not start.
+        budget = self.budget
         opening = open_database(
-            self.database_url, _DATABASE_CONNECTIONS, query_seconds=self.query_seconds, may_be_away=True
+            self.database_url, budget.connection_count, query_seconds=budget.query_seconds, may_be_away=True
         )
         async with opening as app[app_keys.DATABASE]:
             yield
@@ -118,7 +126,7 @@ class _Parts:
         encoder = make_encoder(settings, storage.draft_directory)
         app[app_keys.HEALTH] = make_health(encoder, storage, database)
         app[app_keys.LEASES] = leases = Leases(
-            database, user_limits(settings), self.lease_seconds, app[app_keys.RELAY_ADDRESS]
+            database, user_limits(settings), self.budget.lease_seconds, app[app_keys.RELAY_ADDRESS]
         )
         app[app_keys.REMOVAL] = removal = Removal(database, storage)
         accounts = make_accounts(settings, database)

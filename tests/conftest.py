@@ -12,7 +12,7 @@ import pytest
 from aiohttp import TCPConnector, web
 from aiohttp.test_utils import BaseTestServer, TestClient
 
-from service.app import create_app
+from service.app import DatabaseBudget, create_app
 from service.database.embedded import postgres
 from service.database.migrations import migrate
 from service.server import make_runner
@@ -94,9 +94,13 @@ async def start_service(database_url: str, tmp_path: Path) -> AsyncIterator[Star
     """Return a function that starts a service with the given settings and time budgets, until the end of the test."""
     clients: list[TestClient[web.Request, None]] = []
 
-    async def start(*, query_seconds: float = 5.0, lease_seconds: float = 60.0, **settings: object) -> Service:
+    async def start(
+        *, connection_count: int = 3, query_seconds: float = 5.0, lease_seconds: float = 60.0, **settings: object
+    ) -> Service:
         known = Settings.model_validate({"data_dir": tmp_path / "data", "allowed_hosts": "x"} | settings)
-        app = create_app(known, database_url, query_seconds=query_seconds, lease_seconds=lease_seconds)
+        # A service has ten connections. Making them would take as long as all the rest.
+        budget = DatabaseBudget(connection_count, query_seconds, lease_seconds)
+        app = create_app(known, database_url, budget=budget)
         # Each request has its own connection, so that no connection stays open between two requests.
         connector = TCPConnector(force_close=True)
         client: TestClient[web.Request, None] = TestClient(_Server(app), connector=connector)

@@ -339,7 +339,7 @@ async def remove_orphans(service: Service) -> None:
 async def test_clients_do_not_notice_that_idle_connections_were_cut(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture, *, seen: bool
 ) -> None:
-    service = await start_service()
+    service = await start_service(connection_count=10)
     account = await service.create_user()
     async with invariants_hold(service, caplog):
         for _ in range(3):
@@ -354,7 +354,7 @@ async def test_clients_do_not_notice_that_idle_connections_were_cut(
 async def test_clients_do_not_notice_that_connections_are_cut_under_load(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await start_service(lease_seconds=LEASE_SECONDS)
+    service = await start_service(connection_count=10, lease_seconds=LEASE_SECONDS)
     async with invariants_hold(service, caplog, errors_logged=True):
         load = Load(service)
         async with load.running():
