@@ -372,7 +372,8 @@ async def test_statements_that_the_server_times_out_are_503(
     server: Server, start_service: StartService, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing that was given up goes on in the server, beside what comes next."""
-    service = await start_service(query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
+    # With fewer connections, statements would wait for one until they have no time left.
+    service = await start_service(connection_count=30, query_seconds=IMPATIENT_SECONDS, lease_seconds=LEASE_SECONDS)
     account = await service.create_user()
     async with invariants_hold(service, caplog, errors_logged=True):
         async with half_upload(service, account, TALK) as (client, rest):
