@@ -23,9 +23,8 @@ from service.refusals import (
 if TYPE_CHECKING:
     from service.web.connection_limit import LimitedConnection
 
-# aiohttp stops reading when more than twice as much waits for us. asyncio reads 256 KiB at a time. So one such piece
-# may wait, and reading is not stopped and begun again for each.
-READ_AHEAD_BYTES = 128 * 1024
+# aiohttp stops reading when twice as much waits for us. With more, an upload that waits for its encoder would hold more.
+READ_AHEAD_BYTES = 64 * 1024
 # How much a multipart body may have around its file: boundaries, headers, fields.
 ENVELOPE_BYTES = 64 * 1024
 
