@@ -26,10 +26,10 @@ _STARTS_PER_SECOND = 25
 # All are live for this long.
 _HOLD_SECONDS = 30
 # The memory that one upload takes of the kernel and the processes, and a gibibyte that must stay free.
-_BYTES_OF_ONE = 16 * 2**20
+_BYTES_OF_ONE = 3 * 2**20
 _RESERVE_BYTES = 2**30
-# One upload: the client's socket, the draft, ffmpeg's stdin and stderr. Besides: the database, the listener, the log.
-_DESCRIPTORS_OF_ONE = 4
+# One upload: the client's socket, the draft, ffmpeg's stdin, its stderr and its pidfd. Besides: the database, the listener, the log.
+_DESCRIPTORS_OF_ONE = 5
 _DESCRIPTORS_BESIDES = 200
 _LOOKED_AT = 100
 _MIB = 2**20
