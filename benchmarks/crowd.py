@@ -28,7 +28,7 @@ _HOLD_SECONDS = 30
 # The memory that one upload takes of the kernel and the processes, and a gibibyte that must stay free.
 _BYTES_OF_ONE = 3 * 2**20
 _RESERVE_BYTES = 2**30
-# One upload: the client's socket, the draft, ffmpeg's stdin, its stderr and its pidfd. Besides: the database, the listener, the log.
+# One upload: the client's socket, the draft, ffmpeg's stdin, stderr and pidfd. Besides: database, listener, log.
 _DESCRIPTORS_OF_ONE = 5
 _DESCRIPTORS_BESIDES = 200
 _LOOKED_AT = 100

@@ -23,7 +23,7 @@ from service.refusals import (
 if TYPE_CHECKING:
     from service.web.connection_limit import LimitedConnection
 
-# aiohttp stops reading when twice as much waits for us. With more, an upload that waits for its encoder would hold more.
+# aiohttp stops reading when twice as much waits for us. An upload that waits for its encoder holds it.
 READ_AHEAD_BYTES = 64 * 1024
 # How much a multipart body may have around its file: boundaries, headers, fields.
 ENVELOPE_BYTES = 64 * 1024
