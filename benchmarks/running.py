@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +36,19 @@ class Running:
 
 
 @contextmanager
-def running_service(directory: Path, settings: Mapping[str, str] = _DEFAULTS) -> Iterator[Running]:
+def running_service(
+    directory: Path, settings: Mapping[str, str] = _DEFAULTS, arguments: Sequence[str] = ()
+) -> Iterator[Running]:
     """Run a service for the length of the block. Its files are below `directory`, and are removed at the end.
 
-    `settings` are further variables, without their prefix. Raises RuntimeError with the service's log if it does not
-    start, and if it has to be killed at the end.
+    `settings` are further variables, without their prefix, and `arguments` those of `wavepress serve`. Raises
+    RuntimeError with the service's log if it does not start, and if it has to be killed at the end.
     """
     with TemporaryDirectory(dir=directory) as data_dir, Path(data_dir, "log").open("w+") as log:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
         environment |= {"WAVEPRESS_PORT": "0", "WAVEPRESS_DATA_DIR": data_dir} | _ONE_FOR_MANY
         environment |= {f"WAVEPRESS_{name}": value for name, value in settings.items()}
-        command = [sys.executable, "-m", "service", "serve"]
+        command = [sys.executable, "-m", "service", "serve", *arguments]
         with subprocess.Popen(command, env=environment, cwd=_ROOT, stdout=log, stderr=log) as process:
             try:
                 port = _announced_port(process, Path(log.name))
