@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from prometheus_client import Counter
@@ -12,6 +12,7 @@ from service.web.app_keys import ADMISSION
 from tests.support import wavs
 from tests.support.client import NOBODY, TRANSPORTS, Service, StartService, Transport
 from tests.support.database import query
+from tests.support.descriptors import allowed_descriptors
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import descriptors
 from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
@@ -47,6 +48,13 @@ async def p99_of_others(service: Service) -> float:
     return sorted(times)[98]
 
 
+@pytest.fixture
+def room_for_connections() -> Iterator[None]:
+    with allowed_descriptors(4000):
+        yield
+
+
+@pytest.mark.usefixtures("room_for_connections")
 async def test_half_open_connections_are_closed_at_the_limit_and_harm_nobody(
     start_service: StartService, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import procfs, wavs
 from tests.support.client import EVERY_TRANSPORT, Account, Service, StartService, Transport
-from tests.support.ffmpegs import ENCODE_FLOATS, least_kibibytes, lend_ffmpeg
+from tests.support.ffmpegs import ENCODE_FLOATS, least_kibibytes, lend_ffmpeg, limited
 from tests.support.invariants import invariants_hold
 from tests.support.procfs import executable_of
 from tests.support.raw import RawAnswer, RawClient, connect, framed, request_head
@@ -234,7 +234,7 @@ async def test_ffmpeg_out_of_memory_is_not_the_uploads_fault(
     to_encode = await asyncio.to_thread(least_kibibytes, *ENCODE_FLOATS)
     kibibytes = int(to_start + share * (to_encode - to_start if share > 0 else to_start))
     async with fault.over(caplog):
-        fault.ffmpeg.runs(f'ulimit -v {kibibytes}; exec "$real" "$@"')
+        fault.ffmpeg.runs(f'{limited(kibibytes)}; exec "$real" "$@"')
         assert await refused(fault, wav) in {"encoder_failed", "encoder_unavailable"}
 
 

@@ -39,21 +39,20 @@ class BreakingLine:
             await asyncio.wait(self._running)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._far_port)
-        back = asyncio.create_task(_carry_back(far_reader, writer))
-        try:
-            await self._carry(reader, far_writer)
-            await asyncio.wait({back})
-        except ConnectionError:
-            reset(writer)
-            reset(far_writer)
-        finally:
-            back.cancel()
-            await asyncio.wait({back})
-            for one in (writer, far_writer):
-                one.close()
-                with contextlib.suppress(ConnectionError):
-                    await one.wait_closed()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(_close, writer)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._far_port)
+            stack.push_async_callback(_close, far_writer)
+            back = asyncio.create_task(_carry_back(far_reader, writer))
+            try:
+                await self._carry(reader, far_writer)
+                await asyncio.wait({back})
+            except ConnectionError:
+                reset(writer)
+                reset(far_writer)
+            finally:
+                back.cancel()
+                await asyncio.wait({back})
 
     async def _carry(self, reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(_PIECE_BYTES):
@@ -75,6 +74,12 @@ async def _carry_back(far_reader: asyncio.StreamReader, writer: asyncio.StreamWr
             await writer.drain()
 
 
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with a reset (RST), as a line does that is lost."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -92,4 +97,6 @@ async def breaking_line(far_port: int, places: Iterable[int]) -> AsyncIterator[B
     line.port = listener.getsockname()[1]
     async with server:
         yield line
+        server.close()
+        await asyncio.sleep(0)  # for the connections that have just been taken
         await line.close()

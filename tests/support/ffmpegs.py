@@ -57,13 +57,21 @@ ENCODE_FLOATS = (
 )
 
 
+def limited(kibibytes: int) -> str:
+    """Return the shell commands that limit the address space.
+
+    Without the second one, each thread may reserve 64 MiB for itself, and how many do depends on how they run.
+    """
+    return f"ulimit -v {kibibytes}; export MALLOC_ARENA_MAX=1"
+
+
 @cache
 def least_kibibytes(*arguments: str) -> int:
     """Return the least limit on address space under which the ffmpeg under test runs with these arguments."""
     too_little, enough = 0, 2**22
     while enough - too_little > _FINENESS_KIBIBYTES:
         middle = (too_little + enough) // 2
-        command = ["sh", "-c", f'ulimit -v {middle}; exec "$0" "$@"', FFMPEG, *arguments]
+        command = ["sh", "-c", f'{limited(middle)}; exec "$0" "$@"', FFMPEG, *arguments]
         if subprocess.run(command, input=bytes(44_100 * 4), capture_output=True, check=False).returncode:
             too_little = middle
         else:

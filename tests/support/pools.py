@@ -2,15 +2,14 @@
 
 import os
 import random
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from psycopg2.extensions import parse_dsn
 
 from tests.support.database import query
+from tests.support.descriptors import allowed_descriptors
 from tests.support.waiting import wait_until
 
 
@@ -41,16 +40,12 @@ def seconds_within(least: float, most: float) -> Iterator[None]:
 @contextmanager
 def many_descriptors(count: int = 1100) -> Iterator[None]:
     """Make the next descriptor larger than 1023, as in a service with many clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * count:
-        pytest.skip(f"only {hard} descriptors are allowed here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count), hard))
     held = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        held += [os.dup(held[0]) for _ in range(count)]
-        assert held[-1] > 1023
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with allowed_descriptors(2 * count):
+        try:
+            held += [os.dup(held[0]) for _ in range(count)]
+            assert held[-1] > 1023
+            yield
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
