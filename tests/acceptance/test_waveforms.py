@@ -66,7 +66,10 @@ async def test_waveform_grows_while_the_upload_is_under_way(service: Service, ac
     upload = await begin(service, account, long, until_byte=len(long) // 2)
     async with listening(service, upload.path) as listener:
         await listener.hears(10_000)
-        answer = await service.get(f"/records/{upload.id}/peaks.json")
+        # A piece is drawn when ffmpeg has taken all of it, which is after the first of it is heard.
+        async with asyncio.timeout(30):
+            while not (answer := await service.get(f"/records/{upload.id}/peaks.json")).json["data"]:
+                await asyncio.sleep(0.01)
         assert answer.headers["Cache-Control"] == "no-store"
         assert "ETag" not in answer.headers
         whole = expected(np.tile(SOUND, (20, 1)))
