@@ -101,7 +101,9 @@ class ResumableBody:
         if offset != known:
             raise MISMATCHING_OFFSET(expected=known, provided=offset)
         if self.is_whole:
-            if byte_count or (byte_count is None and [piece async for piece in attachment.pieces]):
+            if byte_count:
+                raise UPLOAD_COMPLETED()
+            async for _ in attachment.pieces:  # it did not say how many it brings
                 raise UPLOAD_COMPLETED()
             return
         if byte_count is not None:

@@ -36,5 +36,7 @@ async def test_whole_upload_takes_only_requests_that_bring_nothing() -> None:
     for byte_count in (0, None):
         await body.attach(attachment(is_last=True), 0, byte_count)
     for byte_count in (1, None):
+        sent = attachment(b"x", b"y", is_last=True)
         with pytest.raises(MalformedRequest):
-            await body.attach(attachment(b"x", is_last=True), 0, byte_count)
+            await body.attach(sent, 0, byte_count)
+        assert b"y" in [piece async for piece in sent.pieces]  # one piece is enough to tell
