@@ -4,11 +4,14 @@ import asyncio
 import gzip
 import os
 import signal
+from uuid import UUID
 
 import pytest
 
+from service.errors import NotFound
 from service.uploads.admission import Admission
-from service.web.app_keys import ADMISSION
+from service.uploads.resumable_body import Attachment
+from service.web.app_keys import ADMISSION, LIVE_UPLOADS, RESUMPTION
 from tests.support import procfs, wavs
 from tests.support.client import Account, Service, StartService, in_pieces
 from tests.support.invariants import invariants_hold
@@ -168,6 +171,19 @@ async def test_last_request_may_be_repeated_when_its_answer_was_lost(
         answer = await upload.append(data, offset, is_last=True)
         assert (answer.status, answer.json["code"]) == (400, "completed_upload")
     assert len((await service.get("/records", headers=account.headers)).json["records"]) == 1
+
+
+async def test_upload_that_ends_while_its_creation_is_answered_is_not_found(service: Service, account: Account) -> None:
+    """The interim answer waits for a client that reads slowly, and meanwhile the owner ends the upload."""
+    upload = await begun(service, account, "ietf", len(WAV))
+    live = service.app[LIVE_UPLOADS].find(UUID(upload.id))
+    assert live is not None
+    assert (await upload.cancel()).status == 204
+    await service.app[RESUMPTION].wait_ended()
+    await asyncio.sleep(0)  # its task is forgotten in the loop's next turn
+    part = Attachment(in_pieces(b""), is_last=True, cut=lambda: None, is_abandoned=lambda: False)
+    with pytest.raises(NotFound):
+        await service.app[RESUMPTION].append_first(live, part, 0)
 
 
 @in_each_language
