@@ -27,6 +27,7 @@ run: $(RUNNABLE) ## Serve on 127.0.0.1:8001 with an embedded PostgreSQL
 ffmpeg: $(RUNNABLE) ## Build a faster ffmpeg on Debian or Ubuntu, in about two minutes
 	@tools/build-ffmpeg.sh $(VENV)/ffmpeg
 
+# Four at a time also on two cores, because the tests wait for a third of their time.
 test: $(INSTALLED) ## Run every test against real PostgreSQL and real ffmpeg
 	$(BIN)/python -m pytest --numprocesses 4 -m "not long and not container"
 

@@ -71,9 +71,7 @@ def latency_row(what: str, seconds: list[float], p99_aim_ms: float) -> Row:
 
 def percentile(seconds: list[float], percent: float) -> float:
     """Return a percentile, to a tenth, in milliseconds; the hundredth is the most."""
-    if percent == 100:  # noqa: PLR2004
-        return max(seconds) * 1000
-    return quantiles(seconds, n=1000, method="inclusive")[round(percent * 10) - 1] * 1000
+    return [*quantiles(seconds, n=1000, method="inclusive"), max(seconds)][round(percent * 10) - 1] * 1000
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -1,14 +1,12 @@
 """The socket at which a process takes the requests that other processes pass on to it."""
 
 import contextlib
-import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from service.socket_places import make_socket_directory
+from service.socket_places import socket_directory
 
 _UNIX = "unix:"
 _NAME = "relay"
@@ -37,13 +35,9 @@ def open_relay_socket(database_url: str, *, is_local: bool) -> Iterator[RelaySoc
         with listener:
             yield RelaySocket(listener, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         return
-    folder = Path(make_socket_directory(_NAME))
-    try:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(folder / _NAME))
-            yield RelaySocket(listener, f"{_UNIX}{folder / _NAME}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with socket_directory(_NAME) as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / _NAME))
+        yield RelaySocket(listener, f"{_UNIX}{folder / _NAME}")
 
 
 def unix_path(address: str) -> str | None:

@@ -108,14 +108,6 @@ def _table_of_contents(mp3_format: Mp3Format, frames: int) -> bytes:
     return bytes(entries)
 
 
-def _crc16(content: bytes) -> int:
-    """Return the CRC-16/ARC, which LAME's extension and ffmpeg's muxer use."""
-    crc = 0
-    for byte in content:
-        crc = crc >> 8 ^ _CRC_OF_BYTES[(crc ^ byte) & 0xFF]
-    return crc
-
-
 def _crc_of_byte(crc: int) -> int:
     for _ in range(8):
         crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
@@ -123,3 +115,11 @@ def _crc_of_byte(crc: int) -> int:
 
 
 _CRC_OF_BYTES = tuple(map(_crc_of_byte, range(256)))
+
+
+def _crc16(content: bytes) -> int:
+    """Return the CRC-16/ARC, which LAME's extension and ffmpeg's muxer use."""
+    crc = 0
+    for byte in content:
+        crc = crc >> 8 ^ _CRC_OF_BYTES[(crc ^ byte) & 0xFF]
+    return crc

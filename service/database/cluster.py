@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 
-from service.socket_places import make_socket_directory, may_hold_a_socket
+from service.socket_places import may_hold_a_socket, socket_directory
 
 OR_USE_YOURS = "or set WAVEPRESS_DATABASE_URL to use a PostgreSQL of yours"
 
@@ -132,12 +132,11 @@ class Cluster:
 
     def _socket_directory(self, stack: ExitStack) -> str:
         # A comma would end the path, as PostgreSQL reads it.
-        if "," not in str(self._directory) and may_hold_a_socket(str(self._directory), _SOCKET):
+        if "," not in str(self._directory) and may_hold_a_socket(self._directory, _SOCKET):
             return str(self._directory)
-        short = make_socket_directory(_SOCKET)
-        stack.callback(shutil.rmtree, short, ignore_errors=True)
+        short = stack.enter_context(socket_directory(_SOCKET))
         os.chown(short, self._uid, -1)
-        return short
+        return str(short)
 
     def _wait_until_ready(self, process: Popen[bytes], log: Path) -> Server:
         # There is no time limit: if recovery after a crash were cut short, it would begin again at every start.

@@ -10,7 +10,6 @@ from service.refusals import UNKNOWN_TOKEN
 _INSERT_UPLOAD_LEASE = read_query("insert_upload_lease")
 _UPDATE = read_query("update_leases")
 _DELETE = read_query("delete_leases")
-_SELECT_HOLDER = read_query("select_upload_holder")
 _SELECT_WHEREABOUTS = read_query("select_whereabouts")
 _SELECT_HOLDERS_OF_USER = read_query("select_upload_holders_of_user")
 _DELETE_EXPIRED = read_query("delete_expired_leases")
@@ -43,12 +42,6 @@ async def insert_upload_lease(
         return await database.fetch_one(_INSERT_UPLOAD_LEASE, parameters) is not None
     except ConstraintViolated:
         raise UNKNOWN_TOKEN() from None
-
-
-async def find_holder(database: Database, upload_id: UUID) -> str | None:
-    """Return the address of the process that holds an upload, or None. Raises Unavailable."""
-    row = await database.fetch_one(_SELECT_HOLDER, {"upload_id": upload_id})
-    return None if row is None else str(row["holder"])
 
 
 async def find_whereabouts(database: Database, upload_id: UUID) -> tuple[str | None, bool]:

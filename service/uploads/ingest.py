@@ -65,13 +65,7 @@ class Ingest:
         if upload.keeps_incomplete:
             pieces = up_to(pieces, upload.progress, self.max_upload_bytes)
         header, samples = await self._read_header(upload, reader, pieces)
-        plan = Mp3Plan.of(
-            header,
-            upload.wish,
-            filename=upload.filename,
-            body_length=upload.body_length,
-            default_bit_rate=self.default_bit_rate,
-        )
+        plan = self._plan(upload, header)
         upload.progress.begin(header, plan.outline)
         upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
         async with (
@@ -98,6 +92,15 @@ class Ingest:
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
         metrics.LAST_BYTE_TO_RECORD.observe(time.monotonic() - arrived)
         return record
+
+    def _plan(self, upload: Upload, header: WavHeader) -> Mp3Plan:
+        return Mp3Plan.of(
+            header,
+            upload.wish,
+            filename=upload.filename,
+            body_length=upload.body_length,
+            default_bit_rate=self.default_bit_rate,
+        )
 
     async def _keep(self, draft: Draft, upload: Upload, sound: Sound) -> Record:
         """Keep the file, then the row. A cancellation takes effect only while this waits for the database."""

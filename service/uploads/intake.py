@@ -126,8 +126,9 @@ class Intake:
                     with self.revocations.watched(upload_id, user):
                         pieces = self.revocations.allowed(upload_id, live.uncancelled(body.pieces))
                         record = await self.ingest(upload, pieces)
-                if terms.key is None or record.is_complete:  # else the key is given back too
-                    self.leases.is_given_back(upload_id)
+                # The record's statement has given the lease back. An incomplete record's key must still be freed.
+                if terms.key is None or record.is_complete:
+                    self.leases.forget(upload_id)
         return Taken(record, is_replay=False)
 
     def _pace(self, began_at: float, body: ResumableBody | None) -> Pace:

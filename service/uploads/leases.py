@@ -56,8 +56,8 @@ class Leases:
         """Renew from now on what the upload has. Call it before taking anything, because an answer may be lost."""
         self._held.add(upload_id)
 
-    def is_given_back(self, upload_id: UUID) -> None:
-        """Note that nothing is left of what the upload has taken."""
+    def forget(self, upload_id: UUID) -> None:
+        """Give nothing back of the upload, because nothing is left of what it has taken."""
         self._held.discard(upload_id)
 
     async def take(self, user: User, upload_id: UUID) -> None:

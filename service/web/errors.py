@@ -18,6 +18,7 @@ from service.refusals import (
 from service.web.accept import JSON, PAGE, TEXT, preferred
 from service.web.app_keys import ADMISSION, ANSWER_BEGUN, OUTCOME
 from service.web.body import check_expectation
+from service.web.client_presence import cut
 from service.web.cors import answer_preflight, is_preflight
 from service.web.hosts import require_known_host
 from service.web.html_page import refusal_page
@@ -50,10 +51,8 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
             response = await (answer_preflight(request) if is_preflight(request) else _answer(request, handler))
         except Exception as error:  # noqa: BLE001 - here, and nowhere else, every error has its answer
             response = _refused(request, _refusal(request, error))
-            if ANSWER_BEGUN in request and request.transport is not None:
-                # The client would take this answer for a part of the body that it reads. It must see that the body is
-                # not whole.
-                request.transport.abort()
+            if ANSWER_BEGUN in request:
+                cut(request)  # else the client would take this answer for the rest of the body that it reads
     is_read = request.content.is_eof() and request.content.exception() is None
     if not is_read or not request.app[ADMISSION].is_open:
         # The rest of the body must not be read as the next request, and no client should come back to a service

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from service.database.leases import find_holder, select_holders
+from service.database.leases import find_whereabouts, select_holders
 from service.errors import ServiceError
 from service.models import User
 from service.refusals import UPLOAD_ELSEWHERE, UPLOAD_LOST
@@ -55,18 +55,18 @@ def held_elsewhere(handler: Handler) -> Handler:
     @functools.wraps(handler)
     async def passing_on(request: web.Request) -> web.StreamResponse:
         is_unknown = request.app[LIVE_UPLOADS].find(upload_id(request)) is None
+        answer = None
         if is_unknown and _RELAYED not in request.headers:
             await authenticate(request)  # that process checks the token again
-            holder = await find_holder(request.app[DATABASE], upload_id(request))
-            if holder not in {None, request.app[RELAY_ADDRESS]}:
-                return await _pass_on(request, str(holder))
-        return await handler(request)
+            holder, _ = await find_whereabouts(request.app[DATABASE], upload_id(request))
+            answer = await answer_from(request, holder)
+        return await handler(request) if answer is None else answer
 
     return passing_on
 
 
 async def answer_from(request: web.Request, holder: str | None) -> web.StreamResponse | None:
-    """Return the answer of the process at the address `holder`, to a request that needs no token.
+    """Return the answer of the process at the address `holder`. If a token is needed, that process checks it.
 
     None: there is no such process, or it is this one, or the request has been passed on already. Raises NotFound and
     Unavailable.

@@ -1,5 +1,5 @@
--- Finds the process that holds an upload, and whether its record is there already. Both are of the same moment: an
--- upload gives its lease back only after its record is kept.
+-- Finds the process that holds an upload, and whether its record is there already. Both are of the same moment: one
+-- statement keeps the record and gives the lease back.
 SELECT
     (
         SELECT holder

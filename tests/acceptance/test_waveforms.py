@@ -68,7 +68,7 @@ async def test_waveform_grows_while_the_upload_is_under_way(service: Service, ac
         await listener.hears(10_000)
         # A piece is drawn when ffmpeg has taken all of it, which is after the first of it is heard.
         async with asyncio.timeout(30):
-            while not (answer := await service.get(f"/records/{upload.id}/peaks.json")).json["data"]:  # noqa: ASYNC110
+            while not (answer := await service.get(f"/records/{upload.id}/peaks.json")).json["data"]:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
         assert answer.headers["Cache-Control"] == "no-store"
         assert "ETag" not in answer.headers

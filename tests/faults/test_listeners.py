@@ -100,7 +100,7 @@ async def test_draft_that_cannot_be_read_breaks_the_connection_and_harms_no_uplo
         live = service.app[LIVE_UPLOADS].find(UUID(upload.id))
         assert live is not None
         unreadable = os.open(tmp_path / "unreadable", os.O_WRONLY | os.O_CREAT)
-        os.dup2(unreadable, live.broadcast._copy)  # noqa: SLF001 - there is no public way to break a draft
+        os.dup2(unreadable, live.broadcast._copy)  # noqa: SLF001 - no public call breaks a draft
         os.close(unreadable)
         upload.paced.release()
         with pytest.raises(aiohttp.ClientError):

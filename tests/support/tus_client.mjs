@@ -1,5 +1,5 @@
 // Sends a WAV with tus-js-client, and prints the path of its record.
-// node tus_client.js MODULES ENDPOINT TOKEN FILE
+// node tus_client.mjs MODULES ENDPOINT TOKEN FILE
 import { createReadStream, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
