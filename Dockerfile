@@ -5,7 +5,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends build-essent
     $(test "$TARGETARCH" = "$(dpkg --print-architecture)" || echo "crossbuild-essential-$TARGETARCH")
 # Where the sources come from, if not from where this image's own Debian comes from.
 ARG DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR
-COPY tools/build-ffmpeg.sh ./
+COPY tools/build-ffmpeg.sh tools/lame.patch ./
 RUN ./build-ffmpeg.sh /ffmpeg "$TARGETARCH"
 
 FROM python:3.13-slim AS build

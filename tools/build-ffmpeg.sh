@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the ffmpeg that wavepress needs, and no more of it, from the source packages of Debian bookworm:
 #     tools/build-ffmpeg.sh DIRECTORY [ARCHITECTURE]
-# `make ffmpeg` and the image call it, so this is the only list of what goes into it. It needs no root, and it works on
+# `make ffmpeg` and the image call it, so this is the only list of what goes into it; lame.patch is beside it. It needs no root, and it works on
 # any Debian or Ubuntu: it has lists and sources of its own, and Debian's archive keyring checks them. ARCHITECTURE is
 # Debian's name for the machine that is to run it ("arm64"); another than this machine's needs a cross compiler.
 #
@@ -98,19 +98,22 @@ EOF
     fi
 }
 
-# The newest source packages, each with its checksum, and this script's own: what the result is made of.
+# The newest source packages, each with its checksum, this script's own and the patch's: what the result is made of.
 describe() {
     echo "Made by wavepress' tools/build-ffmpeg.sh, for $architecture, from these source packages of Debian bookworm."
     echo "Get them with \`apt-get source\`, or from https://snapshot.debian.org."
     echo
     apt-get --config-file=apt/apt.conf source --print-uris ffmpeg lame | awk '/\.dsc /{ print $2, $4 }'
-    sha256sum <"$script" | awk '{ print "build-ffmpeg.sh SHA256:" $1 }'
+    for file in "$script" "$lame_patch"; do
+        sha256sum <"$file" | awk -v name="${file##*/}" '{ print name " SHA256:" $1 }'
+    done
 }
 
 unpack() {
     (cd sources && apt-get --quiet --quiet --config-file=../apt/apt.conf source ffmpeg lame)
     mv sources/ffmpeg-5.1*/ ffmpeg
     mv sources/lame-3.100*/ lame
+    patch --directory lame --strip 1 --fuzz 0 <"$lame_patch"
 }
 
 # `build_lame DIRECTORY FLAGS`: puts the library and its header there.
@@ -161,7 +164,7 @@ collect() {
         install -D -m 644 "$name/debian/copyright" "result/share/doc/$name/copyright"
     done
     install -m 644 ffmpeg/COPYING.LGPLv2.1 ffmpeg/COPYING.GPLv2 result/share/doc/ffmpeg/
-    install -m 644 lame/COPYING lame/LICENSE result/share/doc/lame/
+    install -m 644 lame/COPYING lame/LICENSE "$lame_patch" result/share/doc/lame/
     install -m 644 description result/share/doc/SOURCES
 }
 
@@ -187,6 +190,7 @@ test "$#" -ge 1 || fail "usage: $0 DIRECTORY [ARCHITECTURE]"
 mkdir -p "$(dirname "$1")"
 result=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+lame_patch=$(dirname "$script")/lame.patch
 require "${2:-}"
 jobs=$(nproc) log='' doing=''
 work=$(mktemp -d)
