@@ -115,8 +115,10 @@ class Encoding:
 
     async def _pass(self, content: bytes) -> None:
         try:
-            async with asyncio.timeout(self._stall_seconds):
-                await self._process.write(content)
+            rest = self._process.write_at_once(content)
+            if rest:
+                async with asyncio.timeout(self._stall_seconds):
+                    await self._process.write(rest)
         except ConnectionError as error:
             raise self._failure(await self._exit_status()) from error
         except TimeoutError as error:

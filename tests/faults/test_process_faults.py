@@ -206,10 +206,10 @@ async def test_ffmpeg_that_ends_by_itself_is_encoder_failed(
 async def test_early_end_is_answered_while_the_client_still_sends(
     fault: Fault, caplog: pytest.LogCaptureFixture, behaviour: str
 ) -> None:
-    """The client reads the answer although half of its body has not been sent."""
+    """The client reads the answer although a tenth of its body has not been sent."""
     async with fault.over(caplog):
         fault.ffmpeg.misbehaves(behaviour)
-        async with part_of_upload(fault, "raw", TALK, 0.5) as (client, _), asyncio.timeout(STALL_SECONDS / 2):
+        async with part_of_upload(fault, "raw", TALK, 0.9) as (client, _), asyncio.timeout(STALL_SECONDS / 2):
             answer = await client.answer()
         assert_refused(answer, "encoder_failed")
         assert answer.headers["connection"] == "close"
