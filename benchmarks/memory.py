@@ -15,6 +15,7 @@ from benchmarks.running import require_sight
 from benchmarks.sounds import BYTES_PER_SECOND, stream_wav, wav_byte_count
 from benchmarks.table import Row, at_most
 from service.audio.ffmpegs import default_ffmpeg
+from service.memory import PAUSE_SECONDS
 from tests.support import procfs
 
 _SMALL_SECONDS = 28  # 5 MB
@@ -54,17 +55,19 @@ def measure_live_uploads(bench: Bench) -> list[Row]:
     count = bench.shortened(_LIVE_UPLOADS)
     require_sight(bench.service)
     upload(bench.service.address, wav)
+    time.sleep(PAUSE_SECONDS + 1)
     without = procfs.resident_bytes(pid)
     with _paused_uploads(bench, wav, count) as encoders:
+        time.sleep(PAUSE_SECONDS + 1)  # what glibc has kept is given back every few seconds
         paused = (procfs.resident_bytes(pid) - without) / count
         ffmpeg = sum(procfs.proportional_bytes(encoder) for encoder in encoders) / count
     procfs.forget_peak(pid)
     run_at_once(lambda _: upload(bench.service.address, wav), count, at_a_time=count)
     flowing = (procfs.peak_resident_bytes(pid) - without) / count
     return [
-        _row_of_one(f"{count} live uploads, paused at half: memory of one", paused),
+        _row_of_one(f"{count} live uploads, paused at half: memory of one", paused, 0.4),
         Row(f"{count} live uploads, paused at half: PSS of one ffmpeg", f"{ffmpeg / _MIB:.1f} MiB"),
-        _row_of_one(f"{count} live uploads, flowing: peak memory of one", flowing),
+        _row_of_one(f"{count} live uploads, flowing: peak memory of one", flowing, 1),
     ]
 
 
@@ -84,9 +87,9 @@ def _paused_uploads(bench: Bench, wav: Path, count: int) -> Iterator[set[int]]:
         yield encoders
 
 
-def _row_of_one(what: str, byte_count: float) -> Row:
+def _row_of_one(what: str, byte_count: float, most_mebibytes: float) -> Row:
     mebibytes = byte_count / _MIB
-    return Row(what, f"{mebibytes:.2f} MiB", figure=mebibytes, unit="MiB", aim=at_most(1, "MiB"))
+    return Row(what, f"{mebibytes:.2f} MiB", figure=mebibytes, unit="MiB", aim=at_most(most_mebibytes, "MiB"))
 
 
 def _file_row(bench: Bench, wav: Path) -> Row:

@@ -24,6 +24,12 @@ _DEFAULTS: Mapping[str, str] = MappingProxyType({})
 # Much more than either takes, because others may use the machine. The second is twice the default SHUTDOWN_SECONDS.
 _START_SECONDS = 120
 _STOP_SECONDS = 40
+# `python -m service` without the packages that only tools of the tests bring, and that structlog would import: 3 MB.
+_SERVICE = """
+import runpy, sys
+sys.modules["rich"] = sys.modules["greenlet"] = None
+runpy.run_module("service", run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def running_service(
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
         environment |= {"WAVEPRESS_PORT": "0", "WAVEPRESS_DATA_DIR": data_dir} | _ONE_FOR_MANY
         environment |= {f"WAVEPRESS_{name}": value for name, value in settings.items()}
-        command = [sys.executable, "-m", "service", "serve", *arguments]
+        command = [sys.executable, "-c", _SERVICE, "serve", *arguments]
         with subprocess.Popen(command, env=environment, cwd=_ROOT, stdout=log, stderr=log) as process:
             try:
                 port = _announced_port(process, Path(log.name))

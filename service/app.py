@@ -12,6 +12,7 @@ from service import __version__, metrics
 from service.background import in_background
 from service.database.pool import open_database
 from service.errors import StorageFull
+from service.memory import give_back_for_ever
 from service.parts import make_accounts, make_encoder, make_health, make_ingest, make_places, make_storage, user_limits
 from service.relay_socket import open_relay_socket
 from service.settings import Settings
@@ -151,6 +152,7 @@ class _Parts:
             in_background(removal.remove_for_ever()),
             in_background(revocations.look_for_ever()),
             in_background(accounts.totals.refresh_for_ever()),
+            in_background(give_back_for_ever()),
         ):
             yield
             app[app_keys.ADMISSION].close()

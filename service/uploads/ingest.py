@@ -74,10 +74,12 @@ class Ingest:
             upload.broadcast.on_air(plan.outline, draft.fileno()),
         ):
             await _encode(encoding, upload, samples)
+            del samples  # else they would stay until the next ones come; so would each piece in each generator
             async for piece in self._limited(upload, pieces, header):
                 samples = reader.feed(piece)
                 self._check_size(upload, reader, header)
                 await _encode(encoding, upload, samples)
+                del piece, samples
             upload.broadcast.hold_back()
             await _encode(encoding, upload, _last_samples(upload, reader))
             plan.require_fit(reader.sample_count)

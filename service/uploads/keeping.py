@@ -21,6 +21,7 @@ async def up_to(pieces: AsyncIterator[bytes], progress: Progress, most_bytes: in
             yield piece[:room]
             return
         yield piece
+        del piece  # else it would stay until the next one comes
 
 
 async def while_they_come(pieces: AsyncIterator[bytes], slot: EncoderSlot, progress: Progress) -> AsyncIterator[bytes]:
@@ -37,6 +38,7 @@ async def while_they_come(pieces: AsyncIterator[bytes], slot: EncoderSlot, progr
             if piece is None:
                 return
             yield piece
+            del piece  # else it would stay until the next one comes
     except ServiceError as error:
         if not (isinstance(error, ClientGone | ClientStalled) or error.code in _END_CODES):
             raise

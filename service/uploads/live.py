@@ -80,6 +80,7 @@ class LiveUpload:
             if self._end is not None:
                 raise self._end
             yield piece
+            del piece  # else it would stay until the next one comes
 
 
 class LiveUploads:

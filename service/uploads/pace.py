@@ -44,6 +44,7 @@ class Pace:
                     raise SLOW_BODY(min_bytes_per_second=round(least_rate))
                 waited_seconds, received = 0.0, 0
             yield piece
+            del piece  # else it would stay until the next one comes
             asked_at = self._held_seconds()
 
     def _held_seconds(self) -> float:

@@ -135,6 +135,7 @@ class ResumableBody:
                     self._check_length(self.offset + len(piece), is_last=False)
                     yield piece
                     self._note_taken(len(piece))
+                    del piece  # else it would stay until the next one comes
                 is_last = attachment.is_last or (self._ends_at_length and self.offset == self.length)
                 self._check_length(self.offset, is_last=is_last)
             except _REQUEST_ERRORS as error:

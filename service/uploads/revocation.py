@@ -41,6 +41,7 @@ class Revocations:
             if upload_id in self._revoked:
                 raise USER_DISABLED() if self._revoked[upload_id] else UNKNOWN_TOKEN()
             yield piece
+            del piece  # else it would stay until the next one comes
 
     async def look_for_ever(self) -> None:
         """Find out every few seconds which uploads may not go on, until cancelled."""

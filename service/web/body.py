@@ -60,6 +60,7 @@ class Body:
         """Yield the body as it arrives, in pieces of any size, because cutting them would copy them."""
         while piece := self._arrived() or await self._guarded(self._content.readany()):
             yield piece
+            del piece  # else it would stay until the next one comes
 
     async def read(self, size: int) -> bytes:
         """Return the next bytes, at most `size`. Returns b"" at the end."""

@@ -41,6 +41,7 @@ async def verified(
     async for piece in pieces:
         sha256.update(piece)
         yield piece
+        del piece  # else it would stay until the next one comes
     if {digest, parse_digest(fields.get(_FIELD))} - {None, sha256.digest()}:
         raise DIGEST_MISMATCH()
 

@@ -62,6 +62,7 @@ class FormPart:
         while not self._reader.at_eof():
             if piece := await parsed(self._reader.read_chunk(size)):
                 yield piece
+                del piece  # else it would stay until the next one comes
 
     def check(self) -> None:
         """Raise MalformedRequest if the part is a form itself, or is encoded."""

@@ -77,6 +77,7 @@ class Form:
         self._body.allowance = self._max_upload_bytes + ENVELOPE_BYTES
         async for piece in file.pieces(PIECE_BYTES):
             yield piece
+            del piece  # else it would stay until the next one comes
         self._body.allowance = ENVELOPE_BYTES
         if await self.next_file() is not None:
             raise SECOND_FILE()

@@ -25,6 +25,7 @@ ORDER = [
     "service.cancellation",
     "service.background",
     "service.threads",
+    "service.memory",
     "service.ownership",
     "service.socket_places",
     "service.relay_socket",

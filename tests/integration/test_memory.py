@@ -1,0 +1,79 @@
+"""What an upload keeps in memory while it waits for its client, and what glibc keeps of uploads that went by."""
+
+import asyncio
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from service import memory
+from service.background import in_background
+from service.web.app_keys import LIVE_UPLOADS
+from service.web.multipart import PIECE_BYTES
+from tests.support.client import EVERY_TRANSPORT, Account, Service, Transport
+from tests.support.raw import connect, framed, request_head
+from tests.support.waiting import until
+from tests.support.wavs import chirp, wav
+
+TALK = wav(chirp(44_100 * 3, 44_100, 2), sample_rate=44_100, channels=2)
+# Whatever is larger than this is sound: the peaks, the row of the upload and the rest are smaller.
+SMALL_BYTES = 12_000
+
+
+def large_blocks() -> list[tracemalloc.Trace]:
+    """Return what has been allocated since tracemalloc was started, is large, and is not the test's own."""
+    own = tracemalloc.Filter(inclusive=False, filename_pattern=__file__)
+    traces = tracemalloc.take_snapshot().filter_traces([own]).traces
+    return [trace for trace in traces if trace.size > SMALL_BYTES]
+
+
+@pytest.mark.parametrize("options", ["", "?incomplete=keep"])
+@pytest.mark.parametrize("transport", EVERY_TRANSPORT)
+async def test_upload_that_waits_for_its_client_keeps_no_sound(
+    service: Service, account: Account, transport: Transport, options: str
+) -> None:
+    body = framed(TALK, transport)
+    path = None if transport == "multipart" else f"/records/{options}"
+    head = request_head(account, transport, len(TALK), path=path)
+    if transport == "multipart":
+        head = head.replace(b"/records ", f"/records{options} ".encode())
+    start, more = body[:150_000], body[150_000:450_000]
+    async with connect(service) as client:
+        await client.send(head + start)
+        await until(lambda: service.app[LIVE_UPLOADS].of_user(account.id))
+        (upload,) = service.app[LIVE_UPLOADS].of_user(account.id)
+        await until(lambda: upload.progress.peaks is not None)
+        tracemalloc.start()
+        try:
+            await client.send(more)
+            # aiohttp keeps the newest piece of a form. Chunks have their lengths around them.
+            kept = PIECE_BYTES if transport == "multipart" else 0
+            await until(lambda: upload.progress.reader.byte_count > 445_000 - kept)
+            await until(lambda: len(large_blocks()) <= (1 if kept else 0), explain=lambda: str(large_blocks()))
+        finally:
+            tracemalloc.stop()
+        await client.send(body[450_000:])
+        assert (await client.answer()).status == 201
+
+
+async def test_unused_memory_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.01)
+    pieces, small = [], []
+    for _ in range(500):  # so that each piece lies between two objects that live on
+        pieces.append(bytearray(b"1" * 100_000))
+        small.append(bytes(2_000))
+    del pieces
+    before = resident_bytes()
+    async with in_background(memory.give_back_for_ever()):
+        await until(lambda: resident_bytes() < before - 30_000_000)
+    assert len(small) == 500
+
+
+async def test_where_the_c_library_cannot_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: object())
+    async with asyncio.timeout(1):
+        await memory.give_back_for_ever()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * 4096
