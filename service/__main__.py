@@ -30,6 +30,7 @@ from service.operators import Parts, operate
 from service.ownership import explain
 from service.parts import choose_ffmpeg, make_registration_policy, make_storage
 from service.server import allow_many_descriptors, require_free_ports, serve
+from service.session_share import yielding_session
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.settings.unknown_variables import unknown_variables
 from service.uploads.removal import Removal
@@ -71,24 +72,29 @@ def _share_metrics(arguments: argparse.Namespace) -> None:
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
-    hide_this_process()
-    for detail in unknown_variables():
-        log.warning("unknown_setting", detail=detail)
-    if settings.database is None:
-        require_no_service(_embedded_directory(settings))
-    require_free_ports(settings)  # before a database is made in vain
-    choose_ffmpeg(settings)  # as above
-    with _database_url(settings, share=False) as url:
-        if arguments.migrate:
-            migrate(url)
-        allow_many_descriptors()
-        policy = make_registration_policy(settings)
-        log.info("registration", mode=policy.mode, detail=policy.describe())
-        announce = partial(_announce, settings)
-        if arguments.workers > 1:
-            serve_with_workers(settings, url, arguments.workers, announce)
-        else:
-            asyncio.run(serve(settings, url, announce))
+    with yielding_session():
+        hide_this_process()
+        for detail in unknown_variables():
+            log.warning("unknown_setting", detail=detail)
+        if settings.database is None:
+            require_no_service(_embedded_directory(settings))
+        require_free_ports(settings)  # before a database is made in vain
+        choose_ffmpeg(settings)  # as above
+        with _database_url(settings, share=False) as url:
+            if arguments.migrate:
+                migrate(url)
+            _serve_with(url, settings, arguments.workers)
+
+
+def _serve_with(url: str, settings: Settings, workers: int) -> None:
+    allow_many_descriptors()
+    policy = make_registration_policy(settings)
+    log.info("registration", mode=policy.mode, detail=policy.describe())
+    announce = partial(_announce, settings)
+    if workers > 1:
+        serve_with_workers(settings, url, workers, announce)
+    else:
+        asyncio.run(serve(settings, url, announce))
 
 
 def _doctor(settings: Settings, _arguments: argparse.Namespace) -> None:

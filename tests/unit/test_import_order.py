@@ -26,6 +26,7 @@ ORDER = [
     "service.background",
     "service.threads",
     "service.memory",
+    "service.session_share",
     "service.ownership",
     "service.socket_places",
     "service.relay_socket",
