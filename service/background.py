@@ -11,7 +11,7 @@ from service.errors import ServiceError
 
 log = structlog.stdlib.get_logger()
 
-Work = Literal["leases", "removal", "revocation", "totals"]
+Work = Literal["leases", "memory", "removal", "revocation", "totals"]
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 
+from service.background import going_on
 from service.threads import in_thread
 
 PAUSE_SECONDS = 10.0
@@ -17,4 +18,5 @@ async def give_back_for_ever() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while trim is not None:
         await asyncio.sleep(PAUSE_SECONDS)
-        await in_thread(trim, 0)
+        with going_on("memory"):
+            await in_thread(trim, 0)

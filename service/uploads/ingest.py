@@ -74,12 +74,8 @@ class Ingest:
             upload.broadcast.on_air(plan.outline, draft.fileno()),
         ):
             await _encode(encoding, upload, samples)
-            del samples  # else they would stay until the next ones come; so would each piece in each generator
-            async for piece in self._limited(upload, pieces, header):
-                samples = reader.feed(piece)
-                self._check_size(upload, reader, header)
-                await _encode(encoding, upload, samples)
-                del piece, samples
+            del samples  # else they would stay until the end
+            await self._encode_rest(encoding, upload, self._limited(upload, pieces, header))
             upload.broadcast.hold_back()
             await _encode(encoding, upload, _last_samples(upload, reader))
             plan.require_fit(reader.sample_count)
@@ -94,6 +90,14 @@ class Ingest:
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
         metrics.LAST_BYTE_TO_RECORD.observe(time.monotonic() - arrived)
         return record
+
+    async def _encode_rest(self, encoding: Encoding, upload: Upload, pieces: AsyncIterator[bytes]) -> None:
+        reader = upload.progress.reader
+        async for piece in pieces:
+            samples = reader.feed(piece)
+            self._check_size(upload, reader, encoding.source)
+            await _encode(encoding, upload, samples)
+            del piece, samples  # else they would stay until the next ones come
 
     def _plan(self, upload: Upload, header: WavHeader) -> Mp3Plan:
         return Mp3Plan.of(

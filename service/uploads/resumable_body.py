@@ -134,8 +134,10 @@ class ResumableBody:
                 async for piece in attachment.pieces:
                     self._check_length(self.offset + len(piece), is_last=False)
                     yield piece
-                    self._note_taken(len(piece))
+                    self.offset += len(piece)
                     del piece  # else it would stay until the next one comes
+                    self._last_byte_at = time.monotonic()
+                    self._raise_end()
                 is_last = attachment.is_last or (self._ends_at_length and self.offset == self.length)
                 self._check_length(self.offset, is_last=is_last)
             except _REQUEST_ERRORS as error:
@@ -181,11 +183,6 @@ class ResumableBody:
                     await self._changed.wait()
         self._raise_end()
         return self._current is not None
-
-    def _note_taken(self, byte_count: int) -> None:
-        self.offset += byte_count
-        self._last_byte_at = time.monotonic()
-        self._raise_end()
 
     def _raise_end(self) -> None:
         if self._end is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import structlog
@@ -88,7 +88,7 @@ async def _pass_on(request: web.Request, holder: str) -> web.StreamResponse:
                 request.method,
                 _url(holder, request),
                 headers=_headers(request),
-                data=_body(request) if request.can_read_body else None,
+                data=Body(request, request.app[BODY_LIMITS]).pieces() if request.can_read_body else None,
                 allow_redirects=False,
             )
         except (aiohttp.ClientConnectorError, FileNotFoundError) as error:
@@ -146,11 +146,6 @@ def _headers(request: web.Request) -> CIMultiDict[str]:
 def _of_the_message(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """Return those headers that are not about one connection."""
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _OF_ONE_CONNECTION)
-
-
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    async for piece in Body(request, request.app[BODY_LIMITS]).pieces():
-        yield piece
 
 
 async def _send_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -1,8 +1,8 @@
 """What an upload keeps in memory while it waits for its client, and what glibc keeps of uploads that went by."""
 
 import asyncio
+import os
 import tracemalloc
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +10,7 @@ from service import memory
 from service.background import in_background
 from service.web.app_keys import LIVE_UPLOADS
 from service.web.multipart import PIECE_BYTES
+from tests.support import procfs
 from tests.support.client import EVERY_TRANSPORT, Account, Service, Transport
 from tests.support.raw import connect, framed, request_head
 from tests.support.waiting import until
@@ -63,17 +64,26 @@ async def test_unused_memory_goes_back_to_the_system(monkeypatch: pytest.MonkeyP
         pieces.append(bytearray(b"1" * 100_000))
         small.append(bytes(2_000))
     del pieces
-    before = resident_bytes()
+    before = procfs.resident_bytes(os.getpid())
     async with in_background(memory.give_back_for_ever()):
-        await until(lambda: resident_bytes() < before - 30_000_000)
+        await until(lambda: procfs.resident_bytes(os.getpid()) < before - 30_000_000)
     assert len(small) == 500
+
+
+async def test_it_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = []
+
+    async def fail(*_: object) -> None:
+        rounds.append("")
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(memory, "in_thread", fail)
+    async with in_background(memory.give_back_for_ever()):
+        await until(lambda: len(rounds) > 2)
 
 
 async def test_where_the_c_library_cannot_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _name: object())
     async with asyncio.timeout(1):
         await memory.give_back_for_ever()
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * 4096

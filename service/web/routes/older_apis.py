@@ -95,6 +95,7 @@ async def _of_user(wav: SentWav, user: User) -> AsyncIterator[bytes]:
     """Yield the pieces. Raises Forbidden after the last one if the field `user_id` is not the user's."""
     async for piece in wav.pieces:
         yield piece
+        del piece  # else it would stay until the next one comes
     _require_user_id(wav.fields, user)
 
 
