@@ -1,10 +1,10 @@
 #!/bin/sh
 # Builds the ffmpeg that wavepress needs, and no more of it, from the source packages of Debian bookworm:
 #     tools/build-ffmpeg.sh DIRECTORY [ARCHITECTURE]
-# `make ffmpeg` and the image call it, so this is the only list of what goes into it, with lame.patch beside it. It needs
-# no root, and it works on any Debian or Ubuntu: it has lists and sources of its own, and Debian's archive keyring checks
-# them. ARCHITECTURE is Debian's name for the machine that is to run it ("arm64"); another than this machine's needs a
-# cross compiler.
+# `make ffmpeg` and the image call it, so this is the only list of what goes into it, with lame.patch beside it. It
+# needs no root, and it works on any Debian or Ubuntu: it has lists and sources of its own, and Debian's archive keyring
+# checks them. ARCHITECTURE is Debian's name for the machine that is to run it ("arm64"); another than this machine's
+# needs a cross compiler.
 #
 # Variables: DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR, where bookworm comes from. By default that is where this machine's
 # Debian comes from, or deb.debian.org. TMPDIR takes a few hundred MB meanwhile.

@@ -88,8 +88,8 @@ class Admission:
         self._queue.arrive(current_task())
 
     def is_crowded(self) -> bool:
-        """Whether somebody waits for a slot, here or in another process."""
-        return self._places.waiting > 0
+        """Whether somebody waits for a slot, here or in another process; who arrives at a free one does not."""
+        return self._places.waiting > 0 and not self._places.has_free_slot
 
     @property
     def full_seconds(self) -> float:

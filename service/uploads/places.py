@@ -29,6 +29,11 @@ class Places:
         return self._sum(_RUNNING) + self._sum(_WAITING) >= self.max_running + self.max_waiting
 
     @property
+    def has_free_slot(self) -> bool:
+        """Whether another upload could run."""
+        return self._sum(_RUNNING) < self.max_running
+
+    @property
     def waiting(self) -> int:
         """How many uploads wait."""
         return self._sum(_WAITING)

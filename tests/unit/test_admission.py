@@ -67,6 +67,17 @@ async def assert_all_free(admission: Admission, max_running: int) -> None:
     await end(*uploads)
 
 
+async def test_who_arrives_makes_no_crowd_while_a_slot_is_free() -> None:
+    admission = Admission(Places(max_running=2, max_waiting=2))
+    (first,) = await start(admission)
+    admission.arrive()
+    assert not admission.is_crowded()
+    (second,) = await start(admission)
+    assert admission.is_crowded()
+    await end(first, second)
+    assert not admission.is_crowded()
+
+
 async def test_as_many_run_as_there_are_slots_and_the_next_ones_wait() -> None:
     admission = Admission(Places(max_running=2, max_waiting=2))
     uploads = await start(admission, 4)
