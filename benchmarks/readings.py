@@ -22,8 +22,10 @@ _UPLOADS = 8
 _ROUNDS = 3
 _CHUNK_BYTES = 64 * 1024
 _MB = 1_000_000
-_FORM_HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="talk.wav"\r\n\r\n'
-_FORM_TAIL = b"\r\n--b--\r\n"
+# As long as those of curl and browsers are: the shorter it is, the longer it takes to look for it.
+_BOUNDARY = "------------------------d74496d66958873e"
+_FORM_HEAD = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="talk.wav"\r\n\r\n'.encode()
+_FORM_TAIL = f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 Send = Callable[[Address, bytes], object]
 
@@ -65,7 +67,7 @@ def _send_raw(address: Address, wav: bytes) -> bytes:
 
 def _send_form(address: Address, wav: bytes) -> bytes:
     with Connection(address) as connection:
-        headers = ["Content-Type: multipart/form-data; boundary=b"]
+        headers = [f"Content-Type: multipart/form-data; boundary={_BOUNDARY}"]
         connection.send_head("POST", "/records", len(_FORM_HEAD) + len(wav) + len(_FORM_TAIL), headers)
         connection.send([_FORM_HEAD, wav, _FORM_TAIL])
         return connection.receive()

@@ -19,12 +19,13 @@ from service.refusals import (
 from service.web.app_keys import BODY_LIMITS
 from service.web.body import ENVELOPE_BYTES, Body
 from service.web.form_part import FormPart, parsed
+from service.web.part_reader import PartReader
 
 # How much the files of another type may have, such as a description in JSON or a picture. They are not kept.
 _LARGEST_SKIPPED = 2**20
 _SKIPPED_PIECE_BYTES = 8 * 1024
-# aiohttp keeps back the newest piece, because the boundary may begin in it. If the client dies, that is lost.
-PIECE_BYTES = 64 * 1024
+# As much as is read from a connection at once.
+PIECE_BYTES = 256 * 1024
 
 
 class Form:
@@ -117,10 +118,11 @@ def _reader(headers: Mapping[str, str], body: Body) -> MultipartReader:
     if not boundary:
         raise MISSING_BOUNDARY()
 
-    def as_part(part_headers: CIMultiDictProxy[str], content: StreamReader, **_limits: object) -> BodyPartReader:
-        return BodyPartReader(f"--{boundary}".encode(), part_headers, content, subtype="form-data")
+    def as_part(part_headers: CIMultiDictProxy[str], content: StreamReader, **_limits: object) -> PartReader:
+        return PartReader(f"--{boundary}".encode(), part_headers, content)
 
     reader = MultipartReader(headers, cast("StreamReader", body))
+    reader.part_reader_cls = PartReader
     # By itself, aiohttp reads a part that declares a multipart type as a form.
     reader.multipart_reader_cls = cast("type[MultipartReader]", as_part)
     return reader

@@ -149,6 +149,7 @@ ORDER = [
     "service.web.disposition",
     "service.web.media_types",
     "service.web.form_part",
+    "service.web.part_reader",
     "service.web.multipart",
     "service.web.upload_body",
     "service.web.listening",
