@@ -1,5 +1,6 @@
 # ffmpeg is built for the image's architecture on the builder's own, because emulation would take many times as long.
-FROM --platform=$BUILDPLATFORM python:3.13-slim AS ffmpeg
+# Of bookworm, as its sources: what bookworm's gcc 12 makes of LAME takes 8 % less CPU than what gcc 14 does.
+FROM --platform=$BUILDPLATFORM python:3.13-slim-bookworm AS ffmpeg
 ARG TARGETARCH
 RUN apt-get update && apt-get install --yes --no-install-recommends build-essential nasm \
     $(test "$TARGETARCH" = "$(dpkg --print-architecture)" || echo "crossbuild-essential-$TARGETARCH")

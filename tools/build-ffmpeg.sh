@@ -60,10 +60,22 @@ require() {
     for tool in "${cross}gcc" make dpkg-source; do
         command -v "$tool" >/dev/null || fail_for_packages
     done
+    choose_compiler
     for keyring in /usr/share/keyrings/debian-archive-keyring.pgp /usr/share/keyrings/debian-archive-keyring.gpg; do
         test ! -r "$keyring" || return 0
     done
     fail_for_packages
+}
+
+# What gcc 14 makes of LAME takes 8 % more CPU than what gcc 12 and 13 do.
+choose_compiler() {
+    compiler=${cross}gcc
+    test "$("$compiler" -dumpversion | cut -d . -f 1)" -gt 13 || return 0
+    for version in 12 13; do
+        ! command -v "${cross}gcc-$version" >/dev/null || compiler=${cross}gcc-$version
+    done
+    test "$compiler" != "${cross}gcc" ||
+        echo "gcc $("$compiler" -dumpversion) will do. With gcc-13 or gcc-12, the encoder takes 8 % less CPU."
 }
 
 fail_for_packages() {
@@ -105,6 +117,7 @@ describe() {
     echo "Get them with \`apt-get source\`, or from https://snapshot.debian.org."
     echo
     apt-get --config-file=apt/apt.conf source --print-uris ffmpeg lame | awk '/\.dsc /{ print $2, $4 }'
+    echo "Compiled by $("$compiler" --version | head -n 1)"
     for file in "$script" "$lame_patch"; do
         sha256sum <"$file" | awk -v name="${file##*/}" '{ print name " SHA256:" $1 }'
     done
@@ -127,7 +140,7 @@ build_lame() {
 }
 
 build_lames() {
-    (cd lame && ./configure ${cross:+--host="$target"} CFLAGS="$cflags" LDFLAGS="$ldflags" --disable-static \
+    (cd lame && ./configure ${cross:+--host="$target"} CC="$compiler" CFLAGS="$cflags" LDFLAGS="$ldflags" --disable-static \
         --disable-frontend --disable-decoder --disable-analyzer-hooks --disable-dependency-tracking)
     build_lame lame-base ""
     if [ "$architecture" = amd64 ]; then
@@ -143,7 +156,7 @@ build_ffmpeg() {
         --enable-libmp3lame --enable-encoder=libmp3lame,pcm_s16le --enable-protocol=file,pipe \
         --enable-demuxer="$demuxers" --enable-decoder="$decoders" --enable-parser="$parsers" \
         --enable-filter="$filters" --enable-muxer="$muxers" \
-        ${cross:+--enable-cross-compile --cross-prefix="$cross" --target-os=linux --arch="${target%%-*}"} \
+        ${cross:+--enable-cross-compile --cross-prefix="$cross" --target-os=linux --arch="${target%%-*}"} --cc="$compiler" \
         --extra-cflags="-I../lame-base/include $hardening -fPIE" --extra-ldflags="-L../lame-base/lib $ldflags" \
         --extra-ldexeflags="-pie -Wl,--enable-new-dtags"
     # The linker takes the place of LAME from this variable, because no `$` of an option outlives configure and make.
