@@ -24,6 +24,14 @@ def is_broken(connection: RequestHandler) -> bool:
     return bool(messages) and not isinstance(messages[-1][0], RawRequestMessage)
 
 
+def arrived(content: StreamReader, size: int) -> bytes:
+    """Return what has arrived of a body and was not read yet, at most `size` bytes, or all of it for -1.
+
+    Once the connection is broken, aiohttp's own methods raise instead. aiohttp has no issue for this.
+    """
+    return content.read_nowait(size) if content.exception() is None else content._read_nowait(size)  # noqa: SLF001
+
+
 def newest_body(connection: RequestHandler) -> StreamReader | None:
     """Return the body of the newest request that waits for its turn, or None if none waits.
 

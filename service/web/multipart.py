@@ -1,5 +1,6 @@
 """Reads a multipart form in order: fields, one file, more fields."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Self, cast
 
@@ -24,6 +25,7 @@ from service.web.part_reader import PartReader
 # How much the files of another type may have, such as a description in JSON or a picture. They are not kept.
 _LARGEST_SKIPPED = 2**20
 _SKIPPED_PIECE_BYTES = 8 * 1024
+_SUBTYPE = re.compile(r"^[^;]*")
 # As much as is read from a connection at once.
 PIECE_BYTES = 256 * 1024
 
@@ -75,7 +77,8 @@ class Form:
 
     async def pieces(self, file: FormPart) -> AsyncIterator[bytes]:
         """Yield the file, then read the rest of the form, which must be whole before anything is kept."""
-        self._body.allowance = self._max_upload_bytes + ENVELOPE_BYTES
+        # The piece that is too much is passed on, too: who counts the WAV's bytes says so, or keeps those before it.
+        self._body.allowance = self._max_upload_bytes + PIECE_BYTES + ENVELOPE_BYTES
         async for piece in file.pieces(PIECE_BYTES):
             yield piece
             del piece  # else it would stay until the next one comes
@@ -121,7 +124,9 @@ def _reader(headers: Mapping[str, str], body: Body) -> MultipartReader:
     def as_part(part_headers: CIMultiDictProxy[str], content: StreamReader, **_limits: object) -> PartReader:
         return PartReader(f"--{boundary}".encode(), part_headers, content)
 
-    reader = MultipartReader(headers, cast("StreamReader", body))
+    # Of a multipart/form-data, aiohttp would take a first field `_charset_` for its own, and stumble over what follows.
+    plain = {hdrs.CONTENT_TYPE: _SUBTYPE.sub("multipart/mixed", headers[hdrs.CONTENT_TYPE], count=1)}
+    reader = MultipartReader(plain, cast("StreamReader", body))
     reader.part_reader_cls = PartReader
     # By itself, aiohttp reads a part that declares a multipart type as a form.
     reader.multipart_reader_cls = cast("type[MultipartReader]", as_part)

@@ -1,6 +1,9 @@
 """`?incomplete=keep`: what arrived of an upload whose end never comes is a record."""
 
 import asyncio
+import contextlib
+import re
+import socket
 
 import pytest
 
@@ -69,6 +72,21 @@ async def test_recorder_that_dies_loses_nothing_that_had_arrived(
             assert (record["duration"], record["source_size"]) == (0.5, SENT_BYTES)
 
 
+@pytest.mark.parametrize("transport", ["raw", "multipart"])
+async def test_recorder_that_dies_at_once_loses_nothing_either(
+    service: Service, account: Account, transport: Transport
+) -> None:
+    wav = wavs.wav(wavs.chirp(44_100 * 8, 44_100, 1), sample_rate=44_100, channels=1)
+    head = request_head(account, transport, len(wav), path="/records?incomplete=keep")
+    head = head.replace(b"/records ", b"/records?incomplete=keep ")
+    whole = framed(wav, transport)
+    sent = whole.index(wav[:44]) + 300_000  # more than is taken at once
+    with socket.create_connection((service.url.host, service.url.port)) as client:
+        await asyncio.to_thread(client.sendall, head + whole[:sent])
+    record = await only_record(service, account)
+    assert (record["complete"], record["source_size"]) == (False, 300_000)
+
+
 async def test_without_keep_nothing_is_kept(
     service: Service, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +141,26 @@ async def test_part_that_is_too_large_is_kept_up_to_the_limit(start_service: Sta
     assert (await upload({})).status == 413
     kept = await upload(KEEP)
     assert (kept.status, kept.json["complete"], kept.json["duration"]) == (201, False, 0.5)
+
+
+@pytest.mark.parametrize(("option", "status"), [("", 413), ("?incomplete=keep", 201)])
+async def test_form_that_is_much_too_large_is_no_other_case(
+    start_service: StartService, option: str, status: int
+) -> None:
+    service = await start_service(max_upload_bytes=SENT_BYTES)
+    account = await service.create_user()
+    endless = STREAMED + bytes(3_000_000)
+    head = request_head(account, "multipart", len(endless)).replace(b"/records ", f"/records{option} ".encode())
+    head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
+    form = framed(endless, "multipart")
+    async with connect(service) as client:
+        sending = asyncio.create_task(client.send(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(form), form)))
+        answer = await client.answer()
+        with contextlib.suppress(ConnectionError):
+            await sending
+    assert answer.status == status, answer.json
+    if option:
+        assert (answer.json["complete"], answer.json["source_size"]) == (False, SENT_BYTES)
 
 
 @pytest.mark.parametrize("is_suspended", [False, True])

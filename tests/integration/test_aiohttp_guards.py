@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import RequestHandler
 
-from service.web.aiohttp_guards import UnsignedResponse, body_given_up
+from service.web.aiohttp_guards import UnsignedResponse, arrived, body_given_up
 from service.web.connection import Connection
 from service.web.connection_limit import ConnectionLimit
 from service.web.pieces import PIECE_BYTES
@@ -98,6 +99,16 @@ async def test_body_that_arrives_slowly_is_not_given_up() -> None:
     async with connected(app_of("POST", look)) as (reader, writer):
         writer.write(CHUNKED)
         assert b"200 OK" in await answer(reader)
+
+
+async def test_aiohttp_gives_nothing_that_arrived_before_the_connection_broke_and_we_do() -> None:
+    loop = asyncio.get_running_loop()
+    content = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+    content.feed_data(b"hello")
+    content.set_exception(ConnectionResetError())
+    with pytest.raises(ConnectionResetError):
+        content.read_nowait()
+    assert arrived(content, 4) + arrived(content, -1) == b"hello"
 
 
 async def test_aiohttp_takes_a_head_of_a_megabyte() -> None:

@@ -68,6 +68,12 @@ def test_form_is_read_the_same_a_byte_at_a_time() -> None:
     assert outcome(split(body, range(len(body)))) == Form("talk.wav", {}, content)
 
 
+def test_field_of_the_forms_charset_is_a_field_like_any_other() -> None:
+    body = form(part("_charset_", b"utf-8"), part("file", b"RIFF", filename="talk.wav"))
+    expected = Form("talk.wav", {"_charset_": "utf-8"}, b"RIFF")
+    assert [outcome([body[:place], body[place:]]) for place in range(len(body))] == [expected] * len(body)
+
+
 @pytest.mark.parametrize("ending", [b"", b"\r", b"\r\n", b"\r\n--", b"\r\n--b0undar"])
 def test_boundary_on_the_edge_of_what_is_read_at_once_is_seen(ending: bytes) -> None:
     for byte_count in range(PIECE_BYTES - 20, PIECE_BYTES + 4):
