@@ -6,7 +6,7 @@ from typing import Self, cast
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
 from aiohttp.helpers import parse_mimetype
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from service.errors import MalformedRequest
 from service.refusals import (
@@ -125,7 +125,7 @@ def _reader(headers: Mapping[str, str], body: Body) -> MultipartReader:
         return PartReader(f"--{boundary}".encode(), part_headers, content)
 
     # Of a multipart/form-data, aiohttp would take a first field `_charset_` for its own, and stumble over what follows.
-    plain = {hdrs.CONTENT_TYPE: _SUBTYPE.sub("multipart/mixed", headers[hdrs.CONTENT_TYPE], count=1)}
+    plain = CIMultiDict({hdrs.CONTENT_TYPE: _SUBTYPE.sub("multipart/mixed", headers[hdrs.CONTENT_TYPE], count=1)})
     reader = MultipartReader(plain, cast("StreamReader", body))
     reader.part_reader_cls = PartReader
     # By itself, aiohttp reads a part that declares a multipart type as a form.
