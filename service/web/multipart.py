@@ -25,7 +25,7 @@ from service.web.part_reader import PartReader
 # How much the files of another type may have, such as a description in JSON or a picture. They are not kept.
 _LARGEST_SKIPPED = 2**20
 _SKIPPED_PIECE_BYTES = 8 * 1024
-_SUBTYPE = re.compile(r"^[^;]*")
+_MEDIA_TYPE = re.compile(r"^[^;]*")
 # As much as is read from a connection at once.
 PIECE_BYTES = 256 * 1024
 
@@ -125,7 +125,7 @@ def _reader(headers: Mapping[str, str], body: Body) -> MultipartReader:
         return PartReader(f"--{boundary}".encode(), part_headers, content)
 
     # Of a multipart/form-data, aiohttp would take a first field `_charset_` for its own, and stumble over what follows.
-    plain = CIMultiDict({hdrs.CONTENT_TYPE: _SUBTYPE.sub("multipart/mixed", headers[hdrs.CONTENT_TYPE], count=1)})
+    plain = CIMultiDict({hdrs.CONTENT_TYPE: _MEDIA_TYPE.sub("multipart/mixed", headers[hdrs.CONTENT_TYPE], count=1)})
     reader = MultipartReader(plain, cast("StreamReader", body))
     reader.part_reader_cls = PartReader
     # By itself, aiohttp reads a part that declares a multipart type as a form.

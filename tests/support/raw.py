@@ -108,7 +108,8 @@ def request_head(
     account: Account | None, transport: Transport, body_length: int, *headers: str, path: str | None = None
 ) -> bytes:
     """Return the head of an upload whose WAV has `body_length` bytes and is sent as `framed` returns it."""
-    lines = ["POST /records HTTP/1.1" if transport == "multipart" else f"PUT {path or '/records/'} HTTP/1.1", "Host: x"]
+    line = f"POST {path or '/records'}" if transport == "multipart" else f"PUT {path or '/records/'}"
+    lines = [f"{line} HTTP/1.1", "Host: x"]
     if account is not None:
         lines.append(f"Authorization: Bearer {account.token}")
     if transport == "multipart":
