@@ -6,7 +6,7 @@
 import math
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,11 +29,14 @@ _Extremes = Callable[[int, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """How samples are read: `width` is that of the integers that `extremes` reads; 8 bits of them are drawn."""
+    """How samples are read: `width` is that of the integers that `extremes` reads.
+
+    `to_bytes` makes 8 bits of each of these, and adds 128.
+    """
 
     width: int
     extremes: Callable[[bytes], tuple[int, _Extremes]]
-    to_8_bits: Callable[[int], int]
+    to_bytes: Callable[[Sequence[int]], bytes]
 
 
 def _integers(width: int, convert: Callable[[bytes], bytes] = bytes) -> _Codec:
@@ -43,7 +46,8 @@ def _integers(width: int, convert: Callable[[bytes], bytes] = bytes) -> _Codec:
         view = memoryview(convert(samples))
         return len(view), lambda start, stop: audioop.minmax(view[start:stop], width)
 
-    return _Codec(width, extremes, lambda value: value >> 8 * (width - 1))
+    surplus = 8 * (width - 1)
+    return _Codec(width, extremes, lambda values: bytes([(value >> surplus) + 128 for value in values]))
 
 
 def _floats(convert: Callable[[bytes], bytes], to_float: Callable[[int], float]) -> _Codec:
@@ -56,11 +60,11 @@ def _floats(convert: Callable[[bytes], bytes], to_float: Callable[[int], float])
         plain_view, negated_view = memoryview(plain), memoryview(negated)
         return len(plain), lambda start, stop: (-_greatest(negated_view[start:stop]), _greatest(plain_view[start:stop]))
 
-    def to_8_bits(value: int) -> int:
+    def to_byte(value: int) -> int:
         number = math.copysign(to_float(abs(value)), value)
-        return min(max(math.floor(number * 128), -128), 127)
+        return min(max(math.floor(number * 128), -128), 127) + 128
 
-    return _Codec(4, extremes, to_8_bits)
+    return _Codec(4, extremes, lambda values: bytes(map(to_byte, values)))
 
 
 def _greatest(floats: memoryview) -> int:
@@ -99,30 +103,27 @@ class Peaks:
         while expected_count is not None and expected_count >= self._per_point * MOST_POINTS:
             self._per_point *= 2  # as it would be in the end
         self._lows, self._highs = bytearray(), bytearray()  # with 128 added
-        self._newest: tuple[int, int] | None = None  # of the point that is not whole yet
-        self._room = self._per_point * self._align
+        # Of the point that is not whole yet: its extremes, and how many bytes of it are drawn.
+        self._newest: tuple[int, int] | None = None
+        self._drawn = 0
 
     def feed(self, samples: bytes) -> None:
         """Take whole samples, none of them infinite or not a number. A block codec's are decoded, to 16 bits."""
         byte_count, extremes = self._codec.extremes(samples)
-        place = 0
-        while place < byte_count:
-            stop = min(place + self._room, byte_count)
-            low, high = extremes(place, stop)
-            if self._newest is not None:
-                low, high = min(low, self._newest[0]), max(high, self._newest[1])
-            self._newest = low, high
-            self._room -= stop - place
+        place = self._draw_part(extremes, 0, byte_count) if self._newest is not None else 0
+        while byte_count - place >= (size := self._point_size):  # whole points: together they take half of the time
+            stop = place + size * min((byte_count - place) // size, MOST_POINTS - len(self._lows))
+            self._add([extremes(start, start + size) for start in range(place, stop, size)])
             place = stop
-            if self._room == 0:
-                self._end_point(low, high)
+        if place < byte_count:
+            self._draw_part(extremes, place, byte_count)
 
     def dat(self) -> bytes:
         """Return the outline so far, as an audiowaveform data file."""
         lows, highs = bytes(self._lows), bytes(self._highs)
         if self._newest is not None:
-            low, high = map(self._codec.to_8_bits, self._newest)
-            lows, highs = lows + bytes([low + 128]), highs + bytes([high + 128])
+            low, high = self._newest
+            lows, highs = lows + self._codec.to_bytes([low]), highs + self._codec.to_bytes([high])
         points = bytearray(2 * len(lows))
         points[::2], points[1::2] = lows, highs
         header = _HEADER.pack(_VERSION, _IS_8_BIT, self._sample_rate, self._per_point, len(lows), _CHANNELS)
@@ -135,15 +136,32 @@ class Peaks:
             self._newest = None
             del self._lows[count:], self._highs[count:]
 
-    def _end_point(self, low: int, high: int) -> None:
-        self._lows.append(self._codec.to_8_bits(low) + 128)
-        self._highs.append(self._codec.to_8_bits(high) + 128)
-        self._newest = None
+    @property
+    def _point_size(self) -> int:
+        """How many bytes of samples a point has."""
+        return self._per_point * self._align
+
+    def _draw_part(self, extremes: _Extremes, place: int, end: int) -> int:
+        """Draw what there is of the next point between two places, and return where that stops."""
+        stop = min(place + self._point_size - self._drawn, end)
+        points = [extremes(place, stop)] if self._newest is None else [self._newest, extremes(place, stop)]
+        lows, highs = zip(*points, strict=True)
+        self._newest = min(lows), max(highs)
+        self._drawn += stop - place
+        if self._drawn == self._point_size:
+            self._add([self._newest])
+            self._newest, self._drawn = None, 0
+        return stop
+
+    def _add(self, points: list[tuple[int, int]]) -> None:
+        """Add points, at most as many as there is room for."""
+        lows, highs = zip(*points, strict=True)
+        self._lows += self._codec.to_bytes(lows)
+        self._highs += self._codec.to_bytes(highs)
         if len(self._lows) == MOST_POINTS:
             self._lows = bytearray(map(min, self._lows[::2], self._lows[1::2]))
             self._highs = bytearray(map(max, self._highs[::2], self._highs[1::2]))
             self._per_point *= 2
-        self._room = self._per_point * self._align
 
 
 @dataclass(frozen=True, slots=True)
