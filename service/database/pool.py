@@ -96,7 +96,10 @@ class Database:
             async with self._pool.cursor() as cursor:
                 seconds = deadline - asyncio.get_running_loop().time()
                 await cursor.execute(_limited(query.statement, seconds), parameters)
-                return await cursor.fetchall() if has_rows else []
+                if not has_rows:
+                    return []
+                names = [column.name for column in cursor.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
 
 
 @contextlib.asynccontextmanager

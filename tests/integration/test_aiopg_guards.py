@@ -188,7 +188,7 @@ async def test_server_both_of_whose_addresses_refuse_is_told_as_lost() -> None:
 async def test_guards_reach_the_second_address_of_a_server(two_addresses: str) -> None:
     async with open_guarded_pool(two_addresses, 3, 4) as pool, pool.permits, pool.cursor() as cursor:
         await cursor.execute("SELECT 1 AS one")
-        assert await cursor.fetchone() == {"one": 1}
+        assert await cursor.fetchone() == (1,)
 
 
 # Waiters of a pool whose connection breaks.
@@ -225,7 +225,17 @@ async def test_guarded_pool_wakes_a_waiter_when_a_broken_connection_comes_back(p
             await asyncio.sleep(0)  # it waits
             await cursor.connection.close()
         with seconds_within(0, 3):
-            assert await waiting == {"one": 1}
+            assert await waiting == (1,)
+
+
+async def test_guarded_pool_gives_out_the_connection_that_was_used_last(pool_url: str) -> None:
+    async with open_guarded_pool(pool_url, 3, 4) as pool:
+        backends = []
+        for _ in range(3):
+            async with pool.permits, pool.cursor() as cursor:
+                await cursor.execute("SELECT pg_backend_pid()")
+                backends += await cursor.fetchone()
+        assert len(set(backends)) == 1
 
 
 # Statements that the server cancels.
@@ -355,7 +365,7 @@ async def test_guarded_pool_replaces_a_connection_that_broke_meanwhile(pool_url:
             await cursor.connection.close()
         async with pool.permits, pool.cursor() as cursor:
             await cursor.execute("SELECT 1 AS one")
-            assert await cursor.fetchone() == {"one": 1}
+            assert await cursor.fetchone() == (1,)
 
 
 async def test_guarded_pool_tells_a_connection_that_broke_meanwhile_as_lost(
