@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the ffmpeg that wavepress needs, and no more of it, from the source packages of Debian bookworm:
 #     tools/build-ffmpeg.sh DIRECTORY [ARCHITECTURE]
-# `make ffmpeg` and the image call it, so this is the only list of what goes into it, with lame.patch beside it. It
-# needs no root, and it works on any Debian or Ubuntu: it has lists and sources of its own, and Debian's archive keyring
+# `make ffmpeg` and the image call it, so this is the only list of what goes into it, with lame.patch beside it, and
+# wavepress-limited.c, the program that ffmpeg is started by. It needs no root, and it works on any Debian or Ubuntu: it has lists and sources of its own, and Debian's archive keyring
 # checks them. ARCHITECTURE is Debian's name for the machine that is to run it ("arm64"); another than this machine's
 # needs a cross compiler.
 #
@@ -118,7 +118,7 @@ describe() {
     echo
     apt-get --config-file=apt/apt.conf source --print-uris ffmpeg lame | awk '/\.dsc /{ print $2, $4 }'
     echo "Compiled by $("$compiler" --version | head -n 1)"
-    for file in "$script" "$lame_patch"; do
+    for file in "$script" "$lame_patch" "$limited"; do
         sha256sum <"$file" | awk -v name="${file##*/}" '{ print name " SHA256:" $1 }'
     done
 }
@@ -165,9 +165,14 @@ build_ffmpeg() {
     cd ..
 }
 
+build_limited() {
+    # shellcheck disable=SC2086 # these are several options
+    "$compiler" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror $hardening -fPIE -pie $ldflags -o wavepress-limited "$limited"
+}
+
 # The loader takes the newest variant of LAME that the CPU can run; an older loader takes the one for any CPU.
 collect() {
-    install -D -m 755 ffmpeg/ffmpeg result/bin/ffmpeg
+    install -D -m 755 ffmpeg/ffmpeg wavepress-limited -t result/bin
     install -D -m 644 lame-base/lib/libmp3lame.so.0 result/lib/libmp3lame.so.0
     for level in v2 v3; do
         test ! -d "lame-$level" || install -D -m 644 "lame-$level/lib/libmp3lame.so.0" \
@@ -205,6 +210,7 @@ mkdir -p "$(dirname "$1")"
 result=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 lame_patch=$(dirname "$script")/lame.patch
+limited=$(dirname "$script")/wavepress-limited.c
 require "${2:-}"
 jobs=$(nproc) log='' doing=''
 work=$(mktemp -d)
@@ -224,6 +230,7 @@ quietly "Fetching the sources" unpack
 echo "Building them into $result: a minute or two"
 quietly "Building LAME" build_lames
 quietly "Building ffmpeg" build_ffmpeg
+quietly "Building wavepress-limited" build_limited
 quietly "Collecting what was built" collect
 # In two moves, so that a service that runs finds the old one or the new one, except for an instant.
 rm -rf "$result.new" "$result.old"

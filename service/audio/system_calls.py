@@ -7,6 +7,7 @@ import errno
 import platform
 import struct
 from collections.abc import Iterator
+from functools import cache
 
 # Each call's numbers on x86-64 and on arm64, which lacks some.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
@@ -75,6 +76,7 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _CALL, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 
 
+@cache
 def seccomp_filter() -> bytes:
     """Return the filter for this machine. What it refuses fails with EPERM. Raises OSError on an unknown machine.
 

@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 from service.audio import ffmpeg_command, mp3, sealing
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder, mp3_tag
-from service.audio.ffmpeg_command import readable_by
+from service.audio.ffmpeg_command import Output, encode_command, readable_by
 from service.audio.id3 import id3_tag
 from service.audio.info_frame import expected_size
 from service.audio.mp3 import Mp3Format
@@ -33,7 +33,7 @@ from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.audio.wav_tags import WavTags
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
-from tests.support.ffmpegs import FFMPEG, every_ffmpeg, lend_ffmpeg
+from tests.support.ffmpegs import FFMPEG, build_launcher, every_ffmpeg, lend_ffmpeg
 from tests.support.mp3s import assert_sounds_like, decode, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.programs import python
@@ -253,10 +253,29 @@ async def test_each_of_many_channels_is_heard_on_its_side(tmp_path: Path, ffmpeg
         assert list(loud) == [channel % 2 == 0, channel % 2 == 1]
 
 
-async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
+@pytest.fixture(params=["prlimit", "wavepress-limited"])
+def launcher(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a directory whose ffmpegs are started by util-linux, or by our own program."""
+    bin_directory = tmp_path / "bin"
+    bin_directory.mkdir()
+    if request.param == "wavepress-limited":
+        build_launcher(bin_directory)
     source, _ = split(SECOND)
-    async with encoder().open(source, target_of(source), draft, mp3_tag(source, "talk.wav")):
-        pid = await started(FFMPEG)
+    command = encode_command(str(bin_directory / "ffmpeg"), source, Output(target_of(source), 20), 60)
+    assert Path(command[0]).name == request.param
+    return bin_directory
+
+
+@pytest.fixture
+def launched_ffmpeg(launcher: Path) -> str:
+    lend_ffmpeg(launcher / "ffmpeg")
+    return str(launcher / "ffmpeg")
+
+
+async def test_ffmpeg_runs_inside_its_limits(draft: int, launched_ffmpeg: str) -> None:
+    source, _ = split(SECOND)
+    async with encoder(launched_ffmpeg).open(source, target_of(source), draft, mp3_tag(source, "talk.wav")):
+        pid = await started(launched_ffmpeg)
         limits = read(pid, "limits")
         assert limit(limits, "Max cpu time") == ["3600", "3600"]
         assert limit(limits, "Max file size") == [str(3600 * 16_000 + 2**20)] * 2
@@ -400,7 +419,7 @@ import asyncio, os, sys
 from pathlib import Path
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder, mp3_tag
-from service.audio.ffmpeg_command import readable_by
+from service.audio.ffmpeg_command import Output, encode_command, readable_by
 from service.audio.spawner import Spawner
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
@@ -417,10 +436,10 @@ asyncio.run(main())
 """
 
 
-async def test_ffmpeg_dies_with_a_killed_service(tmp_path: Path) -> None:
-    with python(SERVICE, FFMPEG, str(tmp_path)) as service:
-        pid = await started(FFMPEG, by=service.pid)
-        os.kill(pid, signal.SIGSTOP)  # otherwise the end of its input would end it as well
+async def test_ffmpeg_dies_with_a_killed_service(launcher: Path, tmp_path: Path) -> None:
+    stalling = shutil.copy2(FAKE, launcher / "stalls")  # it does not notice that its input ends
+    with python(SERVICE, str(stalling), str(tmp_path)) as service:
+        pid = await started("/usr/bin/sleep", by=service.pid)
         service.kill()
         await until(lambda: not running({pid}))
 
@@ -596,10 +615,10 @@ async def test_flood_of_complaints_is_read_and_not_kept(draft: int, tmp_path: Pa
 @pytest.mark.parametrize("upload", [wav(bytes(200), sample_rate=44_100, channels=1), MINUTE], ids=["tiny", "minute"])
 @pytest.mark.parametrize("name", ["missing", "not_executable"])
 async def test_ffmpeg_that_cannot_be_started_is_not_blamed_on_the_upload(
-    draft: int, tmp_path: Path, name: str, upload: bytes
+    draft: int, launcher: Path, name: str, upload: bytes
 ) -> None:
-    (tmp_path / "not_executable").touch(mode=0o600)
-    refusal = await refusal_of(encoder(str(tmp_path / name)), upload, draft)
+    (launcher / "not_executable").touch(mode=0o600)
+    refusal = await refusal_of(encoder(str(launcher / name)), upload, draft)
     assert isinstance(refusal, Unavailable)
     assert refusal.code == "encoder_unavailable"
 
@@ -607,9 +626,11 @@ async def test_ffmpeg_that_cannot_be_started_is_not_blamed_on_the_upload(
 async def test_ffmpeg_never_runs_without_its_sandbox(
     draft: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "bin").mkdir()
+    lend_ffmpeg(tmp_path / "bin" / "ffmpeg")  # no launcher is beside it
     monkeypatch.setenv("PATH", str(tmp_path))
     ffmpeg_command._tool.cache_clear()  # noqa: SLF001 - it remembers what it found in other tests
-    refusal = await refusal_of(encoder(), SECOND, draft)
+    refusal = await refusal_of(encoder(str(tmp_path / "bin" / "ffmpeg")), SECOND, draft)
     assert isinstance(refusal, Unavailable)
     assert refusal.code == "encoder_unavailable"
 

@@ -13,6 +13,7 @@ from service.audio.ffmpegs import find_ffmpegs, own_build
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 from service.settings import read_settings
+from tests.support.tools import require_tool
 
 # What the service runs here: WAVEPRESS_FFMPEG, or what it finds by itself.
 FFMPEG = str(read_settings().ffmpeg or find_ffmpegs()[0].path)
@@ -36,6 +37,13 @@ def lend_ffmpeg(path: Path) -> None:
         shutil.copy2(FFMPEG, path)
     if Path(FFMPEG) == own_build():
         shutil.copytree(own_build().parents[1] / "lib", path.parents[1] / "lib", dirs_exist_ok=True)
+
+
+def build_launcher(directory: Path) -> None:
+    """Build the program that starts an ffmpeg in that directory, as `make ffmpeg` puts it beside its own."""
+    source = Path(__file__).parents[2] / "tools" / "wavepress-limited.c"
+    warnings = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([require_tool("gcc"), *warnings, "-o", directory / "wavepress-limited", source], check=True)
 
 
 # With a second of silence, an encode of 32-bit floats.
