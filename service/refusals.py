@@ -363,6 +363,12 @@ INVALID_INCOMPLETE = Refusal(
     "invalid_incomplete",
     "incomplete takes one value: keep. Leave it out if only a whole WAV may become a record.",
 )
+CANNOT_KEEP = Refusal(
+    Unprocessable,
+    "cannot_keep",
+    "This upload was begun without ?incomplete=keep, so a part of it cannot be kept, and it goes on. DELETE without "
+    "?incomplete=keep ends it.",
+)
 INVALID_LIMIT = Refusal(
     Unprocessable, "invalid_limit", "limit is a whole number from 1 to {largest}.", {"largest": 500}
 )

@@ -119,7 +119,9 @@ class Intake:
             async with self.admission.slot(user.id, incoming.is_abandoned) as slot:
                 await self.leases.take(user, upload_id)
                 body = await incoming.open(user, upload_id, slot)
-                live = LiveUpload(upload_id, user, body.filename, body.length, body.resumable, incoming.cut)
+                live = LiveUpload(
+                    upload_id, user, body.filename, body.length, body.resumable, incoming.cut, terms.keeps_incomplete
+                )
                 pace = self._pace(began_at, body.resumable)
                 upload = _upload(live, terms, slot, pace, incoming.is_abandoned)
                 async with self.live.entry(live):

@@ -12,7 +12,7 @@ from service.database.ended_uploads import insert_ended_upload
 from service.database.pool import Database
 from service.errors import ServiceError
 from service.models import User
-from service.refusals import DATABASE_UNAVAILABLE, UPLOAD_CUT, UPLOAD_NOT_FOUND
+from service.refusals import CANNOT_KEEP, DATABASE_UNAVAILABLE, UPLOAD_CUT, UPLOAD_NOT_FOUND
 from service.uploads.broadcast import Broadcast
 from service.uploads.progress import Progress
 from service.uploads.resumable_body import ResumableBody
@@ -25,7 +25,7 @@ class LiveUpload:
     """An upload under way; its `id` becomes its record's.
 
     `resumable` is None if it comes in one request. `length` is how many bytes that request has, or None. `cut` ends
-    the connection of that request.
+    the connection of that request. `keeps_incomplete`: what arrives may become a record without the rest.
     """
 
     id: UUID
@@ -34,6 +34,7 @@ class LiveUpload:
     length: int | None
     resumable: ResumableBody | None
     cut: Callable[[], None]
+    keeps_incomplete: bool
     progress: Progress = field(default_factory=Progress)
     broadcast: Broadcast = field(default_factory=Broadcast)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -67,7 +68,12 @@ class LiveUpload:
         await self.ended.wait()
 
     async def cut_short(self) -> None:
-        """End the upload with what has arrived, and wait until that is kept or, if it may not be, until it is gone."""
+        """End the upload with what has arrived, and wait until that is kept.
+
+        Raises Unprocessable if it may not be kept without the rest; the upload then goes on.
+        """
+        if not self.keeps_incomplete:
+            raise CANNOT_KEEP()
         if self.resumable is not None:
             self.resumable.end(UPLOAD_CUT())
         else:
