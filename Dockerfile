@@ -6,7 +6,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends build-essent
     $(test "$TARGETARCH" = "$(dpkg --print-architecture)" || echo "crossbuild-essential-$TARGETARCH")
 # Where the sources come from, if not from where this image's own Debian comes from.
 ARG DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR
-COPY tools/build-ffmpeg.sh tools/lame.patch tools/wavepress-limited.c ./
+COPY tools/build-ffmpeg.sh tools/lame.patch tools/wavepress-*.c ./
 RUN ./build-ffmpeg.sh /ffmpeg "$TARGETARCH"
 
 FROM python:3.13-slim AS build

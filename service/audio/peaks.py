@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from service.audio.native_peaks import draw_16_bits
 from service.audio.wav_header import WavHeader
 
 with warnings.catch_warnings():  # it has left the standard library in Python 3.13; audioop-lts goes on with it
@@ -73,9 +74,10 @@ def _greatest(floats: memoryview) -> int:
     return high if high >= 0 else -(low & _MAGNITUDE)
 
 
+_16_BITS = _integers(2)
 _CODECS = {
     "u8": _integers(1, lambda samples: audioop.bias(samples, 1, -128)),
-    "s16le": _integers(2),
+    "s16le": _16_BITS,
     "s24le": _integers(3),
     "s32le": _integers(4),
     "alaw": _integers(2, lambda samples: audioop.alaw2lin(samples, 2)),
@@ -113,7 +115,8 @@ class Peaks:
         place = self._draw_part(extremes, 0, byte_count) if self._newest is not None else 0
         while byte_count - place >= (size := self._point_size):  # whole points: together they take half of the time
             stop = place + size * min((byte_count - place) // size, MOST_POINTS - len(self._lows))
-            self._add([extremes(start, start + size) for start in range(place, stop, size)])
+            points = draw_16_bits(samples, place, size, (stop - place) // size) if self._codec is _16_BITS else None
+            self._add(*points or self._in_bytes([extremes(start, start + size) for start in range(place, stop, size)]))
             place = stop
         if place < byte_count:
             self._draw_part(extremes, place, byte_count)
@@ -122,8 +125,8 @@ class Peaks:
         """Return the outline so far, as an audiowaveform data file."""
         lows, highs = bytes(self._lows), bytes(self._highs)
         if self._newest is not None:
-            low, high = self._newest
-            lows, highs = lows + self._codec.to_bytes([low]), highs + self._codec.to_bytes([high])
+            low, high = self._in_bytes([self._newest])
+            lows, highs = lows + low, highs + high
         points = bytearray(2 * len(lows))
         points[::2], points[1::2] = lows, highs
         header = _HEADER.pack(_VERSION, _IS_8_BIT, self._sample_rate, self._per_point, len(lows), _CHANNELS)
@@ -149,15 +152,18 @@ class Peaks:
         self._newest = min(lows), max(highs)
         self._drawn += stop - place
         if self._drawn == self._point_size:
-            self._add([self._newest])
+            self._add(*self._in_bytes([self._newest]))
             self._newest, self._drawn = None, 0
         return stop
 
-    def _add(self, points: list[tuple[int, int]]) -> None:
-        """Add points, at most as many as there is room for."""
+    def _in_bytes(self, points: list[tuple[int, int]]) -> tuple[bytes, bytes]:
         lows, highs = zip(*points, strict=True)
-        self._lows += self._codec.to_bytes(lows)
-        self._highs += self._codec.to_bytes(highs)
+        return self._codec.to_bytes(lows), self._codec.to_bytes(highs)
+
+    def _add(self, lows: bytes, highs: bytes) -> None:
+        """Add points, at most as many as there is room for."""
+        self._lows += lows
+        self._highs += highs
         if len(self._lows) == MOST_POINTS:
             self._lows = bytearray(map(min, self._lows[::2], self._lows[1::2]))
             self._highs = bytearray(map(max, self._highs[::2], self._highs[1::2]))

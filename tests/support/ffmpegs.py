@@ -41,9 +41,18 @@ def lend_ffmpeg(path: Path) -> None:
 
 def build_launcher(directory: Path) -> None:
     """Build the program that starts an ffmpeg in that directory, as `make ffmpeg` puts it beside its own."""
-    source = Path(__file__).parents[2] / "tools" / "wavepress-limited.c"
-    warnings = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([require_tool("gcc"), *warnings, "-o", directory / "wavepress-limited", source], check=True)
+    _compile("wavepress-limited.c", directory / "wavepress-limited")
+
+
+def build_peaks(library: Path) -> None:
+    """Build the library that draws waveforms, as `make ffmpeg` does."""
+    _compile("wavepress-peaks.c", library, "-O3", "-fPIC", "-shared")
+
+
+def _compile(source: str, result: Path, *options: str) -> None:
+    path = Path(__file__).parents[2] / "tools" / source
+    always = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([require_tool("gcc"), *always, *options, "-o", result, path], check=True)
 
 
 # With a second of silence, an encode of 32-bit floats.

@@ -1,15 +1,18 @@
 """A waveform is what a slow, obvious reference finds in the samples, however they arrive."""
 
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.audio import native_peaks
 from service.audio.peaks import MOST_POINTS, Outline, Peaks
 from service.audio.wav_header import WavHeader
 from tests.support import wavs
+from tests.support.ffmpegs import build_peaks
 
 FORMATS = {
     "u8": wavs.U8,
@@ -23,6 +26,20 @@ FORMATS = {
 }
 # By how much a point may differ in 8 bits: A-law and mu-law have about as few bits as that.
 TOLERANCE = dict.fromkeys(FORMATS, 0) | {"alaw": 3, "mulaw": 3}
+
+
+@pytest.fixture(params=["python", "library"], autouse=True, scope="module")
+def drawing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Draw by Python alone, and by the library that `make ffmpeg` builds."""
+    library = tmp_path_factory.mktemp("library") / "libwavepress-peaks.so"
+    if request.param == "library":
+        build_peaks(library)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_peaks, "library_path", lambda: library)
+        native_peaks._library.cache_clear()  # noqa: SLF001 - it remembers what it found before
+        assert (native_peaks._library() is not None) is (request.param == "library")  # noqa: SLF001
+        yield
+    native_peaks._library.cache_clear()  # noqa: SLF001
 
 
 def peaks(codec: str, channels: int = 1, expected_count: int | None = None, sample_rate: int = 44_100) -> Peaks:
@@ -127,3 +144,12 @@ def test_what_is_drawn_beyond_the_end_is_forgotten(count: int) -> None:
     outline.end(count)
     found = Outline.parse(outline.dat()).points
     assert list(found) == reference(samples[:, None] / 32768)[: -(-count // 64)]
+
+
+@pytest.mark.parametrize(("place", "size", "count"), [(0, 4, 3), (-2, 4, 1), (8, 4, 1), (0, 3, 1)])
+def test_library_is_asked_for_nothing_beyond_the_samples(place: int, size: int, count: int) -> None:
+    if native_peaks._library() is None:  # noqa: SLF001
+        assert native_peaks.draw_16_bits(bytes(10), place, size, count) is None
+        return
+    with pytest.raises(ValueError, match="do not fit"):
+        native_peaks.draw_16_bits(bytes(10), place, size, count)
