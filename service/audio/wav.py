@@ -122,7 +122,7 @@ class WavReader:
     def _empty(self) -> Unprocessable:
         advice = "Send a WAV with sound."
         if self.byte_count == 0:
-            advice += " curl sends nothing if -T names a folder: name the file."
+            advice += " curl sends nothing if -T names a folder, or if the program in front of its pipe failed."
         return EMPTY(byte_count=self.byte_count, advice=advice, offset=self.byte_count)
 
     def _truncated(self, part: str, advice: str) -> Unprocessable:

@@ -1,6 +1,7 @@
 """Presents records to clients: as JSON, and as the names of files."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC
 from typing import Literal
@@ -39,6 +40,11 @@ def json_or_text(
     if prefers_text(request):
         return text_response(text, status=status, headers=headers)
     return json_response(document, status=status, headers=headers)
+
+
+def lines(entries: Iterable[Mapping[str, object]]) -> str:
+    """Return a line for each record or upload: the MP3's address, a tab and the name, which never has a tab."""
+    return "".join(f"{entry['url']}\t{entry['filename']}\n" for entry in entries)
 
 
 def record_url(request: web.Request, record: Record) -> str:

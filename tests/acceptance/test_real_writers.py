@@ -151,6 +151,16 @@ async def test_curl_with_a_folder_is_told_to_name_a_file(service: Service, accou
     assert "curl sends nothing if -T names a folder" in said
 
 
+async def test_curl_after_a_program_that_failed_is_told_about_it(service: Service, account: Account) -> None:
+    require("curl", "sox")
+    authorization = f"Authorization: Bearer {account.token}"
+    command = f'sox missing.wav -t wav - | curl -sS -m 20 -T - -H "{authorization}" {service.url}records/'
+    process = await asyncio.create_subprocess_shell(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    said, _ = await process.communicate()
+    assert b'"code": "empty"' in said
+    assert b"if the program in front of its pipe failed" in said
+
+
 def converted(wav: Path, suffix: str) -> bytes:
     out = wav.with_name(f"out.{suffix}")
     strict = ["-strict", "-2"] if suffix in {"ogg", "webm", "mkv"} else []

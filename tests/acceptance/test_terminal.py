@@ -60,6 +60,16 @@ async def test_list_as_text_has_an_address_and_a_name_in_each_line(service: Serv
     assert lines_of(await service.get(found[1], headers=account.headers | TEXT)) == expected[:1]
 
 
+async def test_uploads_as_text_have_an_address_and_a_name_in_each_line(service: Service, account: Account) -> None:
+    assert lines_of(await service.get("/uploads", headers=account.headers | TEXT)) == []
+    creation = {"Upload-Complete": "?0", "Content-Disposition": "attachment; filename*=UTF-8''%C3%BC.wav"}
+    uploads = [(await service.post("/uploads", headers=account.headers | creation)).headers["Location"] for _ in "ab"]
+    expected = [f"{service.url}records/{upload.rpartition('/')[2]}.mp3\tü.wav" for upload in uploads]
+    assert lines_of(await service.get("/uploads", headers=account.headers | TEXT)) == expected[::-1]
+    for upload in uploads:
+        assert (await service.request("DELETE", upload, headers=account.headers)).status == 204
+
+
 @pytest.mark.parametrize("accept", ["text/plain", "text/plain, */*; q=0.01", "text/plain, application/json"])
 async def test_refusal_as_text_is_its_sentence(service: Service, account: Account, accept: str) -> None:
     wanted = {"Accept": accept}

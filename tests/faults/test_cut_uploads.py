@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import re
 import subprocess
 import wave
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,6 +14,7 @@ from tusclient.client import TusClient
 
 from tests.support.breaking_line import breaking_line
 from tests.support.persistent_client import PersistentClient
+from tests.support.readme import send_command
 from tests.support.serving import RATE, ROOT, Headers, Serving, noise, serve
 from tests.support.tools import require_tool, skip_or_fail
 from tests.support.waiting import until
@@ -72,12 +72,8 @@ async def send_with_tus_js_client(sender: Sender) -> str:
 
 async def send_with_curl(sender: Sender) -> str:
     """Send the WAV with the shell function of README.md, which pauses for a second after each break."""
-    (function,) = re.findall(r"^send\(\) \{\n.*?^\}$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    function = function.replace("127.0.0.1:8001", f"127.0.0.1:{sender.port}").replace("sleep 1", "sleep 0.05")
-    assert function.count(str(sender.port)) == 1
-    assert function.count("sleep 0.05") == 1
     require_tool("curl")
-    printed = await run_to_end("sh", "-c", f'TOKEN={sender.token}\n{function}\nsend "{sender.wav}"')
+    printed = await run_to_end(*send_command(sender.port, sender.token, str(sender.wav)))
     return str(json.loads(printed)["id"])
 
 

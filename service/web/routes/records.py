@@ -17,7 +17,7 @@ from service.web.addresses import base_url
 from service.web.app_keys import DATABASE, REMOVAL
 from service.web.auth import authenticate
 from service.web.incoming_upload import take_upload
-from service.web.presentation import json_or_text, json_response, record_json, record_url
+from service.web.presentation import json_or_text, json_response, lines, record_json
 from service.web.record_answers import created
 from service.web.resumable_protocols import find_dialect
 from service.web.routes.uploads import create_upload
@@ -70,10 +70,8 @@ async def list_records(request: web.Request) -> web.Response:
         query = {"limit": str(limit), "after": last} | ({"search": search} if search else {})
         url = str(URL(f"{base_url(request)}/records").with_query(query))
         headers[hdrs.LINK] = f'<{url}>; rel="next"'
-    document = {"records": [record_json(request, record) for record in page], "next": url}
-    # A name has no control character, so the tab is between the two.
-    lines = "".join(f"{record_url(request, record)}\t{record.filename}\n" for record in page)
-    return json_or_text(request, document, lines, headers=headers)
+    entries = [record_json(request, record) for record in page]
+    return json_or_text(request, {"records": entries, "next": url}, lines(entries), headers=headers)
 
 
 async def remove_record(request: web.Request) -> web.Response:

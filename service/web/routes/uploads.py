@@ -23,7 +23,7 @@ from service.web.app_keys import (
 )
 from service.web.auth import authenticate
 from service.web.body import Body, check_headers
-from service.web.presentation import json_response, upload_json
+from service.web.presentation import json_or_text, json_response, lines, upload_json
 from service.web.relay import held_elsewhere, uploads_elsewhere
 from service.web.resumable_answers import NO_STORE, begun, described, ended, send_interim
 from service.web.resumable_protocols import (
@@ -147,12 +147,12 @@ async def cancel_upload(request: web.Request) -> web.StreamResponse:
 
 
 async def list_uploads(request: web.Request) -> web.Response:
-    """GET /uploads: the owner's uploads under way, newest first."""
+    """GET /uploads: the owner's uploads under way, newest first; as text, a line with address and name for each."""
     user = await authenticate(request)
     own = [upload_json(request, upload) for upload in request.app[LIVE_UPLOADS].of_user(user.id)]
     everywhere = own + await uploads_elsewhere(request, user)
     uploads = sorted(everywhere, key=lambda upload: str(upload["created_at"]), reverse=True)
-    return json_response({"uploads": uploads}, headers=NO_STORE)
+    return json_or_text(request, {"uploads": uploads}, lines(uploads), headers=NO_STORE)
 
 
 async def describe_uploads(request: web.Request) -> web.Response:
