@@ -1,6 +1,7 @@
 """No line of the log has a whole id or a whole token, no matter who writes it."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -83,6 +84,13 @@ def warning():
 def broken_line():
     logging.getLogger("broken_line").error("%d of %s", TOKEN, PATH)
 
+def broken_event():
+    class Broken:
+        def __str__(self):
+            return f"{1 / 0} {TOKEN}"
+
+    log.error("broken_event", path=PATH, token=Broken())
+
 def thread():
     running = threading.Thread(target=fail, name=PATH)
     running.start()
@@ -102,7 +110,7 @@ def request_id():
 
 configure_logs(sys.argv[1])
 for write in (value, event, exception, foreign, foreign_exception, foreign_stack, gunicorn, asyncio_task,
-              asyncio_callback, warning, broken_line, thread, unraisable, request_id):
+              asyncio_callback, warning, broken_line, broken_event, thread, unraisable, request_id):
     write()
 fail()
 """
@@ -168,8 +176,27 @@ def test_traceback_still_says_what_was_wrong() -> None:
 
 
 def test_line_that_cannot_be_made_says_where_it_came_from() -> None:
-    (line,) = [line for line in lines() if line["event"] == "line_lost"]
-    assert (line["logger"], line["reason"]) == ("broken_line", "TypeError")
+    lost = [line for line in lines() if line["event"] == "line_lost"]
+    assert [(line["logger"], line["reason"]) for line in lost] == [
+        ("broken_line", "TypeError"),
+        ("service", "ZeroDivisionError"),
+    ]
+    assert [re.sub(r"\d+", "…", line["place"]) for line in lost] == ["<string>:…", "broken_event"]
+
+
+@pytest.mark.parametrize("logger", ["structlog.get_logger()", "logging.getLogger()"])
+def test_service_goes_on_if_its_lines_cannot_be_written(logger: str) -> None:
+    program = f"""
+import logging, structlog
+from service.logs import configure_logs
+
+configure_logs("json")
+{logger}.error("lost")
+print("goes on")
+"""
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=-1, stderr=full, check=False)
+    assert (process.returncode, process.stdout) == (0, b"goes on\n")
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
