@@ -1,5 +1,6 @@
 """Writes structured logs: one line per event, short on a terminal, JSON for a collector."""
 
+import json
 import logging
 import sys
 import threading
@@ -39,7 +40,7 @@ def configure_logs(log_format: Literal["auto", "text", "json"]) -> None:
     )
     begin: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, clock]
     exceptions = structlog.processors.format_exc_info if is_text else _EXCEPTIONS_AS_JSON
-    renderer = for_people(colors=sys.stderr.isatty()) if is_text else structlog.processors.JSONRenderer()
+    renderer = for_people(colors=sys.stderr.isatty()) if is_text else _as_json
     end: list[Processor] = [exceptions, _shorten_ids, renderer]
     structlog.configure(
         processors=[*begin, *end],
@@ -104,6 +105,8 @@ def _shorten_ids(_logger: WrappedLogger, _name: str, event: EventDict) -> EventD
 
 
 def _with_short_ids(value: object) -> object:
+    if isinstance(value, str):
+        return shortened(value)
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, Mapping):
@@ -111,6 +114,10 @@ def _with_short_ids(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_with_short_ids(inner) for inner in value]
     return shortened(str(value))
+
+
+def _as_json(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
+    return json.dumps(event)
 
 
 def for_people(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str]:

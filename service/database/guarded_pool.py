@@ -47,9 +47,9 @@ class _Pool(aiopg.Pool):
     async def _fill_free_pool(self, override_min: bool) -> None:  # noqa: FBT001 - as aiopg calls it
         if not self._is_whole():
             self._conn_kwargs |= await self._addresses.find()
-        # While it connects, others may break; aiopg would take one of them (aio-libs/aiopg#116).
-        while not self._is_whole():
-            await super()._fill_free_pool(override_min)
+            # While it connects, others may break; aiopg would take one of them (aio-libs/aiopg#116).
+            while not self._is_whole():
+                await super()._fill_free_pool(override_min)
         # aiopg takes the connection that has waited longest. The one that was used last has warm caches, here and in
         # PostgreSQL.
         self._free.rotate()

@@ -33,6 +33,8 @@ def preferred(request: web.Request, *forms: tuple[str, ...]) -> tuple[str, ...]:
 
     Of two that it wants equally, the one that it names, or names first, wins: clients list what they want in front.
     """
+    if hdrs.ACCEPT not in request.headers:
+        return forms[0]
     accepted = list(_media_ranges(",".join(request.headers.getall(hdrs.ACCEPT, []))))
     return max(forms, key=lambda form: max(_preference(media_type, accepted) for media_type in form))
 
