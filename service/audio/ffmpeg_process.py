@@ -11,7 +11,7 @@ from subprocess import Popen
 from typing import Self
 
 from service.audio.decoded_sound import DecodedSound
-from service.audio.spawner import Spawner
+from service.audio.spawner import Starter
 
 _NICENESS = 10
 # The kernel doubles it for its own needs, and takes less if net.core.wmem_max is less.
@@ -40,7 +40,7 @@ class FfmpegProcess:
         self._loop.add_reader(stderr, self._listen)
 
     @classmethod
-    async def start(cls, spawner: Spawner, command: Sequence[str], stdout: int, sound: DecodedSound | None) -> Self:
+    async def start(cls, starter: Starter, command: Sequence[str], stdout: int, sound: DecodedSound | None) -> Self:
         """Start a command that writes to the descriptor `stdout`, and what it decodes to `sound`, if that is wanted.
 
         Raises OSError if it cannot be run.
@@ -54,7 +54,7 @@ class FfmpegProcess:
             always.callback(os.close, its_stderr)
             always.enter_context(its_stdin)
             more = () if sound is None else (sound.descriptor,)
-            process = await spawner.start(
+            process = await starter.start(
                 command, stdin=its_stdin.fileno(), stdout=stdout, stderr=its_stderr, more=more
             )
             if sound is not None:

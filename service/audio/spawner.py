@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from queue import SimpleQueue
 from subprocess import Popen
+from typing import Self
 
 from service.audio.confinement import Confinement
 from service.cancellation import to_the_end
@@ -19,12 +21,37 @@ from service.cancellation import to_the_end
 class Spawner:
     """Starts processes, each in a confinement of its own, so that none reaches what another has open.
 
-    A process has a thread for as long as it runs: what a thread has started dies with the service. `parts` are those
-    of the confinement that hold, once something has been started.
+    `parts` are those of the confinement that hold, once a thread has been confined.
     """
 
     confinement: Confinement
     parts: list[str] = field(default_factory=list)
+
+    def starter(self) -> "Starter":
+        """Begin to confine a thread, which can start one process. Raises OSError if the system has no thread left."""
+        return Starter(self)
+
+
+class Starter:
+    """A confined thread that starts one process, and lives as long as that: what it has started dies with the service.
+
+    The end of the block ends a thread that has started none.
+    """
+
+    def __init__(self, spawner: Spawner) -> None:
+        self._spawner = spawner
+        self._orders = SimpleQueue[Callable[[], Popen[bytes]] | None]()
+        self._started = Future[Popen[bytes]]()
+        try:
+            threading.Thread(target=self._run, name="spawner", daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._orders.put(None)
 
     async def start(
         self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int, more: Sequence[int] = ()
@@ -35,28 +62,25 @@ class Spawner:
 
         A cancellation leaves no process behind.
         """
-        started = Future[Popen[bytes]]()
-        start = partial(_start, command, stdin=stdin, stdout=stdout, stderr=stderr, more=more)
-        thread = threading.Thread(target=self._run, args=(started, start), name="spawner", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # the system has no thread left
-            raise OSError(errno.EAGAIN, str(error)) from error
-        starting = asyncio.wrap_future(started)
+        self._orders.put(partial(_start, command, stdin=stdin, stdout=stdout, stderr=stderr, more=more))
+        starting = asyncio.wrap_future(self._started)
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             await _give_up(starting)
             raise
 
-    def _run(self, started: Future[Popen[bytes]], start: Callable[[], Popen[bytes]]) -> None:
+    def _run(self) -> None:
         try:
-            self.parts = self.confinement.apply()
+            self._spawner.parts = self._spawner.confinement.apply()
+            start = self._orders.get()
+            if start is None:
+                return
             process = start()
         except Exception as error:  # noqa: BLE001 - the caller gets it
-            started.set_exception(error)
+            self._started.set_exception(error)
             return
-        started.set_result(process)
+        self._started.set_result(process)
         with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 

@@ -1,13 +1,16 @@
 """The use case: one upload, from its first byte to its row."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from service import metrics
 from service.accounts.totals import TotalLimits
-from service.audio.encoder import Encoder, Encoding
+from service.audio.encoder import Encoder
+from service.audio.encoding import Encoding
 from service.audio.wav import WavReader
 from service.audio.wav_header import WavHeader
 from service.cancellation import to_the_end
@@ -27,6 +30,7 @@ from service.refusals import (
 )
 from service.storage import Draft, Storage
 from service.uploads.keeping import up_to, while_they_come
+from service.uploads.preparation import Ready, getting_ready
 from service.uploads.target import Mp3Plan
 from service.uploads.upload import Sound, Upload, make_record
 
@@ -53,7 +57,11 @@ class Ingest:
     max_upload_bytes: int
     max_duration_seconds: int
 
-    async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes]) -> Record:
+    def getting_ready(self, upload_id: UUID) -> contextlib.AbstractAsyncContextManager[Awaitable[Ready]]:
+        """Get ready for an upload beside the block, as `preparation.getting_ready` does."""
+        return getting_ready(self.storage, self.encoder, upload_id)
+
+    async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes], getting: Awaitable[Ready]) -> Record:
         """Take one upload and return its record; every sample of it is then in the storage.
 
         In all other cases nothing is left of it: if `pieces` raises, if the WAV, the encoder, the storage or the
@@ -68,9 +76,10 @@ class Ingest:
         plan = self._plan(upload, header)
         upload.progress.begin(header, plan.outline)
         upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
+        ready = await getting
+        draft, encoder = ready.draft, ready.encoder
         async with (
-            self.storage.draft(upload.id) as draft,
-            self.encoder.open(header, plan.target, draft.fileno(), plan.tag, _take_sound(header, upload)) as encoding,
+            encoder.open(header, plan.target, draft.fileno(), plan.tag, _take_sound(header, upload)) as encoding,
             upload.broadcast.on_air(plan.outline, draft.fileno()),
         ):
             await _encode(encoding, upload, samples)

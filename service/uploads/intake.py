@@ -116,7 +116,10 @@ class Intake:
                     return Taken(replay, is_replay=True)
             await self.totals.require_room_for_record()
             await self.storage.require_room()
-            async with self.admission.slot(user.id, incoming.is_abandoned) as slot:
+            async with (
+                self.admission.slot(user.id, incoming.is_abandoned) as slot,
+                self.ingest.getting_ready(upload_id) as ready,
+            ):
                 await self.leases.take(user, upload_id)
                 body = await incoming.open(user, upload_id, slot)
                 live = LiveUpload(
@@ -127,7 +130,7 @@ class Intake:
                 async with self.live.entry(live):
                     with self.revocations.watched(upload_id, user):
                         pieces = self.revocations.allowed(upload_id, live.uncancelled(body.pieces))
-                        record = await self.ingest(upload, pieces)
+                        record = await self.ingest(upload, pieces, ready)
                 # The record's statement has given the lease back. An incomplete record's key must still be freed.
                 if terms.key is None or record.is_complete:
                     self.leases.forget(upload_id)

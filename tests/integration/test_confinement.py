@@ -33,8 +33,8 @@ def spawner(drafts: Path) -> Spawner:
 async def run(spawner: Spawner, *command: str, stdout: int = subprocess.DEVNULL) -> tuple[int, str]:
     """Run a command as an encoder is run; return its status and what it said."""
     reading, writing = os.pipe()
-    with os.fdopen(reading, encoding="utf-8") as stderr:
-        process = await spawner.start(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=writing)
+    with os.fdopen(reading, encoding="utf-8") as stderr, spawner.starter() as starter:
+        process = await starter.start(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=writing)
         os.close(writing)
         said = await asyncio.to_thread(stderr.read)
         return await asyncio.to_thread(process.wait), said
@@ -120,7 +120,9 @@ async def test_encoder_can_set_its_own_limits(spawner: Spawner) -> None:
 async def test_encoder_reaches_no_other_encoder(spawner: Spawner, drafts: Path) -> None:
     draft = os.open(drafts, os.O_TMPFILE | os.O_RDWR)
     os.write(draft, b"sound")
-    other = await spawner.start(["/bin/sleep", "60"], stdin=subprocess.DEVNULL, stdout=draft, stderr=subprocess.DEVNULL)
+    with spawner.starter() as starter:
+        nothing = subprocess.DEVNULL
+        other = await starter.start(["/bin/sleep", "60"], stdin=nothing, stdout=draft, stderr=nothing)
     try:
         for attempt in (f"cat /proc/{other.pid}/fd/1", f"echo x > /proc/{other.pid}/fd/1", f"kill {other.pid}"):
             status, said = await run(spawner, "/bin/sh", "-c", attempt)
@@ -156,7 +158,9 @@ async def test_directory_of_drafts_that_is_made_anew_is_writable_again(spawner: 
 
 
 async def test_new_directory_of_drafts_does_not_end_what_runs(spawner: Spawner, drafts: Path) -> None:
-    sleeper = await spawner.start(["/usr/bin/setpriv", "--pdeathsig=KILL", "sleep", "60"], stdin=0, stdout=1, stderr=2)
+    command = ["/usr/bin/setpriv", "--pdeathsig=KILL", "sleep", "60"]
+    with spawner.starter() as starter:
+        sleeper = await starter.start(command, stdin=0, stdout=1, stderr=2)
     make_anew(drafts)
     await run(spawner, "/bin/true")
     try:
