@@ -111,11 +111,13 @@ async def uploads_elsewhere(request: web.Request, user: User) -> list[dict[str, 
 
 
 async def _list_of(request: web.Request, holder: str) -> list[dict[str, object]]:
+    headers = _headers(request)
+    headers[hdrs.ACCEPT] = "application/json"  # whatever the client gets in the end
     try:
         async with (
             asyncio.timeout(_LIST_SECONDS),
             _session(holder) as session,
-            session.get(_url(holder, request), headers=_headers(request)) as answer,
+            session.get(_url(holder, request), headers=headers) as answer,
         ):
             found: list[dict[str, object]] = json.loads(await answer.read())["uploads"]
             return found

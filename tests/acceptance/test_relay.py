@@ -77,6 +77,9 @@ async def test_list_has_the_uploads_of_all_processes(one: Service, other: Servic
     for service in (one, other):
         answer = await service.get("/uploads", headers=here.account.headers)
         assert [upload["id"] for upload in answer.json["uploads"]] == [second.id, here.id]
+        as_text = await service.get("/uploads", headers=here.account.headers | {"Accept": "text/plain"})
+        listed = [line.partition(".mp3\t")[0].rpartition("/")[2] for line in as_text.body.decode().splitlines()]
+        assert listed == [second.id, here.id]
     await there.cancel()
     await second.cancel()
 

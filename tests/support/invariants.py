@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
@@ -38,6 +39,7 @@ async def invariants_hold(
         await _settled(lambda: not leases._held and not leases._owed)  # noqa: SLF001
         await _settled(lambda: children() <= children_before)
         await _settled(lambda: len(descriptors()) <= len(descriptors_before))
+        await _settled(lambda: not [thread for thread in threading.enumerate() if thread.name == "spawner"])
     _check_logs(events, caplog, errors_logged=errors_logged)
     assert _drafts(service) == []
     _check_rows_and_files(service)
