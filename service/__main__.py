@@ -176,7 +176,7 @@ def _announce(settings: Settings, url: str) -> None:
     lines = curl_lines(url, mode=make_registration_policy(settings).effective_mode, wav=wav)
     where = "in another terminal, in the same folder" if wav else "in another terminal"
     print(  # noqa: T201 - what a person at the terminal waits for
-        f"wavepress serves on {url}. Try it {where}:\n\n{lines}\n\n"
+        f"wavepress serves on {url}. Open that in a browser, or try it {where}:\n\n{lines}\n\n"
         f"The whole API, to read and to try: {url}/docs\nCtrl-C stops it.",
         flush=True,
     )
