@@ -6,8 +6,11 @@ The event loop's own threads are those of downloads: they open files, and aiohtt
 import asyncio
 import contextlib
 import contextvars
+import errno
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from service.cancellation import to_the_end
@@ -16,18 +19,19 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Up to `count` threads, each of which starts when it is needed."""
+    """Up to `count` threads, each of which starts when it is needed. If the system has none left, one will do."""
 
     def __init__(self, name: str, count: int) -> None:
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._has_one = threading.Event()
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=self._has_one.set)
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run a function that may block, and return its result.
+        """Run a function that may block, and return its result. Raises OSError if there is no thread at all.
 
         A cancellation takes effect once the function has returned, or if it has not begun. So it never goes on behind
         the caller's back, with descriptors that the caller has closed.
         """
-        work = self._executor.submit(contextvars.copy_context().run, function, *arguments)
+        work = self._submit(partial(contextvars.copy_context().run, function, *arguments))
         result = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(result)
@@ -36,6 +40,27 @@ class Threads:
                 with contextlib.suppress(Exception):  # whoever is cancelled asks for no result
                     await to_the_end(result)
             raise
+
+    def _submit(self, function: Callable[[], T]) -> Future[T]:
+        work = Future[T]()
+        try:
+            self._executor.submit(_carry_out, work, function)
+        except RuntimeError as error:  # a thread could not be started, but the work is queued for the others
+            if not self._has_one.is_set():
+                work.cancel()
+                raise OSError(errno.EAGAIN, str(error)) from error
+        return work
+
+
+def _carry_out(work: Future[T], function: Callable[[], T]) -> None:
+    if not work.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+        work.set_exception(error)
+    else:
+        work.set_result(result)
 
 
 UPLOADS = Threads("uploads", 32)

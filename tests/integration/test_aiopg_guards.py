@@ -238,6 +238,23 @@ async def test_guarded_pool_gives_out_the_connection_that_was_used_last(pool_url
         assert len(set(backends)) == 1
 
 
+async def test_statement_does_not_wait_for_connections_in_place_of_idle_ones(pool_url: str) -> None:
+    async with open_guarded_pool(pool_url, 3, 4) as pool:
+        await pool.fill()
+        assert len(connections(pool_url)) == 3
+        async with pool.permits, pool.cursor() as cursor:
+            backend = await cursor.connection.get_backend_pid()
+        end_connections(pool_url, connections(pool_url) - {backend})  # as a server with a limit on idleness does
+        await asyncio.sleep(0.1)  # the pool hears of it
+        async with pool.permits, pool.cursor() as cursor:
+            assert await cursor.connection.get_backend_pid() == backend
+            assert connections(pool_url) == {backend}
+            async with pool.permits, pool.cursor() as other:
+                await other.execute("SELECT 1 AS one")
+                assert await other.fetchone() == (1,)
+            assert len(connections(pool_url)) == 2
+
+
 # Statements that the server cancels.
 
 
@@ -319,6 +336,32 @@ async def test_guarded_pool_that_closes_says_so(open_plain_pool: OpenPlainPool) 
             pytest.fail("there was a connection to be had")
 
 
+@pytest.mark.parametrize("breaks", [False, True], ids=["in use", "broken"])
+async def test_guarded_pool_closes_although_a_connection_is_being_made(pool_url: str, breaks: bool) -> None:
+    connecting, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_connection: aiopg.Connection) -> None:
+        connecting.set()
+        await may_go_on.wait()
+
+    async def ask() -> Any:
+        async with pool.permits, pool.cursor() as cursor:
+            await cursor.execute("SELECT 1 AS one")
+            answer = await cursor.fetchone()
+            if breaks:
+                await cursor.connection.close()
+            return answer
+
+    async with asyncio.timeout(4):
+        async with open_guarded_pool(pool_url, 2, 4) as pool:
+            pool._pool._on_connect = wait  # noqa: SLF001 - aiopg takes it only when it is made
+            asking = asyncio.create_task(ask())
+            await connecting.wait()
+            asyncio.get_running_loop().call_later(0.1, may_go_on.set)
+        assert await asking == (1,)
+    assert connections(pool_url) == set()
+
+
 async def test_other_runtime_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="a bug"), aiopg_guards.plain_errors():
         raise RuntimeError("a bug")
@@ -361,8 +404,12 @@ async def test_guarded_pool_replaces_a_connection_that_broke_meanwhile(pool_url:
     async with open_guarded_pool(pool_url, 2, 20) as pool:
         pool._pool._on_connect = breaker_of_others(pool_url)  # noqa: SLF001 - nothing else runs while it connects
         await pool.fill()
-        async with pool.permits, pool.cursor() as cursor:
-            await cursor.connection.close()
+        async with pool.permits, pool.cursor():
+            async with pool.permits, pool.cursor() as cursor:
+                await cursor.connection.close()
+            async with pool.permits, pool.cursor() as cursor:
+                await cursor.execute("SELECT 1 AS one")
+                assert await cursor.fetchone() == (1,)
         async with pool.permits, pool.cursor() as cursor:
             await cursor.execute("SELECT 1 AS one")
             assert await cursor.fetchone() == (1,)

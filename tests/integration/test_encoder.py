@@ -623,6 +623,13 @@ async def test_ffmpeg_that_cannot_be_started_is_not_blamed_on_the_upload(
     assert refusal.code == "encoder_unavailable"
 
 
+async def test_folder_in_place_of_the_launcher_is_none(draft: int, tmp_path: Path) -> None:
+    (tmp_path / "bin" / "wavepress-limited").mkdir(parents=True)
+    lend_ffmpeg(tmp_path / "bin" / "ffmpeg")
+    mp3 = await encode(encoder(str(tmp_path / "bin" / "ffmpeg")), SECOND, draft)
+    assert_sounds_like(mp3, chirp(44_100, 44_100, 2), 44_100)
+
+
 async def test_ffmpeg_never_runs_without_its_sandbox(
     draft: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,9 +19,10 @@ def connections(url: str) -> set[int]:
     return {pid for (pid,) in query(url, "SELECT pid FROM pg_stat_activity WHERE application_name = %s", (name,))}
 
 
-def break_connections(url: str, count: int) -> None:
-    """Let the server end so many of the pool's connections; nothing else of this process runs meanwhile."""
-    end_connections(url, set(random.Random(count).sample(sorted(connections(url)), count)))
+def break_connections(url: str, count: int | None = None) -> None:
+    """Let the server end so many of the pool's connections, or all; nothing else of this process runs meanwhile."""
+    open_ones = sorted(connections(url))
+    end_connections(url, set(random.Random(count).sample(open_ones, len(open_ones) if count is None else count)))
 
 
 def end_connections(url: str, processes: set[int]) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,8 @@ def test_library_is_asked_for_nothing_beyond_the_samples(place: int, size: int, 
         return
     with pytest.raises(ValueError, match="do not fit"):
         native_peaks.draw_16_bits(bytes(10), place, size, count)
+
+
+def test_library_that_is_not_ours_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_peaks, "library_path", lambda: Path("libc.so.6"))
+    assert native_peaks._library.__wrapped__() is None  # noqa: SLF001 - past what it remembers

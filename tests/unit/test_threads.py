@@ -68,3 +68,31 @@ async def test_kinds_of_threads_do_not_wait_for_each_other() -> None:
     may_end.set()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.gather(*hanging)
+
+
+def refuse(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_work_waits_for_a_thread_that_is_there_if_no_other_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, may_end = Threads("test", 2), threading.Event()
+    first = asyncio.create_task(threads.run(may_end.wait, 10))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    second = asyncio.create_task(threads.run(divmod, 7, 2))
+    await asyncio.wait({second}, timeout=0.05)
+    may_end.set()
+    assert await first
+    assert await second == (3, 1)
+
+
+async def test_work_without_any_thread_is_an_error_and_is_never_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, ran = Threads("test", 1), list[int]()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OSError, match="can't start new thread"):
+            await threads.run(ran.append, 1)
+    await threads.run(ran.append, 2)
+    assert ran == [2]
