@@ -137,7 +137,9 @@ UPLOAD_COMPLETED = Refusal(
 
 # 401: who is asking?
 MISSING_TOKEN = Refusal(
-    NotAuthenticated, "missing_token", "Send your token in the header: Authorization: Bearer <token>."
+    NotAuthenticated,
+    "missing_token",
+    "Send your token in the header: Authorization: Bearer <token>. If you wrote $TOKEN there, it is empty.",
 )
 REGISTRATION_TOKEN_REQUIRED = Refusal(
     NotAuthenticated,

@@ -175,7 +175,11 @@ def start_metrics(host: str, port: int) -> None:
 
 async def _drain(admission: Admission, grace_seconds: float, stop: "_StopSignals") -> None:
     admission.close()
-    log.info("stopping", uploads=len(admission.running), grace_seconds=grace_seconds)
+    uploads = len(admission.running)
+    detail = "Stopping."
+    if uploads:
+        detail += f" Uploads under way: {uploads}. They have {grace_seconds:g} s; a second Ctrl-C ends them at once."
+    log.info("stopping", uploads=uploads, grace_seconds=grace_seconds, detail=detail)
     drained = asyncio.create_task(admission.drain(grace_seconds))
     again = asyncio.create_task(stop.wait())
     await asyncio.wait({drained, again}, return_when=asyncio.FIRST_COMPLETED)

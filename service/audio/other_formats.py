@@ -93,7 +93,7 @@ OTHER_FORMATS = (
     _other("a RAR archive", rb"Rar!\x1a", _UNPACK),
     _other("a program", rb"\x7fELF|MZ.{6,}", _NO_SOUND),
     _other("an SQLite database", rb"SQLite format 3", _NO_SOUND),
-    _other("a RIFF file that does not hold WAVE", rb"RIFF", _SEND_A_WAV),
+    _other("a RIFF file that does not hold WAVE", rb"RIFF", f"{_SEND_A_WAV} With curl, use -T: -d loses bytes."),
     _other("a data: URL", rb"[\s\"']*data:", "Decode what follows the comma from base64, and send that."),
     _other("a WAV in base64", rb"[\s\"']*(UklGR|UkY2N|Qlc2N)", "Decode it first: base64 -d x > x.wav"),
     _other("a WAV in hexadecimal", rb"\s*(0x)?52494646", "Decode it first: xxd -r -p x > x.wav"),

@@ -67,5 +67,7 @@ NO_ROUTE = web.RequestKey("no_route", bool)
 OUTCOME = web.RequestKey("outcome", str)
 RECORD = web.RequestKey("record", Record)
 REQUEST_ID = web.RequestKey("request_id", str)
+# How many bytes of a body have been sent that goes out piece by piece.
+SENT_BYTES = web.RequestKey("sent_bytes", int)
 TRANSPORT = web.RequestKey("transport", str)
 USER_ID = web.RequestKey("user_id", int)

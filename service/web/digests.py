@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from service.refusals import DIGEST_MISMATCH, MALFORMED_DIGEST
 
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]*):")
+_MEANS_SHA256 = re.compile(r"(?:^|,)\s*sha-256\s*=")
 _FIELD = "content_digest"
 
 
@@ -19,6 +20,8 @@ def parse_digest(value: str | None) -> bytes | None:
     """
     found = _SHA256.search(value or "")
     if found is None:
+        if _MEANS_SHA256.search(value or ""):
+            raise MALFORMED_DIGEST()
         return None
     try:
         digest = base64.b64decode(found[1], validate=True)

@@ -19,7 +19,7 @@ from service.web.addresses import client_scheme
 from service.web.app_keys import BODY_LIMITS, DATABASE, LIVE_UPLOADS, RELAY_ADDRESS
 from service.web.auth import authenticate
 from service.web.body import Body
-from service.web.sending import broken_off
+from service.web.sending import broken_off, send_piece
 from service.web.upload_outcome import upload_id
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -155,7 +155,7 @@ async def _send_back(request: web.Request, answer: aiohttp.ClientResponse) -> we
     await response.prepare(request)
     try:
         async for piece in answer.content.iter_chunked(_PIECE_BYTES):
-            await response.write(piece)
+            await send_piece(response, request, piece)
     except aiohttp.ClientError as error:
         raise broken_off(request, "the process that holds the upload broke off") from error
     await response.write_eof()

@@ -11,7 +11,7 @@ from service import metrics
 from service.errors import ClientGone
 from service.ids import shortened
 from service.web.addresses import client_address
-from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, TRANSPORT, USER_ID
+from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, SENT_BYTES, TRANSPORT, USER_ID
 
 log = structlog.stdlib.get_logger()
 
@@ -99,7 +99,9 @@ def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str)
 
 
 def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
-    """Return how long the body was that has been sent; how much of an answer that broke off, nobody counts."""
+    """Return how long the body was that has been sent. Of one that broke off, only what went out in pieces counts."""
+    if SENT_BYTES in request:
+        return request[SENT_BYTES]
     if request.method == hdrs.METH_HEAD or response.status == ClientGone.status:
         return 0
     # Not response.body_length: that counts the headers, and nothing of what sendfile sends.

@@ -16,6 +16,7 @@ from service.errors import Unavailable
 from service.storage import RemoteFile
 from service.storage.draft_files import unavailable
 from service.storage.reading import open_kept_file
+from service.web.app_keys import SENT_BYTES
 from service.web.conditions import date_of
 
 _CHUNK_BYTES = 64 * 1024
@@ -94,6 +95,7 @@ async def send_piece(response: web.StreamResponse, request: web.Request, piece: 
     """Send a piece and wait until the kernel has all of it; write() alone lets two pieces gather here."""
     await response.write(piece)
     await request.writer.drain()
+    request[SENT_BYTES] = request.get(SENT_BYTES, 0) + len(piece)
 
 
 def broken_off(request: web.Request, reason: str) -> ConnectionResetError:

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
+import structlog
 
 from service.uploads.broadcast import Broadcast
 from tests.support import wavs
@@ -131,9 +132,13 @@ async def test_mp3_of_unknown_length_is_endless_until_its_upload_ends(service: S
         assert "Content-Length" not in listener.response.headers
         [looked] = await uploads(service, account)
         assert (looked["expected_size"], looked["expected_duration"]) == (None, None)
-        upload.paced.release()
-        await upload.answer
-        assert len(await listener.all()) == int((await service.get(upload.path)).headers["Content-Length"])
+        with structlog.testing.capture_logs() as events:
+            upload.paced.release()
+            await upload.answer
+            heard = await listener.all()
+            await until(lambda: len(events) == 2)  # the upload's line and the listener's
+        assert [event["bytes_out"] for event in events if event["method"] == "GET"] == [len(heard)]
+        assert len(heard) == int((await service.get(upload.path)).headers["Content-Length"])
 
 
 @pytest.mark.parametrize("ends", ["in order", "cut"])

@@ -145,6 +145,11 @@ async def test_curl_without_the_at_sign_is_told_about_it(service: Service, accou
     assert "--data-binary @talk.wav" in said
 
 
+async def test_curl_that_drops_bytes_is_told_about_it(service: Service, account: Account, wav: Path) -> None:
+    said = await curl(account, "-d", f"@{wav}", f"{service.url}records")
+    assert "Send a WAV (RIFF, RF64 or BW64). With curl, use -T: -d loses bytes." in said
+
+
 async def test_curl_with_a_folder_is_told_to_name_a_file(service: Service, account: Account, tmp_path: Path) -> None:
     said = await curl(account, "-T", str(tmp_path), f"{service.url}records/")
     assert '"code": "empty"' in said

@@ -232,8 +232,9 @@ async def test_wrong_digest_wins_over_a_truncated_wav(service: Service, account:
         assert [(answer.status, answer.json["code"]) for answer in answers] == [(422, code)] * 2
 
 
-async def test_digest_that_cannot_be_read_is_400(service: Service, account: Account) -> None:
-    headers = account.headers | {"Content-Digest": "sha-256=:AAAA:"}
+@pytest.mark.parametrize("digest", ["sha-256=:AAAA:", "sha-256=:…:", "sha-256=abc", "md5=:AA:, sha-256 = :AAAA"])
+async def test_digest_that_cannot_be_read_is_400(service: Service, account: Account, digest: str) -> None:
+    headers = account.headers | {"Content-Digest": digest}
     answer = await service.put("/records/", data=GOOD_WAV, headers=headers)
     assert (answer.status, answer.json["code"]) == (400, "malformed_digest")
 

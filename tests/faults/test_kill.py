@@ -253,6 +253,7 @@ async def test_sigterm_lets_uploads_of_each_kind_end_and_cuts_off_those_that_tak
         family = serving.family()
         serving.process.terminate()
         await until(lambda: '"stopping"' in serving.log())
+        assert f"Uploads under way: {len(ending + staying)}. They have 8 s; a second Ctrl-C ends" in serving.log()
         for _, writer, rest in ending:
             writer.write(rest)
         answers = [await answer_of(reader) for reader, _, _ in ending]

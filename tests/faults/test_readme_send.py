@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from service.web.app_keys import LIVE_UPLOADS
-from tests.support.client import Account, Service
+from tests.support.client import Account, Service, StartService
 from tests.support.readme import send_command
 from tests.support.serving import noise
 from tests.support.tools import require_tool
@@ -53,6 +53,28 @@ async def test_lost_upload_begins_again(service: Service, account: Account, wav:
     record = json.loads(printed)
     assert record["id"] != lost["id"]
     assert (record["source_size"], record["complete"]) == (len(WAV), True)
+
+
+async def test_send_waits_while_the_user_has_too_many_uploads(start_service: StartService, wav: Path) -> None:
+    service = await start_service(max_uploads_per_user=1)
+    account = await service.create_user()
+    creation = account.headers | {"Upload-Complete": "?0"}
+    other = (await service.post("/uploads", headers=creation)).headers["Location"]
+    sending = await start_sending(service, account.token, wav)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(sending.wait(), 0.3)
+    assert (await service.request("DELETE", other, headers=account.headers)).status == 204
+    printed, complaints = await sending.communicate()
+    assert sending.returncode == 0, complaints.decode()
+    assert json.loads(printed)["complete"] is True
+
+
+async def test_file_that_is_not_there_is_said(service: Service, account: Account, tmp_path: Path) -> None:
+    sending = await start_sending(service, account.token, tmp_path)
+    printed, complaints = await sending.communicate()
+    assert (sending.returncode, printed) == (1, b"")
+    assert complaints.decode() == f"There is no file {tmp_path}\n"
+    assert not service.app[LIVE_UPLOADS].of_user(account.id)
 
 
 async def test_refusal_is_said_at_the_start(service: Service, wav: Path) -> None:

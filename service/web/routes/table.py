@@ -5,7 +5,7 @@ import re
 
 from aiohttp import hdrs, web
 
-from service.refusals import METHOD_NOT_ALLOWED, MP3_NOT_REPLACEABLE, NO_SUCH_ADDRESS
+from service.refusals import METHOD_NOT_ALLOWED, MP3_NOT_REPLACEABLE, NO_SUCH_ADDRESS, RECORD_NOT_FOUND
 from service.web.app_keys import CAPABILITIES
 from service.web.body import defer_continue
 from service.web.routes import (
@@ -23,6 +23,7 @@ from service.web.routes import (
 )
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_LIKE_MP3_ADDRESS = re.compile(r"/records/[^/]*\.mp3/?")
 _MP3_ADDRESS = re.compile(rf"/records/{_UUID}\.mp3/?")
 
 _ROUTES = [
@@ -101,6 +102,8 @@ async def _refuse(request: web.Request) -> web.Response:
             allowed |= (await resource.resolve(request))[1]
     if allowed and request.method == hdrs.METH_PUT and _MP3_ADDRESS.fullmatch(request.path):
         raise MP3_NOT_REPLACEABLE(allowed=", ".join(sorted(allowed)))
+    if request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and _LIKE_MP3_ADDRESS.fullmatch(request.path):
+        raise RECORD_NOT_FOUND()  # a link that was cut
     if allowed:
         raise METHOD_NOT_ALLOWED(method=request.method, allowed=", ".join(sorted(allowed)))
     raise NO_SUCH_ADDRESS()
