@@ -502,7 +502,7 @@ TOO_MANY_REGISTRATIONS = Refusal(
 TOO_MANY_UPLOADS = Refusal(
     TooManyRequests,
     "too_many_uploads",
-    "You have {max_uploads} uploads running. Wait for one to end.",
+    "You have as many uploads running as you may: {max_uploads}. Wait for one to end.",
     {"max_uploads": 32},
 )
 

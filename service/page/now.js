@@ -103,7 +103,7 @@ function fill(item, id, name, offset, length, text, buttons) {
     item.dataset.key = key;
     item.replaceChildren(h("span", { class: "name" }, name), h("progress", { max: 1, "aria-label": name }),
       h("span", { class: "facts" }), h("span", { class: "actions" }, ...buttons));
-    if (id) item.children[0].after(miniature(id, () => buttons[0].click()));
+    if (id) item.children[0].after(miniature(id, () => buttons[0].click(), Date.now()));
   }
   const bar = /** @type {HTMLProgressElement} */ (item.querySelector("progress"));
   bar.hidden = offset === null;

@@ -25,7 +25,7 @@ export async function fetchWaveform(id) {
  * Load the small picture of a waveform. Without one, nothing is shown.
  * @param {HTMLImageElement} picture
  * @param {string} id
- * @param {string | number} version another one for a waveform that has grown
+ * @param {string | number} version another one for a waveform that has grown: a browser shows an address's picture again
  */
 export function loadPicture(picture, id, version = "") {
   picture.onload = () => { picture.hidden = false; };
@@ -37,10 +37,11 @@ export function loadPicture(picture, id, version = "") {
  * Return a waveform to click into; `seek` is called with the part of the whole at which that was.
  * @param {string} id
  * @param {(fraction: number) => unknown} seek
+ * @param {string | number} version as `loadPicture` takes it
  */
-export function miniature(id, seek) {
+export function miniature(id, seek, version = "") {
   const picture = h("img", { alt: "", loading: "lazy" });
-  if (id) loadPicture(picture, id);
+  if (id) loadPicture(picture, id, version);
   const onclick = (/** @type {MouseEvent} */ { offsetX }) => seek(offsetX / box.clientWidth);
   const box = h("div", { class: "mini", onclick }, picture);
   return box;

@@ -240,3 +240,12 @@ def test_link_of_what_is_still_sent_is_listened_to_by_anybody(
         other.get_by_label("Position").fill("0.9")
         expect(other.locator("#player .clock")).to_have_text(re.compile("^1:[45].|^2:00"))
         assert is_playing(other)
+
+
+def test_picture_of_a_recording_is_not_that_of_its_beginning(page: Page, line: Line, long_file: Path) -> None:
+    own = begin_halfway(page, line, long_file)
+    expect(own.locator(".mini img")).to_be_visible()
+    with page.expect_response(lambda response: response.url.endswith("&v=")) as answered:
+        line.release()
+        expect(row(page, "long").locator(".mini img")).to_be_visible()
+    assert "etag" in answered.value.headers
