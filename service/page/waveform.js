@@ -25,7 +25,7 @@ export async function fetchWaveform(id) {
  * Load the small picture of a waveform. Without one, nothing is shown.
  * @param {HTMLImageElement} picture
  * @param {string} id
- * @param {string | number} version another one for a waveform that has grown: a browser shows an address's picture again
+ * @param {string | number} version another one for a waveform that has grown
  */
 export function loadPicture(picture, id, version = "") {
   picture.onload = () => { picture.hidden = false; };
@@ -37,7 +37,7 @@ export function loadPicture(picture, id, version = "") {
  * Return a waveform to click into; `seek` is called with the part of the whole at which that was.
  * @param {string} id
  * @param {(fraction: number) => unknown} seek
- * @param {string | number} version as `loadPicture` takes it
+ * @param {string | number} version as above
  */
 export function miniature(id, seek, version = "") {
   const picture = h("img", { alt: "", loading: "lazy" });
