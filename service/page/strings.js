@@ -1,8 +1,6 @@
 /** Every text of the page. To translate it, translate this file. */
 // @ts-check
 
-const recordings = (/** @type {number} */ count) => `${count} recording${count === 1 ? "" : "s"}`;
-
 export const t = {
   tagline: "WAV in, MP3 link out. Ready when the last byte is.",
   quality: "Quality",
@@ -67,7 +65,7 @@ export const t = {
 
   empty: "There is nothing here yet. Drop a WAV or record something, and its link appears here.",
   nothingFound: "No recording has such a name.",
-  usage: (/** @type {number} */ count, /** @type {string} */ size, /** @type {string} */ most) => `${recordings(count)}, ${size} of ${most}`,
+  usage: (/** @type {number} */ count, /** @type {string} */ size, /** @type {string} */ most) => `${count} in all, ${size} of ${most}`,
   cut: "cut short",
   copyLink: "Copy link",
   share: "Share",
@@ -81,7 +79,7 @@ export const t = {
   noAccount: "Your first file or recording makes an account, without a form.",
   tokenKept: "Its token is kept in this browser only. Copy it to use the account elsewhere.",
   accountOf: (/** @type {string} */ name, /** @type {number} */ count) =>
-    `This account is called ${name} and has ${recordings(count)}. `,
+    `This account is called ${name} and has ${count} recording${count === 1 ? "" : "s"}. `,
   token: "Token",
   show: "Show token",
   newToken: "New token",

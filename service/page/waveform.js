@@ -27,7 +27,7 @@ export async function fetchWaveform(id) {
  * @param {string} id
  * @param {string | number} version another one for a waveform that has grown
  */
-export function loadPicture(picture, id, version = "") {
+export function loadPicture(picture, id, version) {
   picture.onload = () => { picture.hidden = false; };
   picture.onerror = () => { picture.hidden = true; };
   picture.src = address(`records/${id}/waveform.svg?width=300&height=36&v=${version}`);

@@ -32,14 +32,6 @@ def arrived(content: StreamReader, size: int) -> bytes:
     return content.read_nowait(size) if content.exception() is None else content._read_nowait(size)  # noqa: SLF001
 
 
-def newest_body(connection: RequestHandler) -> StreamReader | None:
-    """Return the body of the newest request that waits for its turn, or None if none waits.
-
-    aiohttp's parser keeps the body that is still arriving to itself.
-    """
-    return connection._messages[-1][1] if connection._messages else None  # noqa: SLF001
-
-
 def is_idle(connection: RequestHandler) -> bool:
     """Return whether there is no request that must be answered. Until its handler runs, only the queue tells."""
     waiter = connection._waiter  # noqa: SLF001

@@ -10,7 +10,7 @@ from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from service.web.aiohttp_guards import UnsignedResponse, body_given_up, is_broken, is_idle, newest_body, queued_requests
+from service.web.aiohttp_guards import UnsignedResponse, body_given_up, is_broken, queued_requests
 from service.web.app_keys import ENDS, NO_ROUTE
 from service.web.connection_limit import ConnectionLimit
 from service.web.errors import Handler, problem
@@ -53,6 +53,7 @@ class Connection(RequestHandler):
         self.is_in_our_hands = False
         self.awaits_body = False
         self._is_half_closed = False
+        self._unanswered_count = 0
         self._lacks_length = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,6 +82,7 @@ class Connection(RequestHandler):
         self._unfinished_head_bytes = 0 if new or is_body else self._unfinished_head_bytes + len(data)
         if new:
             self._newest_body = new[-1][1]
+            self._unanswered_count += len(new)
         if max(self._unfinished_head_bytes, *(_head_size(head) for head, _ in new), 0) > _LONGEST_HEAD_BYTES:
             log.info("head_too_long", remote=self.peername)
             self.force_close()
@@ -99,7 +101,7 @@ class Connection(RequestHandler):
         """
         self._is_half_closed = True
         is_whole = self._newest_body is not None and self._newest_body.is_eof()
-        return is_whole and not is_idle(self)
+        return is_whole and self._unanswered_count > 0  # not `is_idle`: just after an answer it is not, for a moment
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -110,7 +112,8 @@ class Connection(RequestHandler):
         sent, is_lost = await super().finish_response(request, resp, start_time)
         if isinstance(sent, web.Response):
             sent.body = None
-        if self._is_half_closed and newest_body(self) is None:
+        self._unanswered_count -= 1
+        if self._is_half_closed and self._unanswered_count == 0:
             self.close()  # nothing more can come
         return sent, is_lost
 

@@ -68,7 +68,7 @@ def names(page: Page) -> list[str]:
 def test_list_is_endless_and_newest_first(browser: Browser, serving: Serving, collector: Headers) -> None:
     with pages(browser) as page:
         open_as(page, serving, collector)
-        expect(page.locator("#usage")).to_contain_text(f"{COUNT} recordings, ")
+        expect(page.locator("#usage")).to_contain_text(f"{COUNT} in all, ")
         expect(page.locator("#usage")).to_contain_text(" of 1.1 TB")
         page.locator("#records li").first.wait_for()
         assert page.locator("#records li").count() < COUNT
@@ -100,7 +100,7 @@ def test_deleted_recording_is_gone_after_some_seconds(page: Page, serving: Servi
     assert len(records_of(user, serving)) == 3
     page.clock.fast_forward(6_000)
     wait_until(lambda: len(records_of(user, serving)) == 2)
-    expect(page.locator("#usage")).to_contain_text("2 recordings, ")
+    expect(page.locator("#usage")).to_contain_text("2 in all, ")
 
 
 def test_deletion_is_undone(page: Page, serving: Serving, user: Headers) -> None:

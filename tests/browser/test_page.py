@@ -30,7 +30,7 @@ def test_first_file_makes_an_account_without_a_form_and_becomes_a_row(page: Page
     expect(page.locator("#empty")).to_contain_text("There is nothing here yet.")
     choose(page, payload("choir.wav", WAV))
     expect(row(page, "choir").locator(".clock")).to_have_text("0:04")
-    expect(page.locator("#usage")).to_contain_text("1 recording, ")
+    expect(page.locator("#usage")).to_contain_text("1 in all, ")
     expect(page.locator("#empty")).to_be_hidden()
     page.reload()
     expect(row(page, "choir")).to_be_visible()

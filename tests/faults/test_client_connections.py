@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+from aiohttp import web
 from prometheus_client import Counter
 
 from service import metrics
 from service.web.app_keys import ADMISSION
+from service.web.connection import Connection
 from tests.support import wavs
 from tests.support.client import NOBODY, TRANSPORTS, Service, StartService, Transport
 from tests.support.database import query
@@ -305,3 +308,20 @@ async def test_broken_chunks_are_400_and_leave_nothing(
             assert await client.is_closed_by_service()
         assert not service.files()
         assert query(service.database_url, "SELECT * FROM users WHERE username = 'smuggled'") == []
+
+
+async def test_client_that_closes_its_side_right_behind_an_answer_holds_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just then aiohttp is not idle yet: its task for the request has ended, and the connection's has not gone on."""
+    kept_open = list[bool]()
+    finish_response = Connection.finish_response
+
+    async def finish(connection: Connection, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        result = await finish_response(connection, *arguments)
+        kept_open.append(connection.eof_received())
+        return result
+
+    monkeypatch.setattr(Connection, "finish_response", finish)
+    assert (await service.get("/health/live")).status == 200
+    assert kept_open == [False]
