@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Up to `count` threads, each of which starts when it is needed. If the system has none left, one will do."""
+    """Up to `count` threads, each of which starts when it is needed. If no more can be started, these do all work."""
 
     def __init__(self, name: str, count: int) -> None:
         self._has_one = threading.Event()
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=self._has_one.set)
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run a function that may block, and return its result. Raises OSError if there is no thread at all.
+        """Run a function that may block, and return its result. Raises OSError if no thread can be started.
 
         A cancellation takes effect once the function has returned, or if it has not begun. So it never goes on behind
         the caller's back, with descriptors that the caller has closed.
@@ -57,7 +57,7 @@ def _carry_out(work: Future[T], function: Callable[[], T]) -> None:
         return
     try:
         result = function()
-    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+    except BaseException as error:  # noqa: BLE001 - the caller gets it
         work.set_exception(error)
     else:
         work.set_result(result)

@@ -54,12 +54,12 @@ class _Pool(aiopg.Pool):
         self._free.rotate()  # aiopg takes the first one, and puts what comes back behind the last one
 
     def release(self, conn: aiopg.Connection) -> asyncio.Future[None]:
-        """Take a connection back. While the pool closes, tell `wait_closed`; aiopg forgets to if it has broken."""
+        """Take a connection back. While the pool closes, wake `wait_closed`; aiopg forgets that for a broken one."""
         released = super().release(conn)
         return asyncio.ensure_future(super()._wakeup()) if self._closing else released
 
     def _wakeup(self) -> asyncio.Future[None]:  # type: ignore[override] # aiopg makes a task of it
-        """Wake nobody, because nobody waits: see `GuardedPool`. A task would cost a twentieth of a statement."""
+        """Wake nobody: until the pool closes, nobody waits (see `GuardedPool`). A task would cost time."""
         return create_completed_future(self._loop)
 
 

@@ -31,7 +31,7 @@ async def getting_ready(storage: Storage, encoder: Encoder, upload_id: UUID) -> 
                 getting.cancel()
                 await to_the_end(asyncio.wait({getting}))
             if not getting.cancelled():
-                getting.exception()  # whoever did not ask for it need not know
+                getting.exception()  # else asyncio would log an error that nobody has asked for
 
 
 async def _get_ready(storage: Storage, encoder: Encoder, upload_id: UUID, stack: contextlib.AsyncExitStack) -> Ready:
