@@ -52,6 +52,7 @@ def running_service(
     """
     with TemporaryDirectory(dir=directory) as data_dir, Path(data_dir, "log").open("w+") as log:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAVEPRESS_")}
+        _make_folders(Path(data_dir, "records"))
         environment |= {"WAVEPRESS_PORT": "0", "WAVEPRESS_DATA_DIR": data_dir} | _ONE_FOR_MANY
         environment |= {f"WAVEPRESS_{name}": value for name, value in settings.items()}
         command = [sys.executable, "-c", _SERVICE, "serve", *arguments]
@@ -61,6 +62,12 @@ def running_service(
                 yield Running(process.pid, new_user(port), Path(data_dir))
             finally:
                 _stop(process, Path(log.name))
+
+
+def _make_folders(records: Path) -> None:
+    """Make the folders that are there once a service has kept some hundreds of recordings; each takes it up to 1 ms."""
+    for number in range(256):
+        (records / f"{number:02x}").mkdir(parents=True)
 
 
 def _announced_port(process: subprocess.Popen[bytes], log: Path) -> int:

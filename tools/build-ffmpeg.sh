@@ -2,9 +2,10 @@
 # Builds the ffmpeg that wavepress needs, and no more of it, from the source packages of Debian bookworm:
 #     tools/build-ffmpeg.sh DIRECTORY [ARCHITECTURE]
 # `make ffmpeg` and the image call it, so this is the only list of what goes into it, with what lies beside it: lame.patch,
-# wavepress-limited.c, which starts ffmpeg, and wavepress-peaks.c, which draws waveforms. It needs no root, and it works
-# on any Debian or Ubuntu: it has lists and sources of its own, and Debian's archive keyring checks them. ARCHITECTURE is
-# Debian's name for the machine that is to run it ("arm64"); another than this machine's needs a cross compiler.
+# and the library of wavepress-start.c, which starts ffmpeg, and wavepress-peaks.c, which draws waveforms. It needs no
+# root, and it works on any Debian or Ubuntu: it has lists and sources of its own, and Debian's archive keyring checks
+# them. ARCHITECTURE is Debian's name for the machine that is to run it ("arm64"); another than this machine's needs a
+# cross compiler.
 #
 # Variables: DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR, where bookworm comes from. By default that is where this machine's
 # Debian comes from, or deb.debian.org. TMPDIR takes a few hundred MB meanwhile.
@@ -118,7 +119,7 @@ describe() {
     echo
     apt-get --config-file=apt/apt.conf source --print-uris ffmpeg lame | awk '/\.dsc /{ print $2, $4 }'
     echo "Compiled by $("$compiler" --version | head -n 1)"
-    for file in "$script" "$lame_patch" "$limited" "$peaks"; do
+    for file in "$script" "$lame_patch" "$start" "$peaks"; do
         sha256sum <"$file" | awk -v name="${file##*/}" '{ print name " SHA256:" $1 }'
     done
 }
@@ -166,17 +167,15 @@ build_ffmpeg() {
 }
 
 build_ours() {
-    options="-std=c11 -D_GNU_SOURCE -O3 -Wall -Wextra -Werror $hardening $ldflags"
     # shellcheck disable=SC2086 # these are several options
-    "$compiler" $options -fPIE -pie -o wavepress-limited "$limited"
-    # shellcheck disable=SC2086
-    "$compiler" $options -fPIC -shared -o libwavepress-peaks.so "$peaks"
+    "$compiler" -std=c11 -D_GNU_SOURCE -O3 -Wall -Wextra -Werror -fPIC -shared $hardening $ldflags \
+        -o libwavepress.so "$start" "$peaks"
 }
 
 # The loader takes the newest variant of LAME that the CPU can run; an older loader takes the one for any CPU.
 collect() {
-    install -D -m 755 ffmpeg/ffmpeg wavepress-limited -t result/bin
-    install -D -m 644 lame-base/lib/libmp3lame.so.0 libwavepress-peaks.so -t result/lib
+    install -D -m 755 ffmpeg/ffmpeg -t result/bin
+    install -D -m 644 lame-base/lib/libmp3lame.so.0 libwavepress.so -t result/lib
     for level in v2 v3; do
         test ! -d "lame-$level" || install -D -m 644 "lame-$level/lib/libmp3lame.so.0" \
             "result/lib/glibc-hwcaps/x86-64-$level/libmp3lame.so.0"
@@ -213,7 +212,7 @@ mkdir -p "$(dirname "$1")"
 result=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 lame_patch=$(dirname "$script")/lame.patch
-limited=$(dirname "$script")/wavepress-limited.c
+start=$(dirname "$script")/wavepress-start.c
 peaks=$(dirname "$script")/wavepress-peaks.c
 require "${2:-}"
 jobs=$(nproc) log='' doing=''
@@ -234,7 +233,7 @@ quietly "Fetching the sources" unpack
 echo "Building them into $result: a minute or two"
 quietly "Building LAME" build_lames
 quietly "Building ffmpeg" build_ffmpeg
-quietly "Building wavepress-limited and wavepress-peaks" build_ours
+quietly "Building libwavepress" build_ours
 quietly "Collecting what was built" collect
 # In two moves, so that a service that runs finds the old one or the new one, except for an instant.
 rm -rf "$result.new" "$result.old"

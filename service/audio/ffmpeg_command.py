@@ -1,14 +1,13 @@
 """Builds the command that runs ffmpeg for one encode, within limits on what it may use."""
 
-import os
-import shutil
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import ffmpeg
 
 from service.audio.mp3 import Mp3Format
+from service.audio.starting import Command
 from service.audio.wav_header import WavHeader
 
 # The limit on CPU time is the longest duration, but at least this. One core encodes 100 s of sound in a second, so an
@@ -54,45 +53,24 @@ class Output:
     sound: int | None = None
 
 
-def encode_command(executable: str, source: WavHeader, output: Output, max_duration_seconds: int) -> list[str]:
+def encode_command(executable: str, source: WavHeader, output: Output, max_duration_seconds: int) -> Command:
     """Return the command that reads samples from stdin and writes the MP3 to the file that is its stdout.
 
-    The samples are raw, or blocks behind a WAV header of ours. Raises FileNotFoundError if util-linux is not installed.
+    The samples are raw, or blocks behind a WAV header of ours.
     """
     # The last block is filled up, and silence follows in blocks.
     seconds = max_duration_seconds + _MOST_SURPLUS_BLOCKS * source.samples_per_block // source.sample_rate
     file_size = seconds * output.target.bit_rate // 8 + _FILE_SIZE_HEADROOM
-    return [
-        *_sandbox(executable, max(_LEAST_CPU_SECONDS, max_duration_seconds), file_size),
-        *_ffmpeg_arguments(executable, _input(source), _conversion(source, output.target), output, seconds),
-    ]
-
-
-def _sandbox(executable: str, cpu_seconds: int, file_size: int) -> list[str]:
-    """Return the start of a command that runs ffmpeg with limits and without privileges, and ends with the service."""
-    # A limit is soft and hard. At a lower soft limit on CPU time, ffmpeg would end normally and leave a short MP3 that
-    # looks whole.
-    limits = {"cpu": cpu_seconds, "fsize": file_size, "nofile": 64, "core": 0, "as": _ADDRESS_SPACE}
-    own = _own_launcher(executable)
-    if own is not None:
-        return [own, *(f"{name}={value}" for name, value in limits.items())]
-    options = [f"--{name}={value}:{value}" for name, value in limits.items()]
-    return [_tool("prlimit"), *options, "--", _tool("setpriv"), "--no-new-privs", "--pdeathsig", "KILL", "--"]
-
-
-@cache
-def _own_launcher(executable: str) -> str | None:
-    """Return the program that does the same in half of the time, if it was built together with this ffmpeg."""
-    launcher = Path(executable).resolve().with_name("wavepress-limited")
-    return str(launcher) if launcher.is_file() and os.access(launcher, os.X_OK) else None
-
-
-@cache
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise FileNotFoundError(f"{name} is not installed; it belongs to util-linux")
-    return path
+    # At a soft limit on CPU time below the hard one, ffmpeg would end normally and leave a short MP3 that looks whole.
+    limits = {
+        "cpu": max(_LEAST_CPU_SECONDS, max_duration_seconds),
+        "fsize": file_size,
+        "nofile": 64,
+        "core": 0,
+        "as": _ADDRESS_SPACE,
+    }
+    arguments = _ffmpeg_arguments(executable, _input(source), _conversion(source, output.target), output, seconds)
+    return Command(arguments, tuple(limits.items()))
 
 
 @lru_cache(maxsize=256)  # ffmpeg-python takes as long as a statement, and most WAVs are of a few kinds

@@ -5,13 +5,12 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Sequence
 from pathlib import Path
-from subprocess import Popen
 from typing import Self
 
 from service.audio.decoded_sound import DecodedSound
 from service.audio.spawner import Starter
+from service.audio.starting import Command, Descriptors, Process
 
 _NICENESS = 10
 # The kernel doubles it for its own needs, and takes less if net.core.wmem_max is less.
@@ -25,7 +24,7 @@ _SILENCE_SECONDS = 1.0
 class FfmpegProcess:
     """An ffmpeg in a process group of its own. The caller of `start` must call `kill`, even if ffmpeg has ended."""
 
-    def __init__(self, process: Popen[bytes], stdin: socket.socket, stderr: int) -> None:
+    def __init__(self, process: Process, stdin: socket.socket, stderr: int) -> None:
         self.pid = process.pid
         self._process = process
         self._stdin = stdin
@@ -40,7 +39,7 @@ class FfmpegProcess:
         self._loop.add_reader(stderr, self._listen)
 
     @classmethod
-    async def start(cls, starter: Starter, command: Sequence[str], stdout: int, sound: DecodedSound | None) -> Self:
+    async def start(cls, starter: Starter, command: Command, stdout: int, sound: DecodedSound | None) -> Self:
         """Start a command that writes to the descriptor `stdout`, and what it decodes to `sound`, if that is wanted.
 
         Raises OSError if it cannot be run.
@@ -53,10 +52,8 @@ class FfmpegProcess:
             after_failure.enter_context(stdin)
             always.callback(os.close, its_stderr)
             always.enter_context(its_stdin)
-            more = () if sound is None else (sound.descriptor,)
-            process = await starter.start(
-                command, stdin=its_stdin.fileno(), stdout=stdout, stderr=its_stderr, more=more
-            )
+            more = None if sound is None else sound.descriptor
+            process = await starter.start(command, Descriptors(its_stdin.fileno(), stdout, its_stderr, more))
             if sound is not None:
                 sound.hand_over()
             after_failure.pop_all()

@@ -1,10 +1,8 @@
-"""Draws points of 16-bit samples by the library that `make ffmpeg` builds beside its ffmpeg, if it is there."""
+"""Draws points of 16-bit samples by the native library."""
 
 import ctypes
-from functools import cache
-from pathlib import Path
 
-from service.audio.ffmpegs import own_build
+from service.audio.native import native_library
 
 _BYTES_PER_SAMPLE = 2
 
@@ -14,7 +12,7 @@ def draw_16_bits(samples: bytes, place: int, point_size: int, count: int) -> tup
 
     Each is in 8 bits, with 128 added. Returns None if there is no library.
     """
-    library = _library()
+    library = native_library()
     if library is None:
         return None
     if not 0 <= place <= place + count * point_size <= len(samples) or point_size % _BYTES_PER_SAMPLE:
@@ -23,20 +21,3 @@ def draw_16_bits(samples: bytes, place: int, point_size: int, count: int) -> tup
     lows, highs = ctypes.create_string_buffer(count), ctypes.create_string_buffer(count)
     library.wavepress_draw_16_bits(address + place, point_size // _BYTES_PER_SAMPLE, count, lows, highs)
     return lows.raw, highs.raw
-
-
-def library_path() -> Path:
-    """Return the place of the library, in this environment."""
-    return own_build().parents[1] / "lib" / "libwavepress-peaks.so"
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL(str(library_path()))
-        draw = library.wavepress_draw_16_bits
-    except (OSError, AttributeError):  # there is none, or it is not ours
-        return None
-    draw.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p]
-    draw.restype = None
-    return library

@@ -5,15 +5,13 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from queue import SimpleQueue
-from subprocess import Popen
 from typing import Self
 
 from service.audio.confinement import Confinement
+from service.audio.starting import Command, Descriptors, Process, start_process
 from service.cancellation import to_the_end
 
 
@@ -40,8 +38,8 @@ class Starter:
 
     def __init__(self, spawner: Spawner) -> None:
         self._spawner = spawner
-        self._orders = SimpleQueue[Callable[[], Popen[bytes]] | None]()
-        self._started = Future[Popen[bytes]]()
+        self._orders = SimpleQueue[tuple[Command, Descriptors] | None]()
+        self._started = Future[Process]()
         try:
             threading.Thread(target=self._run, name="spawner", daemon=True).start()
         except RuntimeError as error:
@@ -53,16 +51,9 @@ class Starter:
     def __exit__(self, *_: object) -> None:
         self._orders.put(None)
 
-    async def start(
-        self, command: Sequence[str], *, stdin: int, stdout: int, stderr: int, more: Sequence[int] = ()
-    ) -> Popen[bytes]:
-        """Start a command in a process group of its own, without an environment. Raises OSError.
-
-        It has the descriptors `more`, too, under their numbers.
-
-        A cancellation leaves no process behind.
-        """
-        self._orders.put(partial(_start, command, stdin=stdin, stdout=stdout, stderr=stderr, more=more))
+    async def start(self, command: Command, descriptors: Descriptors) -> Process:
+        """Start a command, as `start_process` does. Raises OSError. A cancellation leaves no process behind."""
+        self._orders.put((command, descriptors))
         starting = asyncio.wrap_future(self._started)
         try:
             return await asyncio.shield(starting)
@@ -73,10 +64,10 @@ class Starter:
     def _run(self) -> None:
         try:
             self._spawner.parts = self._spawner.confinement.apply()
-            start = self._orders.get()
-            if start is None:
+            order = self._orders.get()
+            if order is None:
                 return
-            process = start()
+            process = start_process(*order)
         except Exception as error:  # noqa: BLE001 - the caller gets it
             self._started.set_exception(error)
             return
@@ -85,20 +76,7 @@ class Starter:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
-def _start(command: Sequence[str], *, stdin: int, stdout: int, stderr: int, more: Sequence[int]) -> Popen[bytes]:
-    return Popen(  # noqa: S603 - our own command, no shell
-        command,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=more,
-        env={},
-        cwd="/",
-        process_group=0,  # not a session: Linux would share the CPU out by sessions, and niceness be in vain
-    )
-
-
-async def _give_up(starting: asyncio.Future[Popen[bytes]]) -> None:
+async def _give_up(starting: asyncio.Future[Process]) -> None:
     try:
         process = await to_the_end(starting)
     except OSError:

@@ -32,12 +32,8 @@ def test_image_has_our_own_ffmpeg_with_its_licences_and_no_other(image: str) -> 
 
 
 def test_image_starts_ffmpeg_and_draws_waveforms_by_our_own_code(image: str) -> None:
-    launcher = (
-        "from service.audio.ffmpeg_command import _own_launcher as l; print(l('/opt/wavepress/ffmpeg/bin/ffmpeg'))"
-    )
-    assert "/opt/wavepress/ffmpeg/bin/wavepress-limited\n" in in_container(image, f'python -c "{launcher}"')
-    draw = "from service.audio.native_peaks import draw_16_bits as draw; print(draw(bytes(8), 0, 4, 2))"
-    assert "(b'\\x80\\x80', b'\\x80\\x80')" in in_container(image, f'python -c "{draw}"')
+    find = "from service.audio.native import native_library; print(native_library())"
+    assert "/opt/wavepress/ffmpeg/lib/libwavepress.so" in in_container(image, f'python -c "{find}"')
 
 
 def test_user_is_a_number_for_kubernetes(image: str) -> None:

@@ -6,13 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.audio.confinement import Confinement
 from service.audio.spawner import Spawner
+from service.audio.starting import Command, Descriptors
+from tests.support.ffmpegs import native_library
 
+LIMITS = (("core", 0),)
 PROGRAMS = tuple(map(Path, ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", sys.prefix, sys.base_prefix)))
 PYTHON = sys.executable
 ROOT = Path(__file__).parents[2]
@@ -30,11 +34,21 @@ def spawner(drafts: Path) -> Spawner:
     return Spawner(Confinement(PROGRAMS, (drafts,)))
 
 
-async def run(spawner: Spawner, *command: str, stdout: int = subprocess.DEVNULL) -> tuple[int, str]:
+@pytest.fixture(autouse=True, params=["tools", "library"])
+def _library(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Have programs started by util-linux' tools, or by the native library."""
+    with native_library(tmp_path, is_there=request.param == "library"):
+        yield
+
+
+async def run(spawner: Spawner, *command: str, stdout: int | None = None) -> tuple[int, str]:
     """Run a command as an encoder is run; return its status and what it said."""
     reading, writing = os.pipe()
+    nothing = os.open(os.devnull, os.O_RDWR)
     with os.fdopen(reading, encoding="utf-8") as stderr, spawner.starter() as starter:
-        process = await starter.start(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=writing)
+        standard = Descriptors(nothing, nothing if stdout is None else stdout, writing)
+        process = await starter.start(Command(command, LIMITS), standard)
+        os.close(nothing)
         os.close(writing)
         said = await asyncio.to_thread(stderr.read)
         return await asyncio.to_thread(process.wait), said
@@ -121,8 +135,7 @@ async def test_encoder_reaches_no_other_encoder(spawner: Spawner, drafts: Path) 
     draft = os.open(drafts, os.O_TMPFILE | os.O_RDWR)
     os.write(draft, b"sound")
     with spawner.starter() as starter:
-        nothing = subprocess.DEVNULL
-        other = await starter.start(["/bin/sleep", "60"], stdin=nothing, stdout=draft, stderr=nothing)
+        other = await starter.start(Command(["/bin/sleep", "60"], LIMITS), Descriptors(draft, draft, draft))
     try:
         for attempt in (f"cat /proc/{other.pid}/fd/1", f"echo x > /proc/{other.pid}/fd/1", f"kill {other.pid}"):
             status, said = await run(spawner, "/bin/sh", "-c", attempt)
@@ -158,9 +171,8 @@ async def test_directory_of_drafts_that_is_made_anew_is_writable_again(spawner: 
 
 
 async def test_new_directory_of_drafts_does_not_end_what_runs(spawner: Spawner, drafts: Path) -> None:
-    command = ["/usr/bin/setpriv", "--pdeathsig=KILL", "sleep", "60"]
     with spawner.starter() as starter:
-        sleeper = await starter.start(command, stdin=0, stdout=1, stderr=2)
+        sleeper = await starter.start(Command(["/bin/sleep", "60"], LIMITS), Descriptors(0, 1, 2))
     make_anew(drafts)
     await run(spawner, "/bin/true")
     try:

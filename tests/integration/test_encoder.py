@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from service.audio import ffmpeg_command, mp3, sealing
+from service.audio import mp3, native, sealing, starting
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder, mp3_tag
-from service.audio.ffmpeg_command import Output, encode_command, readable_by
+from service.audio.ffmpeg_command import readable_by
 from service.audio.id3 import id3_tag
 from service.audio.info_frame import expected_size
 from service.audio.mp3 import Mp3Format
@@ -33,7 +33,7 @@ from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from service.audio.wav_tags import WavTags
 from service.errors import ServiceError, StorageFull, Unavailable, Unprocessable
-from tests.support.ffmpegs import FFMPEG, build_launcher, every_ffmpeg, lend_ffmpeg
+from tests.support.ffmpegs import FFMPEG, every_ffmpeg, lend_ffmpeg, native_library
 from tests.support.mp3s import assert_sounds_like, decode, info_header
 from tests.support.procfs import children, descriptors, executable_of, read, running, stat
 from tests.support.programs import python
@@ -253,29 +253,18 @@ async def test_each_of_many_channels_is_heard_on_its_side(tmp_path: Path, ffmpeg
         assert list(loud) == [channel % 2 == 0, channel % 2 == 1]
 
 
-@pytest.fixture(params=["prlimit", "wavepress-limited"])
-def launcher(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a directory whose ffmpegs are started by util-linux, or by our own program."""
-    bin_directory = tmp_path / "bin"
-    bin_directory.mkdir()
-    if request.param == "wavepress-limited":
-        build_launcher(bin_directory)
+@pytest.fixture(params=["tools", "library"])
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Have ffmpegs started by util-linux' tools, or by the native library; return where that is, or is not."""
+    with native_library(tmp_path, is_there=request.param == "library"):
+        yield native.library_path()
+
+
+@pytest.mark.usefixtures("library")
+async def test_ffmpeg_runs_inside_its_limits(draft: int) -> None:
     source, _ = split(SECOND)
-    command = encode_command(str(bin_directory / "ffmpeg"), source, Output(target_of(source), 20), 60)
-    assert Path(command[0]).name == request.param
-    return bin_directory
-
-
-@pytest.fixture
-def launched_ffmpeg(launcher: Path) -> str:
-    lend_ffmpeg(launcher / "ffmpeg")
-    return str(launcher / "ffmpeg")
-
-
-async def test_ffmpeg_runs_inside_its_limits(draft: int, launched_ffmpeg: str) -> None:
-    source, _ = split(SECOND)
-    async with encoder(launched_ffmpeg).open(source, target_of(source), draft, mp3_tag(source, "talk.wav")):
-        pid = await started(launched_ffmpeg)
+    async with encoder().open(source, target_of(source), draft, mp3_tag(source, "talk.wav")):
+        pid = await started(FFMPEG)
         limits = read(pid, "limits")
         assert limit(limits, "Max cpu time") == ["3600", "3600"]
         assert limit(limits, "Max file size") == [str(3600 * 16_000 + 2**20)] * 2
@@ -417,14 +406,16 @@ async def test_whole_process_group_is_killed(draft: int, tmp_path: Path) -> None
 SERVICE = """
 import asyncio, os, sys
 from pathlib import Path
+from service.audio import native
 from service.audio.confinement import Confinement
 from service.audio.encoder import Encoder, mp3_tag
-from service.audio.ffmpeg_command import Output, encode_command, readable_by
+from service.audio.ffmpeg_command import readable_by
 from service.audio.spawner import Spawner
 from service.audio.mp3 import Mp3Format
 from service.audio.wav_header import WavHeader
 
 async def main():
+    native.library_path = lambda: Path(sys.argv[3])
     source = WavHeader("s16le", 44_100, 2, 0, 4, 44, None, True)
     draft = os.open(sys.argv[2], os.O_TMPFILE | os.O_RDWR, 0o600)
     spawner = Spawner(Confinement(readable_by(sys.argv[1]), (Path(sys.argv[2]),)))
@@ -436,9 +427,9 @@ asyncio.run(main())
 """
 
 
-async def test_ffmpeg_dies_with_a_killed_service(launcher: Path, tmp_path: Path) -> None:
-    stalling = shutil.copy2(FAKE, launcher / "stalls")  # it does not notice that its input ends
-    with python(SERVICE, str(stalling), str(tmp_path)) as service:
+async def test_ffmpeg_dies_with_a_killed_service(library: Path, tmp_path: Path) -> None:
+    # It does not notice that its input ends.
+    with python(SERVICE, fake(tmp_path, "stalls"), str(tmp_path), str(library)) as service:
         pid = await started("/usr/bin/sleep", by=service.pid)
         service.kill()
         await until(lambda: not running({pid}))
@@ -614,30 +605,23 @@ async def test_flood_of_complaints_is_read_and_not_kept(draft: int, tmp_path: Pa
 
 @pytest.mark.parametrize("upload", [wav(bytes(200), sample_rate=44_100, channels=1), MINUTE], ids=["tiny", "minute"])
 @pytest.mark.parametrize("name", ["missing", "not_executable"])
+@pytest.mark.usefixtures("library")
 async def test_ffmpeg_that_cannot_be_started_is_not_blamed_on_the_upload(
-    draft: int, launcher: Path, name: str, upload: bytes
+    draft: int, tmp_path: Path, name: str, upload: bytes
 ) -> None:
-    (launcher / "not_executable").touch(mode=0o600)
-    refusal = await refusal_of(encoder(str(launcher / name)), upload, draft)
+    (tmp_path / "not_executable").touch(mode=0o600)
+    refusal = await refusal_of(encoder(str(tmp_path / name)), upload, draft)
     assert isinstance(refusal, Unavailable)
     assert refusal.code == "encoder_unavailable"
-
-
-async def test_folder_in_place_of_the_launcher_is_none(draft: int, tmp_path: Path) -> None:
-    (tmp_path / "bin" / "wavepress-limited").mkdir(parents=True)
-    lend_ffmpeg(tmp_path / "bin" / "ffmpeg")
-    mp3 = await encode(encoder(str(tmp_path / "bin" / "ffmpeg")), SECOND, draft)
-    assert_sounds_like(mp3, chirp(44_100, 44_100, 2), 44_100)
 
 
 async def test_ffmpeg_never_runs_without_its_sandbox(
     draft: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bin").mkdir()
-    lend_ffmpeg(tmp_path / "bin" / "ffmpeg")  # no launcher is beside it
     monkeypatch.setenv("PATH", str(tmp_path))
-    ffmpeg_command._tool.cache_clear()  # noqa: SLF001 - it remembers what it found in other tests
-    refusal = await refusal_of(encoder(str(tmp_path / "bin" / "ffmpeg")), SECOND, draft)
+    starting._tool.cache_clear()  # noqa: SLF001 - it remembers what it found in other tests
+    with native_library(tmp_path, is_there=False):
+        refusal = await refusal_of(encoder(), SECOND, draft)
     assert isinstance(refusal, Unavailable)
     assert refusal.code == "encoder_unavailable"
 

@@ -1,13 +1,16 @@
 """The ffmpegs that tests run: the one under test, all of this machine, and a decoder."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from service.audio import native
 from service.audio.ffmpeg_command import Output, encode_command
 from service.audio.ffmpegs import find_ffmpegs, own_build
 from service.audio.mp3 import Mp3Format
@@ -39,20 +42,20 @@ def lend_ffmpeg(path: Path) -> None:
         shutil.copytree(own_build().parents[1] / "lib", path.parents[1] / "lib", dirs_exist_ok=True)
 
 
-def build_launcher(directory: Path) -> None:
-    """Build the program that starts an ffmpeg in that directory, as `make ffmpeg` puts it beside its own."""
-    _compile("wavepress-limited.c", directory / "wavepress-limited")
-
-
-def build_peaks(library: Path) -> None:
-    """Build the library that draws waveforms, as `make ffmpeg` does."""
-    _compile("wavepress-peaks.c", library, "-O3", "-fPIC", "-shared")
-
-
-def _compile(source: str, result: Path, *options: str) -> None:
-    path = Path(__file__).parents[2] / "tools" / source
-    always = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([require_tool("gcc"), *always, *options, "-o", result, path], check=True)
+@contextlib.contextmanager
+def native_library(directory: Path, *, is_there: bool) -> Iterator[None]:
+    """Have a native library for the length of the block, as `make ffmpeg` builds it, or none."""
+    library = directory / "libwavepress.so"
+    if is_there:
+        sources = sorted((Path(__file__).parents[2] / "tools").glob("wavepress-*.c"))
+        options = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+        subprocess.run([require_tool("gcc"), *options, "-o", library, *sources], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "library_path", lambda: library)
+        native.native_library.cache_clear()  # it remembers what it found before
+        assert (native.native_library() is not None) is is_there
+        yield
+    native.native_library.cache_clear()
 
 
 # With a second of silence, an encode of 32-bit floats.
@@ -136,7 +139,7 @@ def run_encoder(
     source = WavHeader(
         "s16le", source_rate, target.channels, 0, block_align, data_offset=44, data_size=None, is_riff=True
     )
-    command = encode_command(ffmpeg, source, Output(target, tag_byte_count), 3600)
+    command = encode_command(ffmpeg, source, Output(target, tag_byte_count), 3600).arguments
     output = command.index("file:/proc/self/fd/1")
     with path.open("w+b") as file:
         subprocess.run([*command[:output], *options, *command[output:]], input=sound, stdout=file, check=True)

@@ -306,7 +306,7 @@ def test_header_for_ffmpeg_has_nothing_of_the_clients(kind: Kind, channels: int)
 def test_ffmpeg_may_use_its_wav_demuxer_and_this_decoder_alone(kind: Kind, channels: int) -> None:
     header = read(of_chirp(kind, channels).wav())[0].header
     assert header is not None
-    command = encode_command("ffmpeg", header, Output(Mp3Format(8000, channels, 64_000), 20), 60)
+    command = encode_command("ffmpeg", header, Output(Mp3Format(8000, channels, 64_000), 20), 60).arguments
     options = dict(itertools.pairwise(command))
     assert options["-f"] in {"wav", "mp3"}  # of the input, of the output
     assert (options["-format_whitelist"], options["-protocol_whitelist"]) == ("wav", "pipe")

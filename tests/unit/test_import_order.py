@@ -54,10 +54,12 @@ ORDER = [
     "service.audio.info_frame",
     "service.audio.mp3_outline",
     "service.audio.ffmpegs",
+    "service.audio.native",
     "service.audio.native_peaks",
     "service.audio.peaks",
     "service.audio.sealing",
     "service.audio.id3",
+    "service.audio.starting",
     "service.audio.ffmpeg_command",
     "service.audio.sample_range",
     "service.audio.system_calls",
@@ -198,7 +200,7 @@ DATABASE = {
     "service.database.pool",
     "service.database.migrations",
 }
-PROCESSES = {"service.audio.ffmpeg_process", "service.audio.spawner", "service.database.cluster"}
+PROCESSES = {"service.audio.starting", "service.database.cluster"}
 
 # Which modules may use a library, or one of its names.
 ROOMS: dict[str, set[str]] = {

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.audio import native_peaks
+from service.audio import native, native_peaks
 from service.audio.peaks import MOST_POINTS, Outline, Peaks
 from service.audio.wav_header import WavHeader
 from tests.support import wavs
-from tests.support.ffmpegs import build_peaks
+from tests.support.ffmpegs import native_library
 
 FORMATS = {
     "u8": wavs.U8,
@@ -32,15 +32,8 @@ TOLERANCE = dict.fromkeys(FORMATS, 0) | {"alaw": 3, "mulaw": 3}
 @pytest.fixture(params=["python", "library"], autouse=True, scope="module")
 def drawing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Draw by Python alone, and by the library that `make ffmpeg` builds."""
-    library = tmp_path_factory.mktemp("library") / "libwavepress-peaks.so"
-    if request.param == "library":
-        build_peaks(library)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_peaks, "library_path", lambda: library)
-        native_peaks._library.cache_clear()  # noqa: SLF001 - it remembers what it found before
-        assert (native_peaks._library() is not None) is (request.param == "library")  # noqa: SLF001
+    with native_library(tmp_path_factory.mktemp("library"), is_there=request.param == "library"):
         yield
-    native_peaks._library.cache_clear()  # noqa: SLF001
 
 
 def peaks(codec: str, channels: int = 1, expected_count: int | None = None, sample_rate: int = 44_100) -> Peaks:
@@ -149,7 +142,7 @@ def test_what_is_drawn_beyond_the_end_is_forgotten(count: int) -> None:
 
 @pytest.mark.parametrize(("place", "size", "count"), [(0, 4, 3), (-2, 4, 1), (8, 4, 1), (0, 3, 1)])
 def test_library_is_asked_for_nothing_beyond_the_samples(place: int, size: int, count: int) -> None:
-    if native_peaks._library() is None:  # noqa: SLF001
+    if native.native_library() is None:
         assert native_peaks.draw_16_bits(bytes(10), place, size, count) is None
         return
     with pytest.raises(ValueError, match="do not fit"):
@@ -157,5 +150,5 @@ def test_library_is_asked_for_nothing_beyond_the_samples(place: int, size: int, 
 
 
 def test_library_that_is_not_ours_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_peaks, "library_path", lambda: Path("libc.so.6"))
-    assert native_peaks._library.__wrapped__() is None  # noqa: SLF001 - past what it remembers
+    monkeypatch.setattr(native, "library_path", lambda: Path("libc.so.6"))
+    assert native.native_library.__wrapped__() is None  # past what it remembers
