@@ -1,7 +1,9 @@
 """One run of ffmpeg, from its first sample to a complete and checked MP3."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from service.audio import encode_failures, sealing
 from service.audio.block_codecs import wav_header
@@ -70,11 +72,15 @@ class Encoding:
             raise self._stuck() from error
 
     async def finish(self, sample_count: int) -> None:
-        """End the input, wait for ffmpeg, and check that the MP3 has exactly `sample_count` of the WAV's samples.
+        """End the encode and seal the MP3, as `end` says."""
+        await in_thread(await self.end(sample_count))
 
-        What the last blocks hold beyond these is cut off.
+    async def end(self, sample_count: int) -> Callable[[], None]:
+        """End the input and wait for ffmpeg. Returns what checks and seals the MP3; it blocks, as a disk does.
 
-        Raises Unprocessable if the samples cannot be encoded, StorageFull if the disk is full, and Unavailable if
+        The MP3 then has exactly `sample_count` of the WAV's samples: what the last blocks hold beyond these is cut off.
+
+        Both raise Unprocessable if the samples cannot be encoded, StorageFull if the disk is full, and Unavailable if
         ffmpeg fails, is killed, is stuck, or writes an MP3 of the wrong length.
         """
         length, encoded = self._lengths(sample_count)
@@ -87,12 +93,15 @@ class Encoding:
             raise self._failure(status)
         if self._draft.sound is not None:
             await self._draft.sound.ended
+        return partial(self._seal, sample_count, length, encoded)
+
+    def _seal(self, sample_count: int, length: Mp3Length, encoded: Mp3Length) -> None:
+        draft = self._draft
         try:
             self._require_no_surplus(sample_count, encoded.flush)
-            draft = self._draft
-            await in_thread(sealing.seal, draft.stdout, draft.tag, draft.target, length, encoded)
+            sealing.seal(draft.stdout, draft.tag, draft.target, length, encoded)
         except (IncompleteMp3Error, OSError) as error:
-            raise self._failure(status, str(error)) from error
+            raise self._failure(0, str(error)) from error
 
     def _lengths(self, sample_count: int) -> tuple[Mp3Length, Mp3Length]:
         """Return the length that the MP3 must have, and the one that ffmpeg makes of what it has been passed."""

@@ -1,6 +1,6 @@
 """The protocols of storages, which keep finished MP3s."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,11 +53,11 @@ class Draft(Protocol):
     def fileno(self) -> int:
         """Return the descriptor to write to. It is also readable and seekable."""
 
-    async def commit(self) -> StoredFile:
-        """Make the draft the file of its record, for good.
+    async def commit(self, seal: Callable[[], None]) -> StoredFile:
+        """Call `seal`, which completes the draft and may block, and make the draft the file of its record, for good.
 
-        When this returns, the file survives a power cut. When it raises (StorageFull, Unavailable), there is
-        no file. A cancellation takes effect before or after the commit, never in the middle.
+        When this returns, the file survives a power cut. When it raises (StorageFull, Unavailable, and what `seal`
+        raises), there is no file. A cancellation takes effect before or after the commit, never in the middle.
         """
 
 
@@ -91,12 +91,12 @@ class Storage(Protocol):
         """Return how much room there is for drafts. Blocking. Raises OSError."""
 
     async def require_room(self) -> None:
-        """Raise StorageFull if there is too little room to begin another upload."""
+        """Raise StorageFull if there is too little room to begin another upload, and Unavailable."""
 
     def draft(self, record_id: UUID) -> AbstractAsyncContextManager[Draft]:
         """Open a draft. If the block ends without a commit, for whatever reason, nothing is left of it.
 
-        Raises StorageFull or Unavailable if it cannot be opened.
+        Raises as `require_room` does.
         """
 
     async def has(self, record_id: UUID) -> bool:

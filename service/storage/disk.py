@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -49,7 +49,6 @@ class DiskStorage:
 
     async def check(self) -> None:
         """Check whether a file could be kept, as `Storage.check` says."""
-        await self.require_room()
         async with self._drafts.open():
             pass
 
@@ -91,12 +90,13 @@ class DiskDraft:
         """Return the descriptor, as `Draft.fileno` says."""
         return self._draft.descriptor
 
-    async def commit(self) -> StoredFile:
-        """Sync the draft, give it its name and sync the name, as `Draft.commit` says."""
+    async def commit(self, seal: Callable[[], None]) -> StoredFile:
+        """Seal the draft and sync it, give it its name and sync the name, as `Draft.commit` says."""
         with translated_errors():
-            return await to_the_end(in_thread(self._commit))
+            return await to_the_end(in_thread(self._commit, seal))
 
-    def _commit(self) -> StoredFile:
+    def _commit(self, seal: Callable[[], None]) -> StoredFile:
+        seal()
         os.fsync(self._draft.descriptor)
         file = self._draft.measure()
         self._publish()

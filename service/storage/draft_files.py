@@ -1,6 +1,5 @@
 """Keeps drafts on this machine: the files that MP3s are written into before anyone can see them."""
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -49,6 +48,11 @@ class LocalDraft:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return StoredFile(size=os.fstat(self.descriptor).st_size, sha256=sha256)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it has got another name, and has none of its own. To discard it then takes no time."""
+        return self.name is None and os.fstat(self.descriptor).st_nlink > 0
+
     def discard(self) -> None:
         """Close it and remove its name. Raises OSError."""
         os.close(self.descriptor)
@@ -89,32 +93,36 @@ class Drafts:
         The refusal does not say where and how much. The log does, each time that room runs out or is there again.
         """
         with translated_errors():
-            room = await in_thread(self.room)
-            if room.is_enough != self._had_room:
-                self._had_room = room.is_enough
-                (log.info if room.is_enough else log.warning)("room", detail=str(room))
-            if not room.is_enough:
-                raise OSError(errno.ENOSPC, str(room))
+            self._require(await in_thread(self.room))
+
+    def _require(self, room: Room) -> None:
+        if room.is_enough != self._had_room:
+            self._had_room = room.is_enough
+            (log.info if room.is_enough else log.warning)("room", detail=str(room))
+        if not room.is_enough:
+            raise OSError(errno.ENOSPC, str(room))
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[LocalDraft]:
-        """Open a draft for the length of the block. Raises StorageFull and Unavailable."""
-        with translated_errors():
-            draft = await self._open()
-        try:
-            yield draft
-        finally:
-            await to_the_end(in_thread(draft.discard))  # closing frees a large file, which takes a while
+        """Open a draft for the length of the block. Raises as `require_room` does."""
+        opened = []
 
-    async def _open(self) -> LocalDraft:
-        opening = asyncio.create_task(in_thread(self._open_now))
+        def open_if_there_is_room() -> Room:
+            room = self.room()
+            if room.is_enough:
+                opened.append(self._open_now())
+            return room
+
         try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            with contextlib.suppress(OSError):
-                draft = await to_the_end(opening)  # the thread cannot be cancelled, and still opens it
-                await to_the_end(in_thread(draft.discard))
-            raise
+            with translated_errors():
+                self._require(await in_thread(open_if_there_is_room))
+            yield opened[0]
+        finally:
+            for draft in opened:
+                if draft.is_kept:
+                    draft.discard()
+                else:
+                    await to_the_end(in_thread(draft.discard))  # to free a large file takes a while
 
     def _open_now(self) -> LocalDraft:
         if self._nameless:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -61,7 +61,6 @@ class S3Storage:
 
     async def check(self) -> None:
         """Check that a draft can be opened and the bucket be listed, as `Storage.check` says."""
-        await self.require_room()
         async with self._drafts.open():
             pass
         with translated_store_errors():
@@ -108,13 +107,13 @@ class S3Draft:
         """Return the descriptor, as `Draft.fileno` says."""
         return self._draft.descriptor
 
-    async def commit(self) -> StoredFile:
-        """Put the draft into the store and check that it is there, as `Draft.commit` says."""
-        return await to_the_end(self._commit())
+    async def commit(self, seal: Callable[[], None]) -> StoredFile:
+        """Seal the draft, put it into the store and check that it is there, as `Draft.commit` says."""
+        return await to_the_end(self._commit(seal))
 
-    async def _commit(self) -> StoredFile:
+    async def _commit(self, seal: Callable[[], None]) -> StoredFile:
         with translated_errors():
-            file = await in_thread(self._draft.measure)
+            file = await in_thread(self._sealed, seal)
         for pause in _RETRY_PAUSES_SECONDS:
             try:
                 return await self._put(file)
@@ -128,6 +127,10 @@ class S3Draft:
             with contextlib.suppress(BaseError, OSError):
                 await self._store.delete_async(self._key)
             raise failed(error) from error
+
+    def _sealed(self, seal: Callable[[], None]) -> StoredFile:
+        seal()
+        return self._draft.measure()
 
     async def _put(self, file: StoredFile) -> StoredFile:
         try:

@@ -1,11 +1,9 @@
 """The use case: one upload, from its first byte to its row."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 from service import metrics
 from service.accounts.totals import TotalLimits
@@ -28,9 +26,9 @@ from service.refusals import (
     UPLOAD_RUNNING,
     USER_DISABLED,
 )
-from service.storage import Draft, Storage
+from service.storage import Storage, StoredFile
 from service.uploads.keeping import up_to, while_they_come
-from service.uploads.preparation import Ready, getting_ready
+from service.uploads.preparation import Prepared
 from service.uploads.target import Mp3Plan
 from service.uploads.upload import Sound, Upload, make_record
 
@@ -57,11 +55,7 @@ class Ingest:
     max_upload_bytes: int
     max_duration_seconds: int
 
-    def getting_ready(self, upload_id: UUID) -> contextlib.AbstractAsyncContextManager[Awaitable[Ready]]:
-        """Get ready for an upload beside the block, as `preparation.getting_ready` does."""
-        return getting_ready(self.storage, self.encoder, upload_id)
-
-    async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes], getting: Awaitable[Ready]) -> Record:
+    async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes], prepared: Prepared) -> Record:
         """Take one upload and return its record; every sample of it is then in the storage.
 
         In all other cases nothing is left of it: if `pieces` raises, if the WAV, the encoder, the storage or the
@@ -76,10 +70,9 @@ class Ingest:
         plan = self._plan(upload, header)
         upload.progress.begin(header, plan.outline)
         upload.slot.may_keep = upload.keeps_incomplete  # also if the service stops while the encoder starts
-        ready = await getting
-        draft, encoder = ready.draft, ready.encoder
+        draft, sound_taker = prepared.draft, _take_sound(header, upload)
         async with (
-            encoder.open(header, plan.target, draft.fileno(), plan.tag, _take_sound(header, upload)) as encoding,
+            prepared.encoder.open(header, plan.target, draft.fileno(), plan.tag, sound_taker) as encoding,
             upload.broadcast.on_air(plan.outline, draft.fileno()),
         ):
             await _encode(encoding, upload, samples)
@@ -89,11 +82,12 @@ class Ingest:
             await _encode(encoding, upload, _last_samples(upload, reader))
             plan.require_fit(reader.sample_count)
             upload.progress.is_finishing, arrived = True, time.monotonic()
-            await encoding.finish(reader.sample_count)
+            seal = await encoding.end(reader.sample_count)
             upload.progress.end_drawing()
             if upload.is_abandoned():  # nobody would learn of the record
                 raise CLIENT_GONE()
-            record = await self._keep(draft, upload, Sound(reader, header, plan.target))
+            file = await draft.commit(seal)
+            record = await self._keep(upload, Sound(reader, header, plan.target), file)
             upload.broadcast.announce_record(reader.sample_count, record.size)
         metrics.AUDIO_SECONDS.inc(record.duration)
         metrics.REALTIME_FACTOR.observe(record.duration / (arrived - started))
@@ -117,9 +111,9 @@ class Ingest:
             default_bit_rate=self.default_bit_rate,
         )
 
-    async def _keep(self, draft: Draft, upload: Upload, sound: Sound) -> Record:
-        """Keep the file, then the row. A cancellation takes effect only while this waits for the database."""
-        record = make_record(upload, sound, await draft.commit(), self.retention_seconds)
+    async def _keep(self, upload: Upload, sound: Sound, file: StoredFile) -> Record:
+        """Keep the row of a file. A cancellation takes effect only while this waits for the database."""
+        record = make_record(upload, sound, file, self.retention_seconds)
         deadline, repeats = time.monotonic() + self.outage_seconds, 0
         while True:
             try:

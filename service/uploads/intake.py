@@ -16,6 +16,7 @@ from service.uploads.ingest import Ingest
 from service.uploads.leases import Leases
 from service.uploads.live import LiveUpload, LiveUploads
 from service.uploads.pace import Pace
+from service.uploads.preparation import preparing
 from service.uploads.resumable_body import ResumableBody
 from service.uploads.revocation import Revocations
 from service.uploads.target import Mp3Wish
@@ -115,12 +116,12 @@ class Intake:
                 if replay is not None:
                     return Taken(replay, is_replay=True)
             await self.totals.require_room_for_record()
-            await self.storage.require_room()
             async with (
                 self.admission.slot(user.id, incoming.is_abandoned) as slot,
-                self.ingest.getting_ready(upload_id) as ready,
+                preparing(self.storage, self.ingest.encoder, upload_id) as preparation,
             ):
                 await self.leases.take(user, upload_id)
+                prepared = await preparation
                 body = await incoming.open(user, upload_id, slot)
                 live = LiveUpload(
                     upload_id, user, body.filename, body.length, body.resumable, incoming.cut, terms.keeps_incomplete
@@ -130,7 +131,7 @@ class Intake:
                 async with self.live.entry(live):
                     with self.revocations.watched(upload_id, user):
                         pieces = self.revocations.allowed(upload_id, live.uncancelled(body.pieces))
-                        record = await self.ingest(upload, pieces, ready)
+                        record = await self.ingest(upload, pieces, prepared)
                 # The record's statement has given the lease back. An incomplete record's key must still be freed.
                 if terms.key is None or record.is_complete:
                     self.leases.forget(upload_id)

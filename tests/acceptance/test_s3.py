@@ -126,7 +126,7 @@ async def test_sweep_removes_objects_without_a_row(service: Service, account: Ac
     orphan = uuid4()
     async with storage.draft(orphan) as draft:
         os.write(draft.fileno(), b"orphan")
-        await draft.commit()
+        await draft.commit(lambda: None)
     async with open_database(service.database_url, max_connections=1) as database:
         policy = SweepPolicy(timedelta(0), max_share=1, dry_run=False, force=False)
         report = await sweep(storage, database, policy)

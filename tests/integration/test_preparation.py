@@ -1,4 +1,4 @@
-"""What an upload needs is got ready beside a block, and let go of however that ends."""
+"""What an upload needs is prepared beside a block, and let go of however that ends."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ from service.audio.encoder import Encoder
 from service.audio.spawner import Spawner
 from service.errors import Unavailable
 from service.storage.disk import DiskStorage
-from service.uploads.preparation import getting_ready
+from service.uploads.preparation import preparing
 from tests.support.procfs import descriptors
 from tests.support.waiting import until
 
@@ -61,17 +61,17 @@ async def nothing_is_held(storage: DiskStorage) -> None:
 
 
 async def test_draft_and_thread_are_there_until_the_end_of_the_block(storage: DiskStorage, encoder: Encoder) -> None:
-    async with getting_ready(storage, encoder, uuid4()) as getting:
-        ready = await getting
+    async with preparing(storage, encoder, uuid4()) as preparation:
+        prepared = await preparation
         assert len(drafts(storage)) == len(spawners()) == 1
-        assert ready.draft.fileno() > 0
+        assert prepared.draft.fileno() > 0
     await nothing_is_held(storage)
 
 
 @pytest.mark.parametrize("delay", [None, 0, 0.001, 0.1])
 async def test_refused_upload_leaves_nothing(storage: DiskStorage, encoder: Encoder, delay: float | None) -> None:
     async def refuse() -> None:
-        async with getting_ready(storage, encoder, uuid4()):
+        async with preparing(storage, encoder, uuid4()):
             if delay is not None:
                 await asyncio.sleep(delay)
             raise _Refused
@@ -84,7 +84,7 @@ async def test_refused_upload_leaves_nothing(storage: DiskStorage, encoder: Enco
 @pytest.mark.parametrize("delay", [0, 0.001, 0.1])
 async def test_cancelled_upload_leaves_nothing(storage: DiskStorage, encoder: Encoder, delay: float) -> None:
     async def wait() -> None:
-        async with getting_ready(storage, encoder, uuid4()):
+        async with preparing(storage, encoder, uuid4()):
             await asyncio.sleep(10)
 
     waiting = asyncio.create_task(wait())
@@ -97,11 +97,11 @@ async def test_cancelled_upload_leaves_nothing(storage: DiskStorage, encoder: En
 
 async def test_draft_that_cannot_be_made_is_an_error_only_for_who_asks(storage: DiskStorage, encoder: Encoder) -> None:
     shutil.rmtree(storage.draft_directory.parent)
-    async with getting_ready(storage, encoder, uuid4()) as getting:
-        await asyncio.wait({getting})
+    async with preparing(storage, encoder, uuid4()) as preparation:
+        await asyncio.wait({preparation})
     with pytest.raises(Unavailable):
-        async with getting_ready(storage, encoder, uuid4()) as getting:
-            await getting
+        async with preparing(storage, encoder, uuid4()) as preparation:
+            await preparation
     await nothing_is_held(storage)
 
 
@@ -111,11 +111,11 @@ async def test_thread_that_cannot_be_started_is_an_error(
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async with getting_ready(storage, encoder, uuid4()):  # the storage's own thread has started now
+    async with preparing(storage, encoder, uuid4()):  # the storage's own thread has started now
         pass
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(Unavailable):
-        async with getting_ready(storage, encoder, uuid4()) as getting:
-            await getting
+        async with preparing(storage, encoder, uuid4()) as preparation:
+            await preparation
     monkeypatch.undo()
     await nothing_is_held(storage)

@@ -52,7 +52,7 @@ async def keep(storage: S3Storage, content: bytes, record_id: UUID | None = None
     record_id = record_id or uuid4()
     async with storage.draft(record_id) as draft:
         os.write(draft.fileno(), content)
-        return record_id, await draft.commit()
+        return record_id, await draft.commit(lambda: None)
 
 
 async def read(storage: S3Storage, record_id: UUID, start: int, stop: int) -> bytes:

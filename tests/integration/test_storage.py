@@ -99,7 +99,7 @@ def write(draft: Draft, content: bytes) -> None:
 async def keep(storage: Storage, record_id: UUID, content: bytes) -> StoredFile:
     async with storage.draft(record_id) as draft:
         write(draft, content)
-        return await draft.commit()
+        return await draft.commit(lambda: None)
 
 
 async def entries(storage: Storage) -> list[Entry]:
@@ -138,7 +138,7 @@ async def test_draft_is_seen_by_nobody_until_it_is_committed(kept: Kept) -> None
         write(draft, b"unfinished")
         assert kept.read(record_id) is None
         assert await ids(kept.storage) == set()
-        await draft.commit()
+        await draft.commit(lambda: None)
         assert kept.read(record_id) == b"unfinished"
         assert await ids(kept.storage) == {record_id}
 
@@ -197,7 +197,7 @@ async def test_exception_after_the_commit_leaves_the_file(kept: Kept) -> None:
     async def fail() -> None:
         async with kept.storage.draft(record_id) as draft:
             write(draft, b"finished")
-            await draft.commit()
+            await draft.commit(lambda: None)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -305,7 +305,7 @@ async def test_file_system_without_nameless_files_gets_named_drafts(
     async with storage.draft(record_id) as draft:
         write(draft, b"content")
         assert len(list((tmp_path / "drafts").iterdir())) == 1
-        await draft.commit()
+        await draft.commit(lambda: None)
     assert storage.locate(record_id).read_bytes() == b"content"
     assert list((tmp_path / "drafts").iterdir()) == []
 
@@ -404,7 +404,7 @@ async def test_directory_that_vanished_is_an_outage(tmp_path: Path, *, nameless:
         write(draft, b"content")
         shutil.rmtree(tmp_path / "records")
         with pytest.raises(Unavailable):
-            await draft.commit()
+            await draft.commit(lambda: None)
     with pytest.raises(Unavailable):
         await keep(storage, record_id, b"content")
     with pytest.raises(Unavailable):
@@ -456,7 +456,7 @@ async def test_full_disk_is_distinguished_from_an_outage(small_disk: Path, *, na
         write(draft, b"content")
         fill_up(small_disk)
         with pytest.raises(StorageFull):
-            await draft.commit()
+            await draft.commit(lambda: None)
     await assert_nothing_left(kept, record_id)
 
 
@@ -525,7 +525,7 @@ async def test_cancellation_never_takes_effect_in_the_middle_of_a_commit(
         sync.may_go_on.set()
         (result,) = await asyncio.gather(keeping, return_exceptions=True)
         await asyncio.sleep(0.1)  # by then, anything that goes on in the background has happened
-        await draft.commit()
+        await draft.commit(lambda: None)
     assert kept.read(one) == (None if isinstance(result, asyncio.CancelledError) else b"one")
     assert not isinstance(result, Exception)
     assert kept.read(other) == b"other"
@@ -589,7 +589,7 @@ async def test_folder_that_was_tidied_away_during_an_upload_is_made_again(tmp_pa
         write(draft, b"other")
         await storage.delete(one)
         storage.locate(one).parent.rmdir()
-        await draft.commit()
+        await draft.commit(lambda: None)
     assert storage.locate(other).read_bytes() == b"other"
 
 
@@ -646,7 +646,7 @@ async def main(directory, record_id, kind, child):
             subprocess.Popen(["sleep", "60"], stdin=nothing, stdout=draft.fileno(), stderr=nothing)
         print("open", flush=True)
         sys.stdin.readline()
-        await draft.commit()
+        await draft.commit(lambda: None)
 
 asyncio.run(main(*sys.argv[1:]))
 """
