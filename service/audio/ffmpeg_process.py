@@ -42,7 +42,7 @@ class FfmpegProcess:
     async def start(cls, starter: Starter, command: Command, stdout: int, sound: DecodedSound | None) -> Self:
         """Start a command that writes to the descriptor `stdout`, and what it decodes to `sound`, if that is wanted.
 
-        Raises OSError if it cannot be run.
+        Raises OSError if it cannot be run; then nothing is left of it.
         """
         stdin, its_stdin = _socket_pair()
         stderr, its_stderr = os.pipe()
@@ -54,11 +54,14 @@ class FfmpegProcess:
             always.enter_context(its_stdin)
             more = None if sound is None else sound.descriptor
             process = await starter.start(command, Descriptors(its_stdin.fileno(), stdout, its_stderr, more))
+            after_failure.callback(process.wait)
+            after_failure.callback(process.kill)
             if sound is not None:
                 sound.hand_over()
+            _yield_to_service(process.pid)
+            started = cls(process, stdin, stderr)
             after_failure.pop_all()
-        _yield_to_service(process.pid)
-        return cls(process, stdin, stderr)
+        return started
 
     def write_at_once(self, samples: bytes) -> memoryview:
         """Pass ffmpeg what there is room for, and return the rest. Raises ConnectionError if ffmpeg has ended."""
@@ -93,7 +96,8 @@ class FfmpegProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         await asyncio.shield(self._ended)
-        await asyncio.wait({self._silent}, timeout=_SILENCE_SECONDS)
+        if not self._silent.done():
+            await asyncio.wait({self._silent}, timeout=_SILENCE_SECONDS)
         if not self._silent.done():  # a child that has left the group holds stderr open
             self._end_of_words()
 

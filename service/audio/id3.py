@@ -2,8 +2,6 @@
 
 # Source: id3.org, "ID3 tag version 2.4.0 - Main Structure" and "Native Frames".
 
-from dataclasses import astuple
-
 from service.audio.wav_tags import WavTags
 
 MAX_TAG_BYTES = 8_192
@@ -24,7 +22,7 @@ def id3_tag(tags: WavTags) -> bytes:
     frames = (*_FRAMES, _COMMENT_FRAME)
     body = b"".join(
         _frame(name, start, _cut(text, longest))
-        for (name, start, longest), text in zip(frames, astuple(tags), strict=True)
+        for (name, start, longest), text in zip(frames, tags, strict=True)
         if text
     ).ljust(_LEAST_TAG_BYTES - _HEADER_BYTES, b"\0")
     return b"ID3\x04\0\0" + _syncsafe(len(body)) + body

@@ -37,7 +37,8 @@ _VERSIONS = (
     # LAME encodes MPEG-2.5 at no more than 64 kbit/s.
     MpegVersion(0, (11_025, 12_000, 8_000), _MPEG2_KILOBITS, _MPEG2_KILOBITS[:8], 576, (9, 17)),
 )
-SAMPLE_RATES = tuple(sorted(rate for version in _VERSIONS for rate in version.sample_rates))
+_VERSION_BY_RATE = {rate: version for version in _VERSIONS for rate in version.sample_rates}
+SAMPLE_RATES = tuple(sorted(_VERSION_BY_RATE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Mp3Format:
 
 def version_of(sample_rate: int) -> MpegVersion:
     """Return the only version of MPEG that has this sample rate."""
-    return next(version for version in _VERSIONS if sample_rate in version.sample_rates)
+    return _VERSION_BY_RATE[sample_rate]
 
 
 def output_rate(sample_rate: int) -> int:

@@ -6,8 +6,8 @@ import codecs
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from datetime import date
+from typing import NamedTuple
 
 TAG_CHUNKS = (b"LIST", b"bext")
 # How much of the chunks is read in all, so that the work is bounded. Of a bext chunk, this is all that has text for us.
@@ -20,8 +20,7 @@ _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _DATE = re.compile(r"(\d{4})(?:[-_:/ .](\d\d)(?:[-_:/ .](\d\d))?)?(?!\d)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class WavTags:
+class WavTags(NamedTuple):
     """What a WAV says about itself, as clean text; `date` is "2026", "2026-11" or "2026-11-26". Empty: nothing."""
 
     title: str = ""
@@ -32,8 +31,7 @@ class WavTags:
 
     def or_else(self, others: "WavTags") -> "WavTags":
         """Return these tags, and the others for those that are empty."""
-        names = [field.name for field in fields(self)]
-        return WavTags(**{name: getattr(self, name) or getattr(others, name) for name in names})
+        return WavTags(*(own or other for own, other in zip(self, others, strict=True)))
 
 
 NO_TAGS = WavTags()

@@ -1,7 +1,7 @@
 """Records: one typed function for each statement."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ _SELECT_DUE_IDS = read_query("select_due_record_ids")
 _SELECT_KNOWN_IDS = read_query("select_known_record_ids")
 _SELECT_PEAKS = read_query("select_peaks_by_id")
 _SELECT_SAMPLE = read_query("select_record_sample")
-
+_FIELDS = [field.name for field in fields(Record)]
 
 # A key answers with its record for this long after the upload.
 IDEMPOTENCY_KEY_SECONDS = 24 * 3600
@@ -61,7 +61,7 @@ async def insert_record(
     if another upload has the key. A key that nobody has, because its lease ran out in an outage, is taken again.
     Bytes are counted when a record is kept, so the last one may reach past the limit. Raises Unavailable.
     """
-    parameters = asdict(record) | {
+    parameters = {name: getattr(record, name) for name in _FIELDS} | {
         "warnings": [warning.detail for warning in record.warnings],
         "warning_codes": [warning.code for warning in record.warnings],
         "token_sha256": token_sha256,

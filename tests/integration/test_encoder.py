@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import gc
 import os
@@ -587,6 +588,17 @@ async def test_writing_waits_for_an_ffmpeg_that_takes_nothing(draft: int, tmp_pa
     with pytest.raises(Unavailable):
         await write()
     assert written[-1] < 500_000  # of ten million bytes
+
+
+async def test_ffmpeg_that_cannot_be_watched_is_ended(draft: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("os.pidfd_open", refuse)
+    before = descriptors()
+    refusal = await refusal_of(encoder(), SECOND, draft)
+    assert refusal.code == "encoder_unavailable"
+    assert (children(), descriptors()) == (set(), before)
 
 
 async def test_flood_of_complaints_is_read_and_not_kept(draft: int, tmp_path: Path) -> None:
