@@ -5,8 +5,8 @@ the service itself is not confined.
 """
 
 import ctypes
-import errno
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ _DEVICES = tuple(map(Path, ("/dev/null", "/dev/zero", "/dev/urandom")))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 22, 24, 38, 47
-_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 22, 38
+_CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP_MODE_FILTER = 2
 
 # Landlock's system calls have these numbers on every architecture.
@@ -103,32 +103,17 @@ def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
         except FileNotFoundError:
             continue
         try:
-            of_this_kind = rights if path.is_dir() else rights & ~_READ_DIR
+            of_this_kind = rights if stat.S_ISDIR(os.fstat(place).st_mode) else rights & ~_READ_DIR
             _system_call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", of_this_kind, place), 0)
         finally:
             os.close(place)
 
 
 def _drop_capabilities() -> None:
-    """Drop every capability from what a program can gain.
-
-    Does nothing if this process has none. Raises PermissionError if it has some and may not drop them.
-    """
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    for capability in range(64):
-        try:
-            _prctl(_PR_CAPBSET_DROP, capability)
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # the kernel has no more
-                return
-            if not _has_capabilities():
-                return
-            raise
-
-
-def _has_capabilities() -> bool:
-    status = Path("/proc/thread-self/status").read_text(encoding="utf-8")
-    return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("CapPrm", "CapEff")))
+    """Drop every capability. No program gains one again, because of no-new-privs."""
+    none = struct.pack("6I", *(0,) * 6)
+    if _libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), none) < 0:
+        raise _error()
 
 
 def _refuse_system_calls() -> None:

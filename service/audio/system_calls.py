@@ -67,41 +67,57 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "setns": (308, 268),
     "keyctl": (250, 219),
 }
-_PRLIMIT = (302, 261)
+# Looked at more closely, each by its first argument.
+_PRLIMIT, _CLONE, _CLONE3 = (302, 261), (56, 220), (435, 435)
 # The kernel's number of each machine's architecture.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_CALLS = 0x40000000
-_LOAD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _ANSWER = 0x20, 0x15, 0x35, 0x06
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
+# clone's flags that make a namespace: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET.
+_NEW_NAMESPACES = 0x7E020000
+
+_LOAD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _JUMP_IF_ANY_BIT, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
 _CALL, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_ALLOW, _FAIL = 0x7FFF0000, 0x00050000
+# What a jump may lead to: so many instructions, or one of the answers behind the last instruction.
+_ANSWERS = {"allow": _ALLOW, "refuse": _FAIL | errno.EPERM, "unknown": _FAIL | errno.ENOSYS}
+
+_Target = int | str
+_Instruction = tuple[int, int, _Target, _Target]
 
 
 @cache
 def seccomp_filter() -> bytes:
     """Return the filter for this machine. What it refuses fails with EPERM. Raises OSError on an unknown machine.
 
-    It also refuses the calls of other architectures, and prlimit on another process.
+    It also refuses the calls of other architectures, prlimit on another process, and clone with a new namespace. clone3
+    hides its flags from the filter, so it is as unknown as on an old kernel; programs then call clone.
     """
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         raise OSError(errno.ENOSYS, "not this machine")
     column = list(_ARCHITECTURES).index(machine)
     refused = [numbers[column] for numbers in _REFUSED.values()]
-    return b"".join(
-        _instructions(_ARCHITECTURES[machine], [number for number in refused if number is not None], _PRLIMIT[column])
-    )
+    instructions: list[_Instruction] = [
+        (_LOAD, _ARCHITECTURE, 0, 0),
+        (_JUMP_IF_EQUAL, _ARCHITECTURES[machine], 0, "refuse"),
+        (_LOAD, _CALL, 0, 0),
+        (_JUMP_IF_AT_LEAST, _X32_CALLS, "refuse", 0),
+        *((_JUMP_IF_EQUAL, number, "refuse", 0) for number in refused if number is not None),
+        (_JUMP_IF_EQUAL, _CLONE3[column], "unknown", 0),
+        (_JUMP_IF_EQUAL, _PRLIMIT[column], 0, 2),
+        (_LOAD, _FIRST_ARGUMENT, 0, 0),
+        (_JUMP_IF_EQUAL, 0, "allow", "refuse"),  # the process; 0 is the caller
+        (_JUMP_IF_EQUAL, _CLONE[column], 0, "allow"),
+        (_LOAD, _FIRST_ARGUMENT, 0, 0),
+        (_JUMP_IF_ANY_BIT, _NEW_NAMESPACES, "refuse", "allow"),
+    ]
+    return b"".join(_assembled(instructions))
 
 
-def _instructions(architecture: int, refused: list[int], prlimit: int) -> Iterator[bytes]:
-    # A jump counts the instructions that it skips. The last instruction refuses, the one before it allows.
-    yield struct.pack("HBBI", _LOAD, 0, 0, _ARCHITECTURE)
-    yield struct.pack("HBBI", _JUMP_IF_EQUAL, 0, len(refused) + 6, architecture)
-    yield struct.pack("HBBI", _LOAD, 0, 0, _CALL)
-    yield struct.pack("HBBI", _JUMP_IF_AT_LEAST, len(refused) + 4, 0, _X32_CALLS)
-    for index, number in enumerate(refused):
-        yield struct.pack("HBBI", _JUMP_IF_EQUAL, len(refused) - index + 3, 0, number)
-    yield struct.pack("HBBI", _JUMP_IF_EQUAL, 0, 2, prlimit)
-    yield struct.pack("HBBI", _LOAD, 0, 0, _FIRST_ARGUMENT)  # the process; 0 is the caller
-    yield struct.pack("HBBI", _JUMP_IF_EQUAL, 0, 1, 0)
-    yield struct.pack("HBBI", _ANSWER, 0, 0, _ALLOW)
-    yield struct.pack("HBBI", _ANSWER, 0, 0, _REFUSE)
+def _assembled(instructions: list[_Instruction]) -> Iterator[bytes]:
+    answers = {name: len(instructions) + index for index, name in enumerate(_ANSWERS)}
+    for index, (code, value, if_true, if_false) in enumerate(instructions):
+        jumps = [answers[target] - index - 1 if isinstance(target, str) else target for target in (if_true, if_false)]
+        yield struct.pack("HBBI", code, *jumps, value)
+    for answer in _ANSWERS.values():
+        yield struct.pack("HBBI", _ANSWER, 0, 0, answer)
