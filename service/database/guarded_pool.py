@@ -47,11 +47,16 @@ class _Pool(aiopg.Pool):
         )
         self._addresses = HostAddresses(url)
 
+    async def _acquire(self) -> aiopg.Connection:
+        if self._closing or not self._free or self._free[-1].closed:
+            return await super()._acquire()
+        connection = self._free.pop()  # at once; aiopg would wait while another one is being made
+        self._used.add(connection)
+        return connection
+
     async def _fill_free_pool(self, override_min: bool) -> None:  # noqa: FBT001 - as aiopg calls it
-        if not self._free or self._free[-1].closed:
-            self._conn_kwargs |= await self._addresses.find()
-            await super()._fill_free_pool(override_min)
-        self._free.rotate()  # aiopg takes the first one, and puts what comes back behind the last one
+        self._conn_kwargs |= await self._addresses.find()
+        await super()._fill_free_pool(override_min)
 
     def release(self, conn: aiopg.Connection) -> asyncio.Future[None]:
         """Take a connection back. While the pool closes, wake `wait_closed`; aiopg forgets that for a broken one."""

@@ -255,6 +255,26 @@ async def test_statement_does_not_wait_for_connections_in_place_of_idle_ones(poo
             assert len(connections(pool_url)) == 2
 
 
+async def test_statement_does_not_wait_while_another_one_connects(pool_url: str) -> None:
+    connecting, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_connection: aiopg.Connection) -> None:
+        connecting.set()
+        await may_go_on.wait()
+
+    async with open_guarded_pool(pool_url, 2, 9) as pool:
+        async with pool.permits, pool.cursor():
+            pool._pool._on_connect = wait  # noqa: SLF001 - aiopg takes it only when it is made
+            other = asyncio.create_task(pool.fill())
+            await connecting.wait()
+        try:
+            async with asyncio.timeout(4), pool.permits, pool.cursor() as cursor:
+                await cursor.execute("SELECT 1 AS one")
+        finally:
+            may_go_on.set()
+            await other
+
+
 # Statements that the server cancels.
 
 
