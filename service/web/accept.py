@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from aiohttp import hdrs, web
@@ -35,7 +36,12 @@ def preferred(request: web.Request, *forms: tuple[str, ...]) -> tuple[str, ...]:
     """
     if hdrs.ACCEPT not in request.headers:
         return forms[0]
-    accepted = list(_media_ranges(",".join(request.headers.getall(hdrs.ACCEPT, []))))
+    return _preferred(",".join(request.headers.getall(hdrs.ACCEPT)), forms)
+
+
+@lru_cache(maxsize=256)  # a program sends the same header each time, and most programs send the same one
+def _preferred(header: str, forms: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    accepted = list(_media_ranges(header))
     return max(forms, key=lambda form: max(_preference(media_type, accepted) for media_type in form))
 
 

@@ -59,7 +59,7 @@ class Body:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, in pieces of any size, because cutting them would copy them."""
-        while piece := self._arrived() or await self._guarded(self._content.readany()):
+        while piece := self._arrived() or await self._next():
             yield piece
             del piece  # else it would stay until the next one comes
 
@@ -86,6 +86,11 @@ class Body:
         It takes a quarter of the time of a read that may wait.
         """
         return b"" if self._awaits_continue else self._counted(arrived(self._content, size), 0.0)
+
+    async def _next(self) -> bytes:
+        if self._content.at_eof() and self._content.exception() is None:
+            return b""
+        return await self._guarded(self._content.readany())
 
     async def _guarded(self, reading: Awaitable[bytes]) -> bytes:
         await self._send_continue()

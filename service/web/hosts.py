@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import ip_address
 
 from aiohttp import hdrs, web
@@ -36,6 +37,7 @@ def _is_known(host: str, allowed: Collection[str]) -> bool:
     return name == "localhost" or name in allowed or "*" in allowed or _is_ip_address(name)
 
 
+@lru_cache(maxsize=256)
 def _is_ip_address(name: str) -> bool:
     try:
         ip_address(name)

@@ -39,8 +39,8 @@ class RequestLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Log and count a request that was answered in `time` seconds."""
-        route = _route(request)
-        _measure(request, response, route)
+        route, sent_bytes = _route(request), _body_size(request, response)
+        _measure(request, response, route, sent_bytes)
         if route in _QUIET_ROUTES and response.status < 500:  # noqa: PLR2004 - server errors
             return
         log.info(
@@ -53,7 +53,7 @@ class RequestLog(AbstractAccessLogger):
             outcome=request.get(OUTCOME, "ok"),
             **({"user_id": request[USER_ID]} if USER_ID in request else {}),
             bytes_in=request.content.total_bytes,
-            bytes_out=_body_size(request, response),
+            bytes_out=sent_bytes,
             **_figures(request),
             remote=client_address(request),
             request_id=request_id(request),
@@ -75,7 +75,9 @@ def _route(request: web.BaseRequest) -> str:
 
 def _shown_path(request: web.BaseRequest) -> str:
     """Return the path as a person reads it, without whole ids and without anything that moves a terminal's cursor."""
-    path = "".join(character if character.isprintable() else "?" for character in request.path)
+    path = request.path
+    if not path.isprintable():
+        path = "".join(character if character.isprintable() else "?" for character in path)
     shown = shortened(path)  # before it is cut, because most of an id is as good as the whole
     return shown if len(shown) <= _LONGEST_PATH else f"{shown[:_LONGEST_PATH]}…"
 
@@ -87,11 +89,11 @@ def _figures(request: web.BaseRequest) -> dict[str, float]:
     return {"sound_seconds": request[RECORD].duration, "mp3_bytes": request[RECORD].size}
 
 
-def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str) -> None:
+def _measure(request: web.BaseRequest, response: web.StreamResponse, route: str, sent_bytes: int) -> None:
     method = request.method if request.method in _METHODS else "other"
     metrics.REQUESTS.labels(method, route, response.status).inc()
     metrics.RECEIVED_BYTES.inc(request.content.total_bytes)
-    metrics.SENT_BYTES.inc(_body_size(request, response))
+    metrics.SENT_BYTES.inc(sent_bytes)
     if TRANSPORT in request:
         metrics.UPLOADS.labels(request.get(OUTCOME, "created"), request[TRANSPORT]).inc()
     if DOWNLOAD in request:
