@@ -6,7 +6,6 @@ import errno
 import functools
 import os
 import resource
-import signal
 import socket
 from collections.abc import Callable, Iterator
 
@@ -17,6 +16,7 @@ from aiohttp import web
 from service import metrics
 from service.app import create_app
 from service.settings import Settings
+from service.stop_signals import StopSignals
 from service.uploads.admission import Admission
 from service.web import app_keys
 from service.web.addresses import host_and_port
@@ -47,15 +47,16 @@ _ACCEPTED_AT_A_TIME = 64
 async def serve(settings: Settings, database_url: str, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, and call `announce` with the URL when connections are accepted.
 
-    After the signal, new uploads are refused. Those that run may end within `shutdown_seconds`; a second signal
-    ends them at once. If the database does not answer, the service is not ready until it does. Raises OSError if it
-    cannot listen at the address.
+    A signal that comes before that ends the start. Behind it, the first one has new uploads refused; those that run may
+    end within `shutdown_seconds`. A second one ends them at once. If the database does not answer, the service is not
+    ready until it does. Raises OSError if it cannot listen at the address.
     """
-    stop = _StopSignals()
+    stop = StopSignals()
     app = create_app(settings, database_url)
     runner = make_runner(app)
-    await runner.setup()
     try:
+        if not await stop.until_next(runner.setup()):
+            return
         if settings.metrics_port is not None:
             start_metrics(settings.host, settings.metrics_port)
         await listen(runner, settings.host, settings.port)
@@ -173,31 +174,12 @@ def start_metrics(host: str, port: int) -> None:
     prometheus_client.start_http_server(port, addr=host, registry=metrics.registry())
 
 
-async def _drain(admission: Admission, grace_seconds: float, stop: "_StopSignals") -> None:
+async def _drain(admission: Admission, grace_seconds: float, stop: StopSignals) -> None:
     admission.close()
     uploads = len(admission.running)
     detail = "Stopping."
     if uploads:
         detail += f" Uploads under way: {uploads}. They have {grace_seconds:g} s; a second Ctrl-C ends them at once."
     log.info("stopping", uploads=uploads, grace_seconds=grace_seconds, detail=detail)
-    drained = asyncio.create_task(admission.drain(grace_seconds))
-    again = asyncio.create_task(stop.wait())
-    await asyncio.wait({drained, again}, return_when=asyncio.FIRST_COMPLETED)
-    again.cancel()
-    drained.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await drained
+    await stop.until_next(admission.drain(grace_seconds))
     await admission.drain(0)
-
-
-class _StopSignals:
-    """SIGTERM and SIGINT, one after the other."""
-
-    def __init__(self) -> None:
-        self._count = asyncio.Semaphore(0)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._count.release)
-
-    async def wait(self) -> None:
-        """Wait for the next signal."""
-        await self._count.acquire()

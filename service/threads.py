@@ -63,6 +63,20 @@ def _carry_out(work: Future[T], function: Callable[[], T]) -> None:
         work.set_result(result)
 
 
+def interruptibly(function: Callable[..., T], *arguments: object) -> T:
+    """Run a function that blocks where no signal ends it, such as in libpq, and return its result. Blocking.
+
+    KeyboardInterrupt ends the wait. The function then goes on until it has ended, or until the process does. Raises
+    OSError if no thread can be started.
+    """
+    work = Future[T]()
+    try:
+        threading.Thread(target=_carry_out, args=(work, partial(function, *arguments)), daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
+    return work.result()
+
+
 UPLOADS = Threads("uploads", 32)
 # Health checks and metrics. Of each check one runs at a time, so that some of these are always free.
 OPERATORS = Threads("operators", 4)

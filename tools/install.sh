@@ -29,15 +29,16 @@ is_usable() {
 make_venv() {
     command -v "$python" >/dev/null ||
         fail "wavepress needs Python 3.11 or later; there is no $python. $(suggestion)"
-    "$python" -c "$new_enough" ||
+    "$python" -c "$new_enough" 2>/dev/null ||
         fail "wavepress needs Python 3.11 or later; $python is $("$python" -c 'import platform; print(platform.python_version())'). $(suggestion)"
     rm -rf "$venv"
     trap 'rm -rf "$venv"' EXIT # half an environment would be in the way next time
     trap 'exit 130' INT TERM
-    "$python" -m venv "$venv" || {
+    said=$("$python" -m venv "$venv" 2>&1) || { # after Ctrl-C, nobody wants to read what Python says
         "$python" -c 'import ensurepip' 2>/dev/null ||
             fail "$python cannot make environments: install the package python3-venv (on Debian and Ubuntu: sudo apt install python3-venv). Then run make $target again."
-        fail "$python could not make $venv: it says why above. Then run make $target again."
+        fail "$said
+$python could not make $venv: it says why above. Then run make $target again."
     }
     trap - EXIT INT TERM
 }

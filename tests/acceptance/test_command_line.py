@@ -21,15 +21,12 @@ from service.database.embedded import postgres
 from tests.support.database import query
 from tests.support.ffmpegs import FFMPEG, FFMPEGS
 from tests.support.mp3s import decode
-from tests.support.procfs import family, read, still_running
+from tests.support.procfs import read, still_running
 from tests.support.serving import (
     RATE,
-    ROOT,
-    WAVEPRESS,
     Headers,
     Kept,
     Serving,
-    environment,
     half_upload,
     noise,
     run,
@@ -253,22 +250,6 @@ def test_data_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
 def test_missing_ffmpeg_is_reported(tmp_path: Path) -> None:
     result = run(tmp_path / "data", "serve", FFMPEG="/nowhere/ffmpeg")
     assert_plain_refusal(result, 2, "WAVEPRESS_FFMPEG", "/nowhere/ffmpeg")
-
-
-def test_interrupt_during_the_first_start_leaves_no_process_and_no_traceback(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [*WAVEPRESS, "serve"], env=environment(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        try:
-            wait_until((tmp_path / "postgres.draft" / "PG_VERSION").exists)
-            started = family(process.pid)
-            os.killpg(process.pid, signal.SIGINT)
-            _, stderr = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    wait_until(lambda: not still_running(started), seconds=5)
-    assert b"Traceback" not in stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def logged(result: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:

@@ -2,14 +2,17 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 ROOT = Path(__file__).parents[2]
-TOOLS = ("make", "sh", "rm", "mkdir", "cp", "touch", "chmod")
+TOOLS = ("make", "sh", "rm", "mkdir", "cp", "touch", "chmod", "env", "sleep")
 
 # Code that it is given runs in a real Python that takes itself for another version. A venv of it is a copy of the fake.
 FAKE = """#!/bin/sh
@@ -54,14 +57,20 @@ class Clone:
         self._write(self.venv / "bin" / "python", version, gaps)
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self._bin / "make", *arguments],
+        with self.begin(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=20)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start make as the leader of a process group, as on a terminal."""
+        return subprocess.Popen(
+            [self._bin / "env", "--default-signal=INT", self._bin / "make", *arguments],
             cwd=self.root,
-            env={"PATH": str(self._bin)},
-            capture_output=True,
+            env={"PATH": f"{self._bin}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=20,
-            check=False,
+            start_new_session=True,
         )
 
     def installs(self) -> list[str]:
@@ -147,6 +156,22 @@ def test_venv_that_cannot_be_made_is_removed_and_the_package_is_named(clone: Clo
     clone.add_python("python3", "3.11.2", no_ensurepip=True)
     said = last_words(clone.make("run"))
     assert "install the package python3-venv (on Debian and Ubuntu: sudo apt install python3-venv)" in said
+    assert not clone.venv.exists()
+
+
+def test_interrupt_while_the_environment_is_made_leaves_nothing_and_shows_no_traceback(clone: Clone) -> None:
+    clone.add_python("python3", "3.12.1")
+    python = clone.venv.parents[1] / "bin" / "python3"
+    slow = (
+        """"-m venv") trap 'echo Traceback >&2; exit 1' INT; mkdir "$3"; while :; do sleep 0.1; done ;;\n"-m venv")"""
+    )
+    python.write_text(python.read_text().replace('"-m venv")', slow))
+    with clone.begin("run") as make:
+        wait_until(clone.venv.exists)
+        os.killpg(make.pid, signal.SIGINT)
+        said, errors = make.communicate(timeout=20)
+    assert said == ""
+    assert [line for line in errors.splitlines() if line and not line.startswith("make: ***")] == []
     assert not clone.venv.exists()
 
 

@@ -15,6 +15,7 @@ PACKAGE = Path(service.__file__).parent
 # From the ground up: a module may import what stands before it. A new module needs its place here.
 ORDER = [
     "service",
+    "service.interruption",
     "service.errors",
     "service.refusals",
     "service.models",
@@ -184,11 +185,13 @@ ORDER = [
     "service.web.routes.table",
     "service.parts",
     "service.app",
+    "service.stop_signals",
     "service.server",
     "service.workers",
     "service.doctor",
     "service.operators",
     "service.command_line",
+    "service.commands",
     "service.__main__",
 ]
 
@@ -224,7 +227,7 @@ ROOMS: dict[str, set[str]] = {
         "service.settings.unknown_variables",
         "service.metrics",
         "service.workers",
-        "service.__main__",
+        "service.commands",
     },
     "os.getenv": set(),
     "pydantic_settings": {"service.settings"},
