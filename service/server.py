@@ -34,6 +34,8 @@ _KEEPALIVE_SECONDS = 75
 # After an early refusal the client may still be sending. This is long enough for it to see the answer.
 _LINGERING_SECONDS = 2
 _CLEANUP_SECONDS = 5
+# Uploads that have been told to end do so at once, unless the database or the disk hangs. Then their clients get a 503.
+_ENDING_SECONDS = 1
 # In this time, a client that has just been connected sends its request.
 _FIRST_REQUEST_SECONDS = 1
 # A worker that restarts lets an upload wait for a slot for so long.
@@ -53,7 +55,7 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[str],
     """
     stop = StopSignals()
     app = create_app(settings, database_url)
-    runner = make_runner(app)
+    runner = make_runner(app, drain_seconds=_ENDING_SECONDS)
     try:
         if not await stop.until_next(runner.setup()):
             return
@@ -127,8 +129,12 @@ def _most_connections(wanted: int) -> int:
     return max(1, min(wanted, descriptors // 3))
 
 
-def make_runner(app: web.Application, *, can_restart: bool = False) -> web.AppRunner:
+def make_runner(
+    app: web.Application, *, can_restart: bool = False, drain_seconds: float | None = None
+) -> web.AppRunner:
     """Return a runner with the limits that the application relies on.
+
+    Its cleanup lets the uploads end within `drain_seconds`, by default within the application's `shutdown_seconds`.
 
     One that `can_restart` first takes the uploads of the connections that it has, before it refuses new ones: their
     clients cannot know that this process ends, and that others go on.
@@ -148,7 +154,11 @@ def make_runner(app: web.Application, *, can_restart: bool = False) -> web.AppRu
         make_connection,
         shutdown_timeout=_CLEANUP_SECONDS,
         let_uploads_begin=functools.partial(_let_uploads_begin, app[app_keys.ADMISSION]) if can_restart else None,
-        let_uploads_end=functools.partial(_let_uploads_end, app),
+        let_uploads_end=functools.partial(
+            _let_uploads_end,
+            app[app_keys.ADMISSION],
+            app[app_keys.SHUTDOWN_SECONDS] if drain_seconds is None else drain_seconds,
+        ),
     )
 
 
@@ -157,10 +167,9 @@ async def _let_uploads_begin(admission: Admission) -> None:
     await admission.until_settled(_SETTLING_SECONDS)
 
 
-async def _let_uploads_end(app: web.Application) -> None:
-    """Drain a worker of gunicorn. `serve` has drained before, because it listens for a second signal."""
-    app[app_keys.ADMISSION].close()
-    await app[app_keys.ADMISSION].drain(app[app_keys.SHUTDOWN_SECONDS])
+async def _let_uploads_end(admission: Admission, seconds: float) -> None:
+    admission.close()
+    await admission.drain(seconds)
 
 
 def allow_many_descriptors() -> None:

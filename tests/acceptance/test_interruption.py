@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from service.database.embedded import postgres
 from tests.support.clusters import copy_cluster
-from tests.support.procfs import Process, descendants, family, read, still_running
-from tests.support.serving import ROOT, WAVEPRESS, environment
+from tests.support.procfs import Process, descendants, encoders, family, read, still_running
+from tests.support.serving import ROOT, WAVEPRESS, environment, half_upload, noise, serve
 from tests.support.waiting import wait_until
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -119,6 +120,35 @@ def test_signal_while_the_parts_are_opened_ends_the_start(tmp_path: Path, number
     assert time.monotonic() - before < 2
     assert status == 0
     assert '"serving"' not in said
+
+
+def test_second_signal_does_not_wait_for_an_upload_that_waits_for_the_database(tmp_path: Path) -> None:
+    copy_cluster(tmp_path / "elsewhere")
+    with (
+        postgres(tmp_path / "elsewhere", options={"fsync": "off"}) as url,
+        serve(tmp_path / "data", DATABASE_URL=url, SHUTDOWN_SECONDS=60) as serving,
+        half_upload(serving, serving.create_user(), noise()) as running,
+        stopped(descendants(os.getpid()) - descendants(serving.process.pid) - {serving.process.pid}),
+    ):
+        running.send_rest()
+        wait_until(lambda: not encoders(serving.process.pid))
+        time.sleep(0.5)  # now it tries to insert its row, for five seconds
+        serving.process.send_signal(signal.SIGINT)
+        wait_until(lambda: '"stopping"' in serving.log())
+        serving.process.send_signal(signal.SIGINT)
+        assert serving.process.wait(20) == 0
+
+
+@contextmanager
+def stopped(pids: set[int]) -> Iterator[None]:
+    """Have processes stand still for the length of the block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def connected(pid: int, url: str) -> bool:
