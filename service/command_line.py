@@ -1,6 +1,7 @@
 """The command line's grammar: the commands, their options, and help with examples."""
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -105,21 +106,31 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
 
 
 def _count(text: str) -> int:
-    """Return a number of processes. Raises ValueError, which argparse turns into a message."""
-    if (count := int(text)) < 1:
-        raise ValueError(text)
-    return count
+    """Return a number of processes. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, such as 4 (it is {text!r})")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    """Return a number of seconds. Raises ValueError likewise."""
-    if not 0 <= (seconds := float(text)) < float("inf"):
-        raise ValueError(text)
+    """Return a number of seconds. Raises ArgumentTypeError."""
+    seconds = _number(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, in seconds, such as 3600 (it is {text!r})")
     return seconds
 
 
 def _share(text: str) -> float:
-    """Return a share from 0 to 1. Raises ValueError likewise."""
-    if not 0 <= (share := float(text)) <= 1:
-        raise ValueError(text)
+    """Return a share from 0 to 1. Raises ArgumentTypeError."""
+    share = _number(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, such as 0.1 (it is {text!r})")
     return share
+
+
+def _number(text: str) -> float:
+    """Return a number; NaN, which is in no range, if the text is not one."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

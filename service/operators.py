@@ -157,7 +157,23 @@ def _print(**facts: object) -> None:
     print(json.dumps(facts))  # noqa: T201 - the command's answer
 
 
-_USER_ID = {"user_id": {"type": int, "metavar": "ID", "help": "the user's id, as `wavepress users list` shows it"}}
+def _user_id(text: str) -> int:
+    """Return a user's id. Raises ArgumentTypeError."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number that `wavepress users list` shows (it is {text!r})")
+    return int(text)
+
+
+def _record_id(text: str) -> UUID:
+    """Return a record's id. Raises ArgumentTypeError."""
+    try:
+        return UUID(text)
+    except ValueError:
+        message = f"must be an id that `wavepress records list` shows (it is {text!r})"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+_USER_ID = {"user_id": {"type": _user_id, "metavar": "ID", "help": "the user's id, as `wavepress users list` shows it"}}
 _ACTIONS: Mapping[str, Mapping[str, _Action]] = {
     "users": {
         "list": _Action("list all users", _list_users, {}),
@@ -171,10 +187,10 @@ _ACTIONS: Mapping[str, Mapping[str, _Action]] = {
         "list": _Action(
             "list records, of one user or of all",
             _list_records,
-            {"user_id": {"type": int, "nargs": "?", "metavar": "USER_ID"}},
+            {"user_id": {"type": _user_id, "nargs": "?", "metavar": "USER_ID"}},
         ),
         "delete": _Action(
-            "delete a record and its file", _delete_record, {"record_id": {"type": UUID, "metavar": "ID"}}
+            "delete a record and its file", _delete_record, {"record_id": {"type": _record_id, "metavar": "ID"}}
         ),
     },
 }

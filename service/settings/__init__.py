@@ -9,7 +9,6 @@ from pydantic import (
     AfterValidator,
     AnyHttpUrl,
     Field,
-    FilePath,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -20,9 +19,18 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.settings.accounts import AccountSettings
+from service.settings.complaints import complaint
 from service.settings.database_url import check_database_url, with_password
 from service.settings.uploads import UploadSettings
-from service.settings.values import check_networks, check_origins, check_public_url, check_storage_url, origins_in
+from service.settings.values import (
+    check_endpoint_url,
+    check_file,
+    check_networks,
+    check_origins,
+    check_public_url,
+    check_storage_url,
+    origins_in,
+)
 
 PREFIX = "WAVEPRESS_"
 _SECRET = {"database_url", "database_password", "s3_secret_access_key", "registration_token"}
@@ -56,7 +64,7 @@ class Settings(AccountSettings, UploadSettings, BaseSettings):
     A variable with _FILE after its name has the path of a file that holds the value.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, allow_inf_nan=False)
 
     host: str = Field(default="127.0.0.1", description="Address to listen on")
     port: int = Field(default=8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
@@ -73,7 +81,7 @@ class Settings(AccountSettings, UploadSettings, BaseSettings):
         default=None,
         description="Where MP3s are kept: `s3://bucket/prefix` or `file:///directory`; unset: `records` in DATA_DIR",
     )
-    s3_endpoint_url: str | None = Field(
+    s3_endpoint_url: Annotated[str, AfterValidator(check_endpoint_url)] | None = Field(
         default=None, description="S3-compatible store, such as `https://s3.example.com`; unset: AWS"
     )
     s3_region: str | None = Field(default=None, description="Its region; unset: `AWS_REGION`")
@@ -84,7 +92,9 @@ class Settings(AccountSettings, UploadSettings, BaseSettings):
         default=None, description="Its secret; unset: `AWS_SECRET_ACCESS_KEY`, or the machine's role"
     )
     public_url: Annotated[AnyHttpUrl, AfterValidator(check_public_url)] | None = Field(
-        default=None, description="What clients call this service; unset: each request's own scheme and Host"
+        default=None,
+        examples=["https://sound.example.com"],
+        description="What clients call this service; unset: each request's own scheme and Host",
     )
     allowed_hosts: str | None = Field(
         default=None,
@@ -100,7 +110,7 @@ class Settings(AccountSettings, UploadSettings, BaseSettings):
         default=None,
         description="Networks of proxies whose `X-Forwarded-For` and `-Proto` are believed: `10.0.0.0/8,fd00::/8`",
     )
-    ffmpeg: FilePath | None = Field(
+    ffmpeg: Annotated[Path, AfterValidator(check_file)] | None = Field(
         default=None,
         description="ffmpeg to run; unset: the one of `make ffmpeg`, else imageio-ffmpeg's, else the system's",
     )
@@ -110,7 +120,11 @@ class Settings(AccountSettings, UploadSettings, BaseSettings):
         description="Connections at a time; at the limit, and at a third of the descriptors, unused ones are closed",
     )
     metrics_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Port of its own for `/metrics`; unset: on PORT with the rest"
+        default=None,
+        ge=1,
+        le=65535,
+        examples=[9090],
+        description="Port of its own for `/metrics`; unset: on PORT with the rest",
     )
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="`auto` is text on a terminal, else json"
@@ -161,11 +175,10 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as invalid:
-        raise InvalidSettingsError("\n".join(_problem(error) for error in invalid.errors())) from None
+        raise InvalidSettingsError("\n".join(map(_problem, invalid.errors()))) from None
 
 
 def _problem(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
-    said = error["msg"].removeprefix("Value error, ")
-    given = "" if name in _SECRET else f" (it is {error['input']!r})"
-    return f"{PREFIX}{name.upper()}: {said}{given}"
+    said = complaint(error, Settings.model_json_schema()["properties"][name], is_secret=name in _SECRET)
+    return f"{PREFIX}{name.upper()}: {said}"

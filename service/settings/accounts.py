@@ -9,6 +9,8 @@ from service.settings.values import is_loopback
 # Where many people share an address, fewer would lock some of them out.
 _LEAST_PER_ADDRESS = 100
 _DAY_SECONDS = 86_400
+# A century. PostgreSQL cannot add up much longer times, and every request would fail.
+_MOST_DAYS = 36_500
 
 
 class AccountSettings(BaseModel):
@@ -24,22 +26,35 @@ class AccountSettings(BaseModel):
     )
     max_registrations_per_address: int | None = Field(
         default=None,
+        examples=[1000],
         description="Users that one client address may create at once, and again in each hour: at least 100, or 0 for "
         "no limit; unset: 100, or 0 if HOST is loopback",
     )
     max_failures_per_address: int | None = Field(
         default=None,
         ge=0,
+        examples=[1000],
         description="Wrong tokens that one client address may send at once, and again in each minute; 0 for no limit; "
         "unset: 100, or 0 if HOST is loopback",
     )
-    token_days: float | None = Field(default=None, gt=0, description="Days after which a token expires; unset: never")
-    max_users: int | None = Field(default=None, ge=1, description="Users in all; more: 507; unset: no limit")
+    token_days: float | None = Field(
+        default=None, gt=0, le=_MOST_DAYS, examples=[30], description="Days after which a token expires; unset: never"
+    )
+    max_users: int | None = Field(
+        default=None, ge=1, examples=[1000], description="Users in all; more: 507; unset: no limit"
+    )
     max_bytes: int | None = Field(
-        default=None, ge=1, description="Bytes of MP3 that all users may keep together; more: 507; unset: no limit"
+        default=None,
+        ge=1,
+        examples=[10**12],
+        description="Bytes of MP3 that all users may keep together; more: 507; unset: no limit",
     )
     retention_days: float | None = Field(
-        default=None, gt=0, description="Days after which a record that is made now is removed; unset: never"
+        default=None,
+        gt=0,
+        le=_MOST_DAYS,
+        examples=[365],
+        description="Days after which a record that is made now is removed; unset: never",
     )
 
     @field_validator("max_registrations_per_address")

@@ -21,7 +21,7 @@ class UploadSettings(BaseModel):
     max_upload_bytes: int = Field(default=4 * 2**30, ge=1, description="Largest WAV in bytes")
     max_duration_seconds: int = Field(default=24 * 3600, ge=1, description="Longest recording in seconds")
     max_uploads_per_user: int = Field(
-        default=32, ge=1, description="Uploads that one user may run at a time; more: 429"
+        default=32, ge=1, le=1_000_000, description="Uploads that one user may run at a time; more: 429"
     )
     max_records_per_user: int = Field(default=1_000_000, ge=1, description="Records that one user may keep; more: 403")
     max_bytes_per_user: int = Field(default=2**40, ge=1, description="Bytes of MP3 that one user may keep; more: 403")
@@ -43,6 +43,7 @@ class UploadSettings(BaseModel):
     max_suspended: int | None = Field(
         default=None,
         ge=0,
+        examples=[128],
         description="Resumable uploads that may wait for their clients without a slot; unset: as MAX_ENCODINGS",
     )
     download_stall_seconds: float = Field(

@@ -345,20 +345,34 @@ def test_help_of_a_command_has_an_example_of_it(tmp_path: Path, command: str) ->
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        (),
-        ("dance",),
-        ("sweep", "--min-age-seconds", "old"),
-        ("sweep", "--min-age-seconds", "nan"),
-        ("sweep", "--min-age-seconds", "-1"),
-        ("serve", "--workers", "0"),
+        ((), "Settings come from the environment; docs/settings.md lists them."),
+        (("dance",), "invalid choice: 'dance'"),
+        (
+            ("sweep", "--min-age-seconds", "old"),
+            "must be a number of at least 0, in seconds, such as 3600 (it is 'old')",
+        ),
+        (
+            ("sweep", "--min-age-seconds", "nan"),
+            "must be a number of at least 0, in seconds, such as 3600 (it is 'nan')",
+        ),
+        (("sweep", "--min-age-seconds", "-1"), "must be a number of at least 0, in seconds, such as 3600 (it is '-1')"),
+        (("sweep", "--max-share", "2"), "must be a number from 0 to 1, such as 0.1 (it is '2')"),
+        (("serve", "--workers", "0"), "must be a whole number of at least 1, such as 4 (it is '0')"),
+        (("serve", "--workers", "two"), "must be a whole number of at least 1, such as 4 (it is 'two')"),
+        (("users", "disable", "ann"), "must be a number that `wavepress users list` shows (it is 'ann')"),
+        (("records", "list", "ann"), "must be a number that `wavepress users list` shows (it is 'ann')"),
+        (("records", "delete", "7"), "must be an id that `wavepress records list` shows (it is '7')"),
     ],
 )
-def test_wrong_use_exits_with_2_and_the_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_wrong_use_exits_with_2_the_usage_and_what_is_right(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
     result = run(tmp_path, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("usage: wavepress")
+    assert said in result.stderr.splitlines()[-1]
 
 
 def test_doctor_runs_every_check(tmp_path: Path, database_url: str) -> None:

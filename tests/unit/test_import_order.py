@@ -33,6 +33,7 @@ ORDER = [
     "service.relay_socket",
     "service.settings.database_url",
     "service.settings.values",
+    "service.settings.complaints",
     "service.settings.accounts",
     "service.settings.uploads",
     "service.settings",

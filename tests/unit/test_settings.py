@@ -44,27 +44,62 @@ def test_docs_list_every_setting_as_it_is() -> None:
     assert documented_rows() == settings_rows()
 
 
+NETWORKS = "networks with commas between them, such as 10.0.0.0/8,fd00::/8"
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "must"),
     [
-        ("PORT", "abc"),
-        ("PORT", "65536"),
-        ("BIT_RATE", "128k"),
-        ("MAX_ENCODINGS", "0"),
-        ("MAX_WAITING", "-1"),
-        ("STALL_SECONDS", "0"),
-        ("LOG_FORMAT", "xml"),
-        ("PUBLIC_URL", "example.org"),
-        ("TRUSTED_PROXIES", "10.0.0.1/8"),
-        ("PUBLIC_URL", "https://example.org/?x=1"),
+        ("PORT", "abc", "be a whole number from 0 to 65535, such as 8001"),
+        ("PORT", "65536", "be a whole number from 0 to 65535, such as 8001"),
+        ("PORT", "9" * 30, "be a whole number from 0 to 65535, such as 8001"),
+        ("METRICS_PORT", "0", "be a whole number from 1 to 65535, such as 9090"),
+        ("BIT_RATE", "128k", "be a whole number from 8000 to 320000, in bits per second, such as 128000"),
+        ("MAX_UPLOAD_BYTES", "4G", "be a whole number of at least 1, in bytes, such as 4294967296"),
+        ("MAX_ENCODINGS", "0", "be a whole number of at least 1, such as 128"),
+        ("MAX_WAITING", "1.5", "be a whole number of at least 0, such as 64"),
+        ("STALL_SECONDS", "30s", "be a number above 0, in seconds, such as 30"),
+        ("SHUTDOWN_SECONDS", "inf", "be a number of at least 0, in seconds, such as 20"),
+        ("SHUTDOWN_SECONDS", "nan", "be a number of at least 0, in seconds, such as 20"),
+        ("TOKEN_DAYS", "1e300", "be a number above 0 and up to 36500, in days, such as 30"),
+        ("RETENTION_DAYS", "0", "be a number above 0 and up to 36500, in days, such as 365"),
+        ("MAX_REGISTRATIONS_PER_ADDRESS", "7", "be at least 100, or 0 for no limit"),
+        ("MAX_REGISTRATIONS_PER_ADDRESS", "few", "be a whole number, such as 1000"),
+        ("LOG_FORMAT", "xml", "be auto, text or json"),
+        ("REGISTRATION", "maybe", "be open, token or closed"),
+        ("FFMPEG", "/nowhere/ffmpeg", "be the path of a file that exists, such as /usr/bin/ffmpeg"),
+        ("PUBLIC_URL", "example.org", "be a URL with http:// or https://, such as https://sound.example.com"),
+        ("PUBLIC_URL", "ftp://example.org", "be a URL with http:// or https://, such as https://sound.example.com"),
+        ("PUBLIC_URL", "https://example.org/?x=1", "have no query and no fragment"),
+        ("S3_ENDPOINT_URL", "s3.example.com", "be a URL with http:// or https://, such as https://s3.example.com"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", f"be {NETWORKS}; the network of 10.0.0.1/8 is 10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "fd00::/8,proxy", f"be {NETWORKS}; 'proxy' is not one"),
     ],
 )
-def test_wrong_value_is_an_error_that_names_its_variable(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+def test_wrong_value_is_an_error_that_says_what_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, must: str
 ) -> None:
     monkeypatch.setenv(f"WAVEPRESS_{name}", value)
-    with pytest.raises(InvalidSettingsError, match=rf"WAVEPRESS_{name}: .*{re.escape(value)}"):
+    with pytest.raises(InvalidSettingsError) as error:
         read_settings()
+    assert str(error.value) == f"WAVEPRESS_{name}: must {must} (it is '{value}')"
+
+
+@pytest.mark.parametrize("value", ["x y", "-1", "nan", "x" * 1000])
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_no_setting_is_refused_in_the_words_of_a_library(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"WAVEPRESS_{name.upper()}", value)
+    complaints = list[str]()
+    try:
+        read_settings()
+    except InvalidSettingsError as error:
+        complaints.append(str(error))
+    for complaint in complaints:
+        assert re.match(rf"WAVEPRESS_{name.upper()}: (must|needs) ", complaint)
+        assert "nput should" not in complaint
+        assert len(complaint) < 500
 
 
 @pytest.mark.parametrize(
