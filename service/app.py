@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -17,6 +16,7 @@ from service.parts import make_accounts, make_encoder, make_health, make_ingest,
 from service.relay_socket import open_relay_socket
 from service.settings import Settings
 from service.settings.values import is_loopback
+from service.threads import OPERATORS, UPLOADS, PersistentExecutor
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
 from service.uploads.leases import Leases
@@ -100,8 +100,10 @@ class _Parts:
     budget: DatabaseBudget
 
     async def open_storage(self, app: web.Application) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(_DOWNLOAD_THREADS, thread_name_prefix="downloads") as threads:
-            asyncio.get_running_loop().set_default_executor(threads)
+        for threads in (UPLOADS, OPERATORS):  # later, the system may have no thread left
+            await threads.start()
+        with PersistentExecutor("downloads", _DOWNLOAD_THREADS) as downloads:
+            asyncio.get_running_loop().set_default_executor(downloads)
             await asyncio.to_thread(app[app_keys.STORAGE].prepare)
             with contextlib.suppress(StorageFull):  # it is logged; when there is room again, no restart is needed
                 await app[app_keys.STORAGE].require_room()

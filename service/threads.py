@@ -11,19 +11,50 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from service.cancellation import to_the_end
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-class Threads:
+class PersistentExecutor(ThreadPoolExecutor):
     """Up to `count` threads, each of which starts when it is needed. If no more can be started, these do all work."""
 
     def __init__(self, name: str, count: int) -> None:
         self._has_one = threading.Event()
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=self._has_one.set)
+        self._has_ended = False
+        super().__init__(count, thread_name_prefix=name, initializer=self._has_one.set)
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
+        """Queue a function, and return its future. Raises OSError if there is no thread, and none can be started."""
+        work = Future[T]()
+        try:
+            super().submit(_carry_out, work, partial(function, *arguments, **keywords))
+        except RuntimeError as error:  # a thread could not be started, but the work is queued for the others
+            if self._has_ended:
+                raise
+            if not self._has_one.is_set():
+                work.cancel()
+                raise OSError(errno.EAGAIN, str(error)) from error
+        return work
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature
+        """End the threads, as Executor.shutdown says."""
+        self._has_ended = True
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+class Threads:
+    """Up to `count` threads for one kind of work."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self._executor = PersistentExecutor(name, count)
+
+    async def start(self) -> None:
+        """Have at least one thread from now on. Raises OSError if it cannot be started."""
+        await self.run(threading.get_ident)
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Run a function that may block, and return its result. Raises OSError if no thread can be started.
@@ -31,7 +62,7 @@ class Threads:
         A cancellation takes effect once the function has returned, or if it has not begun. So it never goes on behind
         the caller's back, with descriptors that the caller has closed.
         """
-        work = self._submit(partial(contextvars.copy_context().run, function, *arguments))
+        work = self._executor.submit(contextvars.copy_context().run, function, *arguments)
         result = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(result)
@@ -40,16 +71,6 @@ class Threads:
                 with contextlib.suppress(Exception):  # whoever is cancelled asks for no result
                     await to_the_end(result)
             raise
-
-    def _submit(self, function: Callable[[], T]) -> Future[T]:
-        work = Future[T]()
-        try:
-            self._executor.submit(_carry_out, work, function)
-        except RuntimeError as error:  # a thread could not be started, but the work is queued for the others
-            if not self._has_one.is_set():
-                work.cancel()
-                raise OSError(errno.EAGAIN, str(error)) from error
-        return work
 
 
 def _carry_out(work: Future[T], function: Callable[[], T]) -> None:

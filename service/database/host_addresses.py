@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 import threading
@@ -52,7 +53,10 @@ class HostAddresses:
                 loop.call_soon_threadsafe(_settle, answer, found, failure)
 
         # Not a thread of an executor: Python would wait for it before it exits, as long as DNS is silent.
-        threading.Thread(target=ask, name="dns", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="dns", daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
         return answer
 
     def _addresses(self) -> Mapping[str, str]:

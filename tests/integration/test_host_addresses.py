@@ -157,3 +157,19 @@ async def test_each_address_of_a_name_is_a_server_of_its_own(dns: Dns, url: str,
 async def test_name_without_an_address_is_an_error() -> None:
     with pytest.raises(socket.gaierror):
         await HostAddresses("host=absent.test").find()
+
+
+async def test_machine_without_threads_is_a_database_that_does_not_answer_now(
+    pool_url: str, named_url: str, dns: Dns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with open_database(named_url, max_connections=1, may_be_away=True) as database:
+        end_connections(pool_url, connections(pool_url))
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(Unavailable):
+                await database.fetch_one(SELECT_ONE, {})
+        assert await database.fetch_one(SELECT_ONE, {}) == ONE
+    assert dns.asked

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import threading
 
 import pytest
 
-from service.threads import OPERATORS, Threads, in_thread, using
+from service.threads import OPERATORS, PersistentExecutor, Threads, in_thread, interruptibly, using
 
 
 async def test_result_and_error_come_back() -> None:
@@ -96,3 +98,54 @@ async def test_work_without_any_thread_is_an_error_and_is_never_done(monkeypatch
             await threads.run(ran.append, 1)
     await threads.run(ran.append, 2)
     assert ran == [2]
+
+
+async def test_event_loop_uses_a_thread_that_is_there_if_no_other_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_end = threading.Event()
+    with PersistentExecutor("test", 2) as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        first = asyncio.create_task(asyncio.to_thread(may_end.wait, 10))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        second = asyncio.create_task(asyncio.to_thread(divmod, 7, 2))
+        await asyncio.wait({second}, timeout=0.05)
+        may_end.set()
+        assert await first
+        assert await second == (3, 1)
+        monkeypatch.undo()
+
+
+async def test_executor_that_has_ended_takes_no_work() -> None:
+    with PersistentExecutor("test", 1) as executor:
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(divmod, 7, 2)
+
+
+async def test_kind_of_threads_that_has_started_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads("test", 2)
+    await threads.start()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert await threads.run(divmod, 7, 2) == (3, 1)
+
+
+def test_function_whose_caller_is_interrupted_is_left_alone() -> None:
+    may_end, has_ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        may_end.wait(10)
+        has_ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        interruptibly(work)
+    may_end.set()
+    assert has_ended.wait(10)
+
+
+def test_result_and_error_of_an_interruptible_function_come_back() -> None:
+    assert interruptibly(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        interruptibly(divmod, 7, 0)
