@@ -44,7 +44,7 @@ class UploadSettings(BaseModel):
         default=None,
         ge=0,
         examples=[128],
-        description="Resumable uploads that may wait for their clients without a slot; unset: as MAX_ENCODINGS",
+        description="Resumable uploads that may wait for clients without an encoder slot; unset: as MAX_ENCODINGS",
     )
     download_stall_seconds: float = Field(
         default=300, gt=0, description="How long a client may take nothing of an answer; players pause"

@@ -1,12 +1,14 @@
 """The documents for people: what they name exists, and what they list is complete."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from service.refusals import CLIENT_GONE, TABLE
 from service.web.curl_lines import curl_lines
+from tests.support.tools import require_tool
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
@@ -92,6 +94,29 @@ def test_changelog_has_each_heading_once_in_each_release() -> None:
 def test_readme_shows_the_lines_that_the_terminal_shows() -> None:
     (lines,) = re.findall(r"^```sh\n(TOKEN=.*?)\n```$", text_of("README.md"), re.DOTALL | re.MULTILINE)
     assert lines == curl_lines("http://127.0.0.1:8001", wav="examples/talk.wav")
+
+
+def shell_blocks(document: Path) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [text for language, text in blocks if language in {"", "sh"}]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_shell_lines_can_be_pasted_into_any_shell(document: Path) -> None:
+    for block in shell_blocks(document):
+        # In zsh, a # that is typed begins no comment, and a ? outside of quotes is a pattern that matches no file.
+        assert re.findall(r"^.*(?<!\S)#.*$", block, re.MULTILINE) == []
+        unquoted = re.sub(r'"[^"]*"|\'[^\']*\'', "", block)
+        assert re.findall(r"\w+://\S*[?*\[]\S*", unquoted) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_zsh_understands_the_shell_lines(document: Path) -> None:
+    zsh = require_tool("zsh")
+    for block in shell_blocks(document):
+        if "→" not in block:  # a line of the log
+            checked = subprocess.run([zsh, "-fn"], input=block, capture_output=True, text=True, check=False)
+            assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_readme_explains_every_status_that_is_sent() -> None:
