@@ -18,7 +18,7 @@ class AccountSettings(BaseModel):
 
     registration: Literal["open", "token", "closed"] | None = Field(
         default=None,
-        description="Who may create users: `open` anyone, `token` who has REGISTRATION_TOKEN, `closed` nobody; "
+        description="Who may create users: `open` anyone, `token` those who have REGISTRATION_TOKEN, `closed` nobody; "
         "unset: `open` if HOST is loopback, else `token`",
     )
     registration_token: SecretStr | None = Field(
