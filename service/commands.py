@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from service import interruption, metrics
+from service import interruption
 from service.audio.confinement import hide_this_process
 from service.audio.ffmpegs import NoFfmpegError
 from service.command_line import parse_arguments
@@ -36,7 +35,7 @@ from service.threads import interruptibly
 from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.curl_lines import curl_lines
-from service.workers import serve_with_workers
+from service.workers import metrics_directory, serve_with_workers
 
 log = structlog.stdlib.get_logger()
 
@@ -44,7 +43,11 @@ log = structlog.stdlib.get_logger()
 def run(words: Sequence[str]) -> None:
     """Run the command that these words name. Exits with 1 if it fails, and with 2 if it is used wrongly."""
     arguments = parse_arguments(words)
-    _share_metrics(arguments)
+    with metrics_directory() if getattr(arguments, "workers", 1) > 1 else contextlib.nullcontext():
+        _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> None:
     try:
         settings = read_settings()
     except InvalidSettingsError as error:
@@ -59,14 +62,6 @@ def run(words: Sequence[str]) -> None:
         sys.exit(_complain(explain(error, settings.data_dir) or str(error), status=1))
     except (EmbeddedError, MigrationFailed, NoFfmpegError, ServiceError, TooManyOrphansError) as error:
         sys.exit(_complain(str(error), status=1))
-
-
-def _share_metrics(arguments: argparse.Namespace) -> None:
-    """Start this program again with a directory for the workers' metrics, which must be set before any import."""
-    if getattr(arguments, "workers", 1) > 1 and metrics.MULTIPROCESS_VARIABLE not in os.environ:
-        directory = tempfile.mkdtemp(prefix="wavepress-metrics-")
-        os.environ[metrics.MULTIPROCESS_VARIABLE] = directory
-        os.execv(sys.executable, [sys.executable, "-m", "service", *sys.argv[1:]])  # noqa: S606 - ourselves
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> None:

@@ -200,6 +200,13 @@ def test_port_in_use_is_reported_and_nothing_is_created(tmp_path: Path, setting:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_workers_that_do_not_start_leave_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    result = run(tmp_path / "data", "serve", "--workers", "2", FFMPEG="/nowhere/ffmpeg")
+    assert_plain_refusal(result, 2, "/nowhere/ffmpeg")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_second_service_on_the_same_data_is_told_which_one_runs(serving: Serving) -> None:
     result = run(serving.data_dir, "serve", PORT=serving.port)
     place = f"(process {serving.process.pid}, http://127.0.0.1:{serving.port})"

@@ -228,7 +228,6 @@ ROOMS: dict[str, set[str]] = {
         "service.settings.unknown_variables",
         "service.metrics",
         "service.workers",
-        "service.commands",
     },
     "os.getenv": set(),
     "pydantic_settings": {"service.settings"},
