@@ -89,7 +89,7 @@ async def _speed(settings: Settings, storage: Storage, program: Ffmpeg) -> float
     """Return how many times real time an ffmpeg encodes; 0 if it cannot."""
     encoder = make_encoder(settings, storage.draft_directory, program.path)
     try:
-        async with storage.draft(uuid4()) as draft:
+        async with storage.draft(uuid4(), needs_room=False) as draft:
             return await measure_speed(encoder, draft.fileno())
     except (ServiceError, OSError):
         return 0

@@ -92,7 +92,7 @@ def encoder_check(encoder: Encoder, storage: Storage) -> Check:
         if time.monotonic() - passed_at < _ENCODER_FRESH_SECONDS:
             return
         async with (
-            storage.draft(uuid4()) as draft,
+            storage.draft(uuid4(), needs_room=False) as draft,
             encoder.open(source, target, draft.fileno(), mp3_tag(source, "check.wav")) as encoding,
         ):
             await encoding.write(bytes(source.block_align * sample_count))

@@ -93,10 +93,10 @@ class Storage(Protocol):
     async def require_room(self) -> None:
         """Raise StorageFull if there is too little room to begin another upload, and Unavailable."""
 
-    def draft(self, record_id: UUID) -> AbstractAsyncContextManager[Draft]:
+    def draft(self, record_id: UUID, *, needs_room: bool = True) -> AbstractAsyncContextManager[Draft]:
         """Open a draft. If the block ends without a commit, for whatever reason, nothing is left of it.
 
-        Raises as `require_room` does.
+        Raises as `require_room` does. One that does not need room is opened although there is too little of it.
         """
 
     async def has(self, record_id: UUID) -> bool:

@@ -53,9 +53,9 @@ class DiskStorage:
             pass
 
     @contextlib.asynccontextmanager
-    async def draft(self, record_id: UUID) -> AsyncIterator["DiskDraft"]:
+    async def draft(self, record_id: UUID, *, needs_room: bool = True) -> AsyncIterator["DiskDraft"]:
         """Open a draft, as `Storage.draft` says."""
-        async with self._drafts.open() as draft:
+        async with self._drafts.open(needs_room=needs_room) as draft:
             yield DiskDraft(draft, self.locate(record_id), self._synced_folders)
 
     async def has(self, record_id: UUID) -> bool:

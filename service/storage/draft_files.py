@@ -103,19 +103,21 @@ class Drafts:
             raise OSError(errno.ENOSPC, str(room))
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[LocalDraft]:
-        """Open a draft for the length of the block. Raises as `require_room` does."""
+    async def open(self, *, needs_room: bool = True) -> AsyncIterator[LocalDraft]:
+        """Open a draft for the length of the block. Raises as `require_room` does, if it needs room."""
         opened = []
 
         def open_if_there_is_room() -> Room:
             room = self.room()
-            if room.is_enough:
+            if room.is_enough or not needs_room:
                 opened.append(self._open_now())
             return room
 
         try:
             with translated_errors():
-                self._require(await in_thread(open_if_there_is_room))
+                room = await in_thread(open_if_there_is_room)
+                if needs_room:
+                    self._require(room)
             yield opened[0]
         finally:
             for draft in opened:

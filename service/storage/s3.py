@@ -67,9 +67,9 @@ class S3Storage:
             await self._store.list(_NOTHING).collect_async()
 
     @contextlib.asynccontextmanager
-    async def draft(self, record_id: UUID) -> AsyncIterator["S3Draft"]:
+    async def draft(self, record_id: UUID, *, needs_room: bool = True) -> AsyncIterator["S3Draft"]:
         """Open a draft, as `Storage.draft` says."""
-        async with self._drafts.open() as draft:
+        async with self._drafts.open(needs_room=needs_room) as draft:
             yield S3Draft(self._store, file_name(record_id), draft)
 
     async def has(self, record_id: UUID) -> bool:
