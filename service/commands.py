@@ -31,11 +31,12 @@ from service.server import allow_many_descriptors, require_free_ports, serve
 from service.session_share import yielding_session
 from service.settings import InvalidSettingsError, Settings, read_settings
 from service.settings.unknown_variables import unknown_variables
+from service.shared_metrics import shared_metrics
 from service.threads import interruptibly
 from service.uploads.removal import Removal
 from service.uploads.sweep import SweepPolicy, SweepReport, TooManyOrphansError, sweep
 from service.web.curl_lines import curl_lines
-from service.workers import metrics_directory, serve_with_workers
+from service.workers import serve_with_workers
 
 log = structlog.stdlib.get_logger()
 
@@ -43,7 +44,7 @@ log = structlog.stdlib.get_logger()
 def run(words: Sequence[str]) -> None:
     """Run the command that these words name. Exits with 1 if it fails, and with 2 if it is used wrongly."""
     arguments = parse_arguments(words)
-    with metrics_directory() if getattr(arguments, "workers", 1) > 1 else contextlib.nullcontext():
+    with shared_metrics(getattr(arguments, "workers", 1)):
         _run(arguments)
 
 

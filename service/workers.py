@@ -1,11 +1,7 @@
 """Serves from several processes at one address, with gunicorn and aiohttp's own worker."""
 
-import contextlib
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import prometheus_client.multiprocess
 from aiohttp import web
@@ -45,22 +41,6 @@ def serve_with_workers(settings: Settings, database_url: str, count: int, announ
         if os.getpid() != parent:
             os._exit(int(end.code or 0))
         raise
-
-
-@contextlib.contextmanager
-def metrics_directory() -> Iterator[None]:
-    """Have a directory for the workers' metrics until the end of the block.
-
-    prometheus-client must know it when it is imported, so this starts the program again, once.
-    """
-    directory = os.environ.get(MULTIPROCESS_VARIABLE)
-    if directory is None:
-        os.environ[MULTIPROCESS_VARIABLE] = tempfile.mkdtemp(prefix="wavepress-metrics-")
-        os.execv(sys.executable, [sys.executable, "-m", "service", *sys.argv[1:]])  # noqa: S606 - ourselves
-    try:
-        yield
-    finally:
-        shutil.rmtree(directory or "", ignore_errors=True)
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc] # gunicorn publishes no types

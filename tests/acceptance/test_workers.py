@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,16 +15,21 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from service.metrics import MULTIPROCESS_VARIABLE
 from tests.support.invariants import GOOD_WAV
-from tests.support.serving import AS_IN_A_TERMINAL, ROOT, started
+from tests.support.serving import AS_IN_A_TERMINAL, ROOT, environment, started
+
+
+def two_workers_command(*variables: str) -> list[str]:
+    """Return the command that serves with two workers, and with those environment variables."""
+    return [*AS_IN_A_TERMINAL, *variables, sys.executable, "-m", "service", "serve", "--workers", "2"]
 
 
 @contextlib.contextmanager
-def two_workers(data_dir: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def two_workers(data_dir: Path, *variables: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a service of two workers. Yields its process and its address."""
     data_dir.mkdir(exist_ok=True)
-    command = [*AS_IN_A_TERMINAL, f"TMPDIR={data_dir}", sys.executable, "-m", "service", "serve", "--workers", "2"]
-    with started(command, ROOT, data_dir, **settings) as serving:
+    with started(two_workers_command(f"TMPDIR={data_dir}", *variables), ROOT, data_dir, **settings) as serving:
         yield serving.process, f"http://127.0.0.1:{serving.port}"
         serving.process.terminate()
         assert serving.process.wait(30) == 0
@@ -90,6 +96,32 @@ async def test_metrics_are_the_sum_of_all_workers(session: aiohttp.ClientSession
         assert (await upload(session, token))[0] == 201
     assert await metric(session, uploads) - before == 8
     assert await metric(session, "wavepress_encoder_slots_limit") == 128
+
+
+def test_directory_for_metrics_that_the_operator_has_named_stays(tmp_path: Path) -> None:
+    own = tmp_path / "metrics"
+    own.mkdir()
+    (own / "precious").touch()
+    with two_workers(tmp_path / "data", f"{MULTIPROCESS_VARIABLE}={own}"):
+        pass
+    assert (own / "precious").exists()
+    assert list(own.glob("*.db"))  # it was used
+
+
+@pytest.mark.parametrize(("setting", "value"), [("PORT", None), ("BIT_RATE", "128k")])
+def test_failed_start_leaves_no_directory_for_metrics(tmp_path: Path, setting: str, value: str | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {setting: value or taken.getsockname()[1]}
+        result = subprocess.run(
+            two_workers_command(f"TMPDIR={tmp_path}"),
+            env=environment(tmp_path / "data", **settings),
+            cwd=ROOT,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    assert result.returncode in {1, 2}, result
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_key_used_at_one_worker_is_known_at_every_worker(session: aiohttp.ClientSession) -> None:
