@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -65,11 +66,11 @@ class Body:
 
     async def read(self, size: int) -> bytes:
         """Return the next bytes, at most `size`. Returns b"" at the end."""
-        return self._arrived(size) or await self._guarded(self._content.read(size))
+        return self._arrived(size) or await self._guarded(partial(self._content.read, size))
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
         """Return the next line with its end."""
-        return await self._guarded(self._content.readline(max_line_length=max_line_length))
+        return await self._guarded(partial(self._content.readline, max_line_length=max_line_length))
 
     def at_eof(self) -> bool:
         """Return whether everything has been read."""
@@ -90,16 +91,16 @@ class Body:
     async def _next(self) -> bytes:
         if self._content.at_eof() and self._content.exception() is None:
             return b""
-        return await self._guarded(self._content.readany())
+        return await self._guarded(self._content.readany)
 
-    async def _guarded(self, reading: Awaitable[bytes]) -> bytes:
-        await self._send_continue()
+    async def _guarded(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             async with asyncio.timeout(self._limits.stall_seconds):
                 self._connection.awaits_body, self._connection.is_in_our_hands = True, False
-                piece = await reading
+                await self._send_continue()
+                piece = await read()
         except TimeoutError as error:
             raise STALLED_BODY(seconds=self._limits.stall_seconds, offset=self._content.total_bytes) from error
         except LineTooLong:

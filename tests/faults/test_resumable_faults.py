@@ -22,6 +22,8 @@ from tests.support.waiting import until
 LANGUAGES = ["tus", "ietf"]
 WAV = wavs.wav(wavs.chirp(44_100 * 5, 44_100, 2), sample_rate=44_100, channels=2)
 PART_BYTES = 300_000
+# An encoder that does not run leaves the rest with the service, which takes so much from the network.
+MORE_THAN_THE_ENCODER_TAKES = 550_000
 STALL_SECONDS = 4.0
 
 in_each_language = pytest.mark.parametrize("language", LANGUAGES)
@@ -59,6 +61,29 @@ async def test_client_that_leaves_may_come_back(
             known = await upload.offset()
             assert offset <= known <= offset + byte_count
             offset = known
+        await goes_on(upload)
+
+
+@in_each_language
+async def test_client_that_leaves_while_its_earlier_request_ends_may_come_back(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, language: str
+) -> None:
+    """Its second request waits until the encoder has taken what the first has brought."""
+    async with invariants_hold(service, caplog):
+        upload = await begun(service, account, language, len(WAV))
+        assert (await upload.append(WAV[:1000], 0)).status == 204
+        (pid,) = procfs.encoders(os.getpid())
+        os.kill(pid, signal.SIGSTOP)
+        async with connect(service) as first, connect(service) as second:
+            await first.send(upload.append_head(1000, len(WAV) - 1000) + WAV[1000:MORE_THAN_THE_ENCODER_TAKES])
+            await asyncio.sleep(0.5)  # the service takes them all, and its encoder not
+            head = upload.append_head(MORE_THAN_THE_ENCODER_TAKES, len(WAV) - MORE_THAN_THE_ENCODER_TAKES)
+            await second.send(head.replace(b"Host:", b"Expect: 100-continue\r\nHost:"))
+            assert await first.is_closed_by_service()
+            second.reset()
+            await asyncio.sleep(0.1)  # the service hears of it
+        os.kill(pid, signal.SIGCONT)
+        assert await upload.offset() == MORE_THAN_THE_ENCODER_TAKES
         await goes_on(upload)
 
 
