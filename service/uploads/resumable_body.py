@@ -95,9 +95,10 @@ class ResumableBody:
         nothing to a whole upload only waits for its end. Raises ClientGone if its client has gone meanwhile: it must
         not win over a newer request.
         """
+        # A request whose client has gone must not cut another; one that waits for the encoder may lose its client.
+        known = self.offset if attachment.is_abandoned() else await self.settle()
         if attachment.is_abandoned():
             raise CLIENT_GONE()
-        known = await self.settle()
         if offset != known:
             raise MISMATCHING_OFFSET(expected=known, provided=offset)
         if self.is_whole:

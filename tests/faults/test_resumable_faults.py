@@ -38,6 +38,13 @@ async def goes_on(upload: Resumable) -> None:
     assert (record["duration"], record["complete"], record["source_size"]) == (5.0, True, len(WAV))
 
 
+async def the_encoder() -> int:
+    """Return the pid of the only ffmpeg, once it is there."""
+    await until(lambda: procfs.encoders(os.getpid()))
+    (pid,) = procfs.encoders(os.getpid())
+    return pid
+
+
 def is_free(admission: Admission) -> bool:
     return not admission.running and not admission.suspended
 
@@ -72,7 +79,7 @@ async def test_client_that_leaves_while_its_earlier_request_ends_may_come_back(
     async with invariants_hold(service, caplog):
         upload = await begun(service, account, language, len(WAV))
         assert (await upload.append(WAV[:1000], 0)).status == 204
-        (pid,) = procfs.encoders(os.getpid())
+        pid = await the_encoder()
         os.kill(pid, signal.SIGSTOP)
         async with connect(service) as first, connect(service) as second:
             await first.send(upload.append_head(1000, len(WAV) - 1000) + WAV[1000:MORE_THAN_THE_ENCODER_TAKES])
@@ -143,6 +150,26 @@ async def test_upload_whose_encoder_dies_between_two_requests_begins_again(
         assert (await upload.look()).json["code"] == "encoder_failed"
         again = await begun(service, account, language, len(WAV))
         await goes_on(again)
+
+
+@in_each_language
+async def test_upload_that_fails_while_its_offset_is_asked_has_none(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, language: str
+) -> None:
+    """The question waits until the encoder has taken what has arrived, and the encoder dies."""
+    async with invariants_hold(service, caplog, errors_logged=True):
+        upload = await begun(service, account, language, len(WAV))
+        assert (await upload.append(WAV[:1000], 0)).status == 204
+        pid = await the_encoder()
+        os.kill(pid, signal.SIGSTOP)
+        async with connect(service) as first:
+            await first.send(upload.append_head(1000, len(WAV) - 1000) + WAV[1000:MORE_THAN_THE_ENCODER_TAKES])
+            await asyncio.sleep(0.5)  # the service takes them all, and its encoder not
+            asking = asyncio.create_task(upload.head())
+            assert await first.is_closed_by_service()
+            os.kill(pid, signal.SIGKILL)
+            answer = await asking
+        assert (answer.status, "Upload-Offset" in answer.headers) == (404, False)
 
 
 @in_each_language

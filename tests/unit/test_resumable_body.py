@@ -1,5 +1,6 @@
 """The bytes of an upload that come in several requests: which request may bring them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -27,6 +28,20 @@ async def test_request_whose_client_has_gone_does_not_win_over_a_newer_one() -> 
     with pytest.raises(ClientGone):
         await body.attach(older, 0, None)
     assert not cuts
+
+
+async def test_request_whose_client_goes_while_an_earlier_one_ends_brings_nothing() -> None:
+    """A newer request may come meanwhile, and must find the upload free."""
+    body = ResumableBody(None, ends_at_length=False, stall_seconds=30, resume_seconds=900)
+    earlier, gone = attachment(), list[bool]()
+    waiting = Attachment(pieces(), is_last=False, cut=lambda: None, is_abandoned=lambda: bool(gone))
+    await body.attach(earlier, 0, None)
+    attaching = asyncio.create_task(body.attach(waiting, 0, None))
+    await asyncio.sleep(0)  # it waits
+    gone.append(True)
+    body.close()
+    with pytest.raises(ClientGone):
+        await attaching
 
 
 async def test_whole_upload_takes_only_requests_that_bring_nothing() -> None:

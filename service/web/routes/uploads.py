@@ -118,7 +118,8 @@ async def ask_offset(request: web.Request) -> web.StreamResponse:
     if live is not None:
         assert live.resumable is not None  # noqa: S101 - find_resumable has looked
         await live.resumable.settle()
-        return web.Response(status=status, headers=NO_STORE)
+        if not live.ended.is_set():
+            return web.Response(status=status, headers=NO_STORE)
     record = await find_outcome_for_sender(request, user)
     if record.source_size is None:  # of a version without uploads that can be resumed
         raise UPLOAD_NOT_FOUND()
