@@ -1,6 +1,7 @@
 """Resumable uploads in both languages: what clients send one after another becomes one record."""
 
 import hashlib
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from service import metrics
 from service.web.app_keys import ADMISSION, LIVE_UPLOADS
 from tests.support import wavs
 from tests.support.client import Account, Service, StartService
+from tests.support.database import after_each_insert
 from tests.support.invariants import invariants_hold
 from tests.support.raw import connect
 from tests.support.resumable import TUS, Resumable, begun, create
@@ -171,6 +173,23 @@ async def test_creation_with_the_same_key_is_the_same_upload(service: Service, a
     again = await begun(service, account, "tus", len(WAV), **key)
     assert again.id == upload.id
     assert (await again.head()).headers["Content-Location"] == f"/records/{upload.id}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_creation_whose_key_is_freed_just_then_may_be_repeated(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, language: str
+) -> None:
+    """The other upload had the key when it was claimed, and has it no more when that upload is looked for."""
+    key: dict[str, Any] = {"Idempotency-Key": "k"}
+    async with invariants_hold(service, caplog):
+        other = await begun(service, account, language, len(WAV), **key)
+        with after_each_insert(service.database_url, "idempotency_keys", "DELETE FROM idempotency_keys"):
+            answer = await create(service, account, language, len(WAV), **key)
+        assert (answer.status, answer.json["code"]) == (409, "upload_running")
+        assert int(answer.headers["Retry-After"]) > 0
+        upload = await begun(service, account, language, len(WAV), **key)
+        assert upload.id != other.id
+        assert [(await one.cancel()).status for one in (upload, other)] == [204, 204]
 
 
 async def test_tus_tells_what_it_can(service: Service) -> None:

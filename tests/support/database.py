@@ -43,6 +43,25 @@ def late_commit(url: str, *statements: str) -> Iterator[None]:
         cursor.connection.commit()
 
 
+@contextmanager
+def after_each_insert(url: str, table: str, statement: str) -> Iterator[None]:
+    """Let the server run a statement behind each INSERT into a table, for the length of the block.
+
+    It runs also if the INSERT finds a conflict. So it comes between two statements of the service.
+    """
+    query(
+        url,
+        f"""
+        CREATE FUNCTION meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement}; RETURN NULL; END $$;
+        CREATE TRIGGER meanwhile AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION meanwhile()
+        """,
+    )
+    try:
+        yield
+    finally:
+        query(url, "DROP FUNCTION meanwhile CASCADE")
+
+
 def waiting_for_a_lock(url: str) -> list[tuple[Any, ...]]:
     """Return the server's processes that wait for a lock of any kind in that database."""
     return query(

@@ -51,9 +51,10 @@ async def create_upload(request: web.Request) -> web.Response:
     try:
         live = await request.app[RESUMPTION].begin(offered)
     except Conflict as error:
-        if "upload_id" not in error.facts or creation.is_whole:
+        running = error.facts.get("upload_id")
+        if not isinstance(running, UUID) or creation.is_whole:
             raise
-        return begun(request, UUID(str(error.facts["upload_id"])))  # the same upload, because it has the same key
+        return begun(request, running)  # the same upload, because it has the same key
     if isinstance(live, Taken):
         return ended(request, dialect, live) if dialect.language == "ietf" else begun(request, live.record.id)
     request[LIVE_UPLOAD] = live
