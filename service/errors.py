@@ -137,7 +137,7 @@ class TooManyRequests(ServiceError):
 
 
 class ClientGone(ServiceError):
-    """The client closed the connection before the whole body had arrived. Only logs and metrics show this status."""
+    """The client closed the connection before the whole body had arrived. Hardly any client can read this status."""
 
     status = 499
     title = "Client closed the connection"

@@ -83,7 +83,7 @@ class Connection(RequestHandler):
         if new:
             self._newest_body = new[-1][1]
             self._unanswered_count += len(new)
-        if max(self._unfinished_head_bytes, *(_head_size(head) for head, _ in new), 0) > _LONGEST_HEAD_BYTES:
+        if max([self._unfinished_head_bytes, *(_head_size(head) for head, _ in new)]) > _LONGEST_HEAD_BYTES:
             log.info("head_too_long", remote=self.peername)
             self.force_close()
         if is_broken(self):
@@ -97,11 +97,22 @@ class Connection(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio wants a bool, or None
         """Keep the connection for the answers to what has arrived whole: a client may close only its sending side.
 
-        aiohttp closes the connection, and with it the running request.
+        A body that is cut behind other requests ends with an error. aiohttp closes the connection, and with it the
+        running request.
         """
         self._is_half_closed = True
+        if self._unanswered_count > 1:
+            self._end_newest_body()
+            return True
         is_whole = self._newest_body is not None and self._newest_body.is_eof()
         return is_whole and self._unanswered_count > 0  # not `is_idle`: just after an answer it is not, for a moment
+
+    def _end_newest_body(self) -> None:
+        """Let the newest body end, because nothing more can come. Who reads it gets an error, if it is not whole."""
+        body = self._newest_body
+        if body is not None and not body.is_eof():
+            body.set_exception(ConnectionResetError("the client has closed its side"))
+            body.feed_eof()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -112,9 +123,14 @@ class Connection(RequestHandler):
         sent, is_lost = await super().finish_response(request, resp, start_time)
         if isinstance(sent, web.Response):
             sent.body = None
-        self._unanswered_count -= 1
-        if self._is_half_closed and self._unanswered_count == 0:
-            self.close()  # nothing more can come
+        queued = queued_requests(self)  # also those behind an upgrade that aiohttp has just declined
+        self._unanswered_count = len(queued)
+        if queued:
+            self._newest_body = queued[-1][1]
+        if self._is_half_closed:
+            self._end_newest_body()
+            if not queued:
+                self.close()  # nothing more can come
         return sent, is_lost
 
     def handle_error(

@@ -205,6 +205,43 @@ async def test_all_requests_in_front_of_the_fin_are_answered(service: Service, a
         assert await client.is_closed_by_service()
 
 
+UPGRADES = {"websocket": "GET /health/live", "CONNECT": "CONNECT x:443"}
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+@pytest.mark.parametrize("answered_before", [0, 2])
+async def test_requests_behind_an_upgrade_are_answered_in_front_of_the_fin(
+    service: Service, upgrade: str, answered_before: int
+) -> None:
+    """aiohttp reads them only when it has declined the upgrade."""
+    lines = ("Host: x", "Connection: Upgrade", f"Upgrade: {upgrade}")
+    other = head(None, "Host: x", request="GET /health/live")
+    requests = [head(None, *lines, request=UPGRADES[upgrade]), other, other]
+    async with connect(service) as client, asyncio.timeout(20):
+        await client.send(b"".join(requests[:answered_before]))
+        statuses = [(await client.answer()).status for _ in range(answered_before)]
+        await half_closed(client, b"".join(requests[answered_before:]))
+        statuses += [(await client.answer()).status for _ in requests[answered_before:]]
+        assert statuses[1:] == [200, 200]
+        assert await client.is_closed_by_service()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("upgrade", [(), ("Connection: Upgrade", "Upgrade: websocket")])
+async def test_requests_in_front_of_half_an_upload_are_answered_although_the_client_has_closed_its_side(
+    service: Service,
+    account: Account,
+    transport: Transport,
+    caplog: pytest.LogCaptureFixture,
+    upgrade: tuple[str, ...],
+) -> None:
+    whole = head(None, "Host: x", *upgrade, request="GET /health/live")
+    async with invariants_hold(service, caplog), connect(service) as client, asyncio.timeout(20):
+        await half_closed(client, whole + request_head(account, transport, len(WAV)) + framed(WAV, transport)[:10_000])
+        assert [(await client.answer()).status for _ in range(2)] == [200, 499]
+        assert await client.is_closed_by_service()
+
+
 async def test_upload_that_waits_in_the_queue_is_answered_although_its_client_has_closed_its_side(
     start_service: StartService,
 ) -> None:
