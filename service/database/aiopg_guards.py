@@ -55,11 +55,22 @@ def plain_errors() -> Iterator[None]:
     except TimeoutError:
         raise
     except (psycopg2.OperationalError, psycopg2.InterfaceError, OSError, AssertionError) as error:
+        if not _tells_a_lost_connection(error):
+            raise
         raise ConnectionLost(str(error).strip() or type(error).__name__) from error
     except RuntimeError as error:
         if "closing pool" not in str(error):
             raise
         raise PoolClosed("the service is stopping") from error
+
+
+def _tells_a_lost_connection(error: Exception) -> bool:
+    """Return whether an error is not the server's answer to a statement, or says that the server ends.
+
+    OperationalError may also be a deadlock, a full disk or the timeout of a lock.
+    """
+    code = getattr(error, "pgcode", None)
+    return code is None or code.startswith(("08", "57P"))
 
 
 def let_go_if_broken(connection: aiopg.Connection) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import structlog
+from psycopg2.extensions import TransactionRollbackError
 
 from service import metrics
 from service.database.aiopg_guards import ConnectionLost
@@ -58,8 +59,8 @@ class Database:
 
     Every method raises Unavailable if the database cannot be asked, or does not answer within `query_seconds`,
     including the wait for a connection. PostgreSQL then gives the statement up too. It raises ConstraintViolated if the
-    statement violates a constraint. It runs the statement a second time if its connection broke, because a server that
-    restarts leaves broken connections in the pool. So every statement must be safe to run twice.
+    statement violates a constraint. It runs the statement a second time after a deadlock, and if its connection broke,
+    because a server that restarts leaves broken connections in the pool. So every statement must be safe to run twice.
     """
 
     def __init__(self, pool: GuardedPool, query_seconds: float) -> None:
@@ -87,7 +88,9 @@ class Database:
                     return await self._run_once(query, parameters, deadline, has_rows=has_rows)
                 except ConnectionLost:
                     await self._pool.clear()  # a restart of the server breaks all of its connections
-                    return await self._run_once(query, parameters, deadline, has_rows=has_rows)
+                except TransactionRollbackError:
+                    pass  # the statement stood in the way of another
+                return await self._run_once(query, parameters, deadline, has_rows=has_rows)
 
     async def _run_once(
         self, query: Query, parameters: Mapping[str, object], deadline: float, *, has_rows: bool

@@ -22,7 +22,7 @@ from tests.support.procfs import descriptors
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 CONNECTIONS = 10
 IMPATIENT_SECONDS = 0.5
@@ -203,6 +203,53 @@ async def test_statement_that_fails_breaks_nothing(database: Database, statement
     with pytest.raises(Unavailable):
         await database.fetch_all(Query("failing", statement), {})
     await assert_usable(database)
+
+
+@pytest.fixture
+def count_runs(database_url: str) -> Iterator[Callable[[], int]]:
+    """Make the sequence `runs`, which no rollback turns back; return a function that tells how often it was asked."""
+    query(database_url, "CREATE SEQUENCE runs")
+    yield lambda: query(database_url, "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM runs")[0][0]
+    query(database_url, "DROP SEQUENCE runs")
+
+
+def failing_at_first(code: str) -> Query:
+    """Return a statement that fails with that code when it is run for the first time."""
+    fail = f"RAISE EXCEPTION 'so it is' USING ERRCODE = '{code}'"
+    return Query("fail", f"DO $$ BEGIN IF nextval('runs') = 1 THEN {fail}; END IF; END $$")
+
+
+@pytest.mark.parametrize("code", ["53100", "53200", "55P03", "55006", "58030", "54001", "57014"])
+async def test_error_of_the_server_is_an_outage_at_once_and_costs_no_connection(
+    database: Database, pool_url: str, count_runs: Callable[[], int], code: str
+) -> None:
+    """psycopg2 has one class for a full disk, a timeout of a lock and a lost connection."""
+    before = connections(pool_url)
+    with pytest.raises(Unavailable):
+        await database.execute(failing_at_first(code), {})
+    assert count_runs() == 1
+    assert connections(pool_url) == before
+    await assert_usable(database)
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001"])
+async def test_statement_in_a_deadlock_is_run_once_more_and_costs_no_connection(
+    database: Database, pool_url: str, count_runs: Callable[[], int], code: str
+) -> None:
+    before = connections(pool_url)
+    await database.execute(failing_at_first(code), {})
+    assert count_runs() == 2
+    assert connections(pool_url) == before
+
+
+@pytest.mark.parametrize("code", ["57P01", "57P02", "57P03", "08006"])
+async def test_statement_of_a_server_that_stops_is_run_once_more_on_a_new_connection(
+    database: Database, pool_url: str, count_runs: Callable[[], int], code: str
+) -> None:
+    before = connections(pool_url)
+    await database.execute(failing_at_first(code), {})
+    assert count_runs() == 2
+    assert not connections(pool_url) & before
 
 
 async def test_errors_are_noticed_on_descriptors_past_1023(pool_url: str) -> None:
