@@ -69,8 +69,13 @@ class Connection(RequestHandler):
         self._limit.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Make room for others."""
+        """Make room for others, and tell who reads a body that the client has gone.
+
+        The kernel may report a network that is lost as a timeout, or as no route to the host.
+        """
         self._limit.remove(self)
+        if exc is not None and not isinstance(exc, ConnectionError):
+            exc = ConnectionResetError(str(exc))
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from io import FileIO
@@ -20,6 +21,8 @@ from service.web.app_keys import SENT_BYTES
 from service.web.conditions import date_of
 
 _CHUNK_BYTES = 64 * 1024
+# What the kernel reports of a reader that has taken nothing for too long. It is the last ICMP message, if one came.
+_LOST_NETWORK = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN})
 
 
 async def send_asset(request: web.Request, path: Path, headers: Mapping[str, str]) -> web.StreamResponse:
@@ -79,9 +82,9 @@ async def _send(
             await response.prepare(request)
         except ConnectionError:
             raise
-        except TimeoutError as error:  # from the kernel
-            raise broken_off(request, "the reader took nothing for too long") from error
         except OSError as error:
+            if error.errno in _LOST_NETWORK:
+                raise broken_off(request, "the reader took nothing for too long") from error
             unavailable(f"a kept file cannot be read: {error.strerror}")
             raise broken_off(request, "the disk broke off") from error
         except RuntimeError as error:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,10 +15,10 @@ from service import metrics
 from service.web.app_keys import ADMISSION
 from service.web.connection import Connection
 from tests.support import wavs
-from tests.support.client import NOBODY, TRANSPORTS, Service, StartService, Transport
+from tests.support.client import NOBODY, TRANSPORTS, Account, Service, StartService, Transport
 from tests.support.database import query
 from tests.support.descriptors import allowed_descriptors
-from tests.support.invariants import invariants_hold
+from tests.support.invariants import invariants_hold, logged_requests
 from tests.support.procfs import descriptors
 from tests.support.raw import RawClient, connect, connect_with_small_buffer, framed, request_head
 from tests.support.waiting import until
@@ -149,6 +151,55 @@ async def test_download_that_breaks_off_is_counted_as_such_and_not_as_sent(
             client.reset()
         await until(lambda: value_of(broken) == broken_before + 1)
         assert value_of(sent) == sent_before
+
+
+# What the kernel reports when it has tried for long enough: the last ICMP message, if there was one.
+LOST_NETWORKS = [errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN]
+
+
+@pytest.mark.parametrize("number", LOST_NETWORKS)
+async def test_lost_network_of_a_reader_is_not_a_fault_of_the_disk(
+    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = await keep_large_mp3(service)
+    sendfile = os.sendfile
+
+    def send(out: int, into: int, offset: int, count: int) -> int:
+        if offset > 0:
+            raise OSError(number, os.strerror(number))
+        return sendfile(out, into, offset, count)
+
+    monkeypatch.setattr(os, "sendfile", send)
+    async with invariants_hold(service, caplog):
+        async with connect(service) as client:
+            await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            with contextlib.suppress(ConnectionError):
+                await client.reader.read()
+            await until(logged_requests)
+        assert logged_requests()[0]["outcome"] == "client_gone"
+
+
+@pytest.mark.parametrize("number", LOST_NETWORKS)
+async def test_lost_network_of_a_sender_is_its_end_and_no_bug(
+    service: Service, account: Account, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    transports = list[Any]()
+    connection_made = Connection.connection_made
+
+    def note(connection: Connection, transport: asyncio.BaseTransport) -> None:
+        transports.append(transport)
+        connection_made(connection, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", note)
+    wav = wavs.wav(wavs.chirp(44100, 44100, 1), sample_rate=44100, channels=1)
+    async with invariants_hold(service, caplog):
+        async with connect(service) as client:
+            await client.send(request_head(account, "raw", len(wav)) + wav[:50_000])
+            await until(lambda: service.app[ADMISSION].running)
+            failure = OSError(number, os.strerror(number))
+            transports[-1]._fatal_error(failure)  # noqa: SLF001 - as asyncio does at an error of recv
+            await until(logged_requests)
+        assert logged_requests()[0]["outcome"] == "client_gone"
 
 
 def value_of(counter: Counter) -> float:
