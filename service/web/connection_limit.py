@@ -46,6 +46,9 @@ class ConnectionLimit:
     When one more comes, those are closed that have been idle, or have not been read, for the longest. So a client
     that uses its connection still gets in, however many others there are. If every connection is in use, the new one
     is closed.
+
+    Those by which other processes of this machine pass requests on are counted, and stay: what their clients take
+    cannot be seen here. Each of them is for a client's connection to another process, which has a limit of its own.
     """
 
     def __init__(self, most: int) -> None:
@@ -69,10 +72,11 @@ class ConnectionLimit:
 
     def _make_room(self, new: LimitedConnection) -> None:
         self._look()
-        unused = [one for one in self._connections if one is not new and not one.is_in_our_hands]
+        own = [one for one in self._connections if not _is_passed_on(one)]
+        unused = [one for one in own if one is not new and not one.is_in_our_hands]
         # An upload that pauses goes last.
         unused.sort(key=lambda one: (one.awaits_body, self._connections[one].since))
-        closed = unused[: max(1, int(self._most * _SHARE_CLOSED_AT_ONCE))] or [new]
+        closed = unused[: max(1, int(self._most * _SHARE_CLOSED_AT_ONCE))] or [one for one in own if one is new]
         metrics.CONNECTIONS_CLOSED.inc(len(closed))
         for connection in closed:
             self.remove(connection)
@@ -89,9 +93,19 @@ class ConnectionLimit:
                 progress.seen, progress.since = seen, now
 
 
+def _socket_of(connection: LimitedConnection) -> socket.socket | None:
+    return connection.transport.get_extra_info("socket") if connection.transport is not None else None
+
+
+def _is_passed_on(connection: LimitedConnection) -> bool:
+    """Return whether another process passes a request of its own client on by this connection."""
+    own = _socket_of(connection)
+    return own is not None and own.family == socket.AF_UNIX
+
+
 def _close(connection: LimitedConnection) -> None:
     """Shut the socket down. `abort` would leave a response hanging that asyncio is sending by sendfile."""
-    own = connection.transport.get_extra_info("socket") if connection.transport is not None else None
+    own = _socket_of(connection)
     if own is not None:
         with contextlib.suppress(OSError):  # the client has closed it meanwhile
             own.shutdown(socket.SHUT_RDWR)
@@ -99,8 +113,8 @@ def _close(connection: LimitedConnection) -> None:
 
 def _progress(connection: LimitedConnection) -> tuple[int, int]:
     """Return how many bytes the client has taken and sent. The kernel knows, even of what sendfile sends."""
-    own = connection.transport.get_extra_info("socket") if connection.transport is not None else None
-    if own is None or own.family not in {socket.AF_INET, socket.AF_INET6}:
+    own = _socket_of(connection)
+    if own is None or own.family == socket.AF_UNIX:
         return 0, 0
     try:
         info = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)

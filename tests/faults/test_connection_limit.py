@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
+from io import BytesIO
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.support.client import Service, StartService
 from tests.support.half_upload import half_upload
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import RawClient, connect, connect_with_small_buffer
+from tests.support.resumable import begun
 
 LIMIT = 20
 # Its MP3 is larger than what the buffers between two sockets hold.
@@ -79,6 +82,21 @@ async def read_slowly(client: RawClient, byte_count: int) -> None:
             raise ConnectionError
         byte_count -= len(piece)
         await asyncio.sleep(0.005)
+
+
+async def test_listener_through_another_process_outlives_the_unused(
+    limited: Service, start_service: StartService
+) -> None:
+    """The holder of the upload cannot see what the listener takes; the other process counts its connection."""
+    other = await start_service()
+    upload = await begun(limited, await limited.create_user(), "tus", len(LONG_WAV))
+    assert (await upload.append(BytesIO(LONG_WAV[:1_000_000]), 0)).status == 204
+    async with other.client.get(f"/records/{upload.id}.mp3") as listening:
+        assert listening.status == 200
+        async with crowd(limited, 3 * LIMIT, GET_LIVE):
+            assert (await upload.append(BytesIO(LONG_WAV[1_000_000:]), 1_000_000)).status == 204
+            heard = await listening.read()
+    assert hashlib.sha256(heard).hexdigest() == (await upload.record()).json["sha256"]
 
 
 async def test_bodies_that_never_come_make_room_too(limited: Service) -> None:
