@@ -6,6 +6,7 @@ from uuid import UUID
 
 import structlog
 
+from service.cancellation import to_the_end
 from service.errors import MalformedRequest, ServiceError
 from service.refusals import UPLOAD_NOT_FOUND
 from service.uploads.intake import IncomingUpload, Intake, Taken
@@ -39,6 +40,9 @@ class Resumption:
             await _first_of(task, offered.admitted)
         except asyncio.CancelledError:
             task.cancel()
+            await to_the_end(asyncio.wait({task}))
+            if not task.cancelled():
+                task.exception()  # else asyncio would log an error that nobody has asked for
             raise
         if not offered.admitted.done():
             return await task

@@ -1,14 +1,18 @@
 """What breaks between the requests of a resumable upload, or in one of them: it goes on, or ends and says so."""
 
 import asyncio
+import contextlib
+import gc
 import gzip
 import os
 import signal
+from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
 
 from service.errors import NotFound
+from service.refusals import DATABASE_UNAVAILABLE
 from service.uploads.admission import Admission
 from service.uploads.resumable_body import Attachment
 from service.web.app_keys import ADMISSION, LIVE_UPLOADS, RESUMPTION
@@ -236,6 +240,40 @@ async def test_upload_that_ends_while_its_creation_is_answered_is_not_found(serv
     part = Attachment(in_pieces(b""), is_last=True, cut=lambda: None, is_abandoned=lambda: False)
     with pytest.raises(NotFound):
         await service.app[RESUMPTION].append_first(live, part, 0)
+
+
+class _Unlucky:
+    """An upload that is cancelled while the database looks for its user, and just then the database fails."""
+
+    may_be_retry = False
+
+    def __init__(self) -> None:
+        self.admitted = asyncio.get_running_loop().create_future()
+        self.asks = asyncio.Event()
+        self.has_failed = False
+
+    async def identify(self) -> NoReturn:
+        self.asks.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.1)
+        self.has_failed = True
+        raise DATABASE_UNAVAILABLE()
+
+
+async def test_creation_that_is_cancelled_ends_before_its_request(service: Service) -> None:
+    """aiohttp cancels requests at a shutdown. Nobody would ask for the error, and asyncio would log it as a bug."""
+    complaints = list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    offered: Any = _Unlucky()
+    request = asyncio.create_task(service.app[RESUMPTION].begin(offered))
+    await offered.asks.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert offered.has_failed
+    gc.collect()
+    assert complaints == []
 
 
 @in_each_language
