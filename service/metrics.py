@@ -16,7 +16,7 @@ UPLOADS = Counter(
 )
 RECEIVED_BYTES = Counter("wavepress_received_bytes", "Bytes of request bodies")
 SENT_BYTES = Counter(
-    "wavepress_sent_bytes", "Bytes of response bodies that were sent whole; one that broke off counts nothing"
+    "wavepress_sent_bytes", "Bytes of response bodies; of one that broke off, only what went out in pieces counts"
 )
 AUDIO_SECONDS = Counter("wavepress_audio_seconds", "Seconds of sound kept")
 REALTIME_FACTOR = Histogram(
