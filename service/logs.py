@@ -10,6 +10,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from service.durations import clock
 from service.ids import shortened
 
 log = structlog.stdlib.get_logger()
@@ -172,6 +173,4 @@ def _length(seconds: float) -> str:
     """Return a length of sound as a player shows it: 5:00 or 1:02:03, or 4.1 s below a minute."""
     if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), _MINUTE)
-    hours, minutes = divmod(minutes, _MINUTE)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return clock(round(seconds))

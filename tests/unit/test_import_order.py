@@ -22,6 +22,7 @@ ORDER = [
     "service.record_warnings",
     "service.names",
     "service.ids",
+    "service.durations",
     "service.metrics",
     "service.shared_metrics",
     "service.cancellation",

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from service.durations import clock
 from service.errors import NotFound
 from service.models import Record
 from service.names import stem
@@ -36,7 +37,7 @@ async def listen_page(request: web.Request) -> web.StreamResponse:
 
 def _page(request: web.Request, found: Record | LiveUpload, duration: float | None) -> web.Response:
     created = found.created_at.astimezone(UTC)
-    length = "A recording" if duration is None else f"A recording of {_clock(duration)}"
+    length = "A recording" if duration is None else f"A recording of {clock(int(duration))}"
     page = fill_template(
         "listen",
         root=root(request),
@@ -51,9 +52,3 @@ def _page(request: web.Request, found: Record | LiveUpload, duration: float | No
         mp3=f"{base_url(request)}/records/{found.id}.mp3",
     )
     return web.Response(text=page, content_type="text/html", headers=_HEADERS)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
