@@ -31,17 +31,18 @@ class UploadLease:
 
 async def insert_upload_lease(
     database: Database, lease: UploadLease, *, max_uploads: int, lease_seconds: float
-) -> bool:
-    """Take one of the user's `max_uploads` leases for an upload, and return whether one was free.
+) -> tuple[bool, bool]:
+    """Take one of the user's `max_uploads` leases for an upload, and return whether it has one, and if one was free.
 
-    False may also mean that another upload took the same lease at the same moment. Raises NotAuthenticated if the
-    user has been deleted, and Unavailable.
+    If one was free and it has none, another upload took the same lease at the same moment. Raises NotAuthenticated if
+    the user has been deleted, and Unavailable.
     """
     parameters = asdict(lease) | {"max_uploads": max_uploads, "lease_seconds": lease_seconds}
     try:
-        return await database.fetch_one(_INSERT_UPLOAD_LEASE, parameters) is not None
+        (row,) = await database.fetch_all(_INSERT_UPLOAD_LEASE, parameters)
     except ConstraintViolated:
         raise UNKNOWN_TOKEN() from None
+    return row["is_taken"], row["was_free"]
 
 
 async def find_whereabouts(database: Database, upload_id: UUID) -> tuple[str | None, bool]:

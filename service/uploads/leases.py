@@ -21,8 +21,6 @@ from service.refusals import QUOTA_EXCEEDED, TOO_MANY_UPLOADS
 
 # Leases that could not be given back are given back this soon after the database is back.
 _GIVE_BACK_SECONDS = 0.5
-# Uploads that begin together may reach for the same free lease; all but one of them try another.
-_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +69,13 @@ class Leases:
             raise QUOTA_EXCEEDED(max_records=limits.max_records, max_bytes=limits.max_bytes)
         self.hold(upload_id)
         lease = UploadLease(user.id, upload_id, self.holder)
-        for _ in range(_TRIES):
-            if await insert_upload_lease(
+        is_taken, was_free = False, True
+        while was_free and not is_taken:  # uploads that begin together may reach for the same free lease
+            is_taken, was_free = await insert_upload_lease(
                 self.database, lease, max_uploads=limits.max_uploads, lease_seconds=self.lease_seconds
-            ):
-                return
-        raise TOO_MANY_UPLOADS(max_uploads=limits.max_uploads)
+            )
+        if not is_taken:
+            raise TOO_MANY_UPLOADS(max_uploads=limits.max_uploads)
 
     async def give_back_owed(self) -> None:
         """Give back what ended uploads have taken, if the database answers. Raises nothing."""

@@ -182,7 +182,8 @@ async def test_both_versions_count_the_same_leases(database_url: str) -> None:
 
         async def take() -> bool:
             lease = UploadLease(user_id, uuid4(), holder=None)
-            return await insert_upload_lease(database, lease, max_uploads=2, lease_seconds=60)
+            is_taken, _ = await insert_upload_lease(database, lease, max_uploads=2, lease_seconds=60)
+            return is_taken
 
         assert take_slot(database_url, user_id, uuid4(), max_uploads=2) is not None
         assert await take()
