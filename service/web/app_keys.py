@@ -12,7 +12,7 @@ from service.accounts.registration import Registration
 from service.accounts.tokens import Tokens
 from service.database.pool import Database
 from service.health import Health
-from service.models import Record
+from service.models import Record, User
 from service.storage import Storage
 from service.uploads.admission import Admission
 from service.uploads.intake import Intake
@@ -70,4 +70,4 @@ REQUEST_ID = web.RequestKey("request_id", str)
 # How many bytes of a body have been sent that goes out piece by piece.
 SENT_BYTES = web.RequestKey("sent_bytes", int)
 TRANSPORT = web.RequestKey("transport", str)
-USER_ID = web.RequestKey("user_id", int)
+USER = web.RequestKey("user", User)

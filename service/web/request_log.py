@@ -11,7 +11,7 @@ from service import metrics
 from service.errors import ClientGone
 from service.ids import shortened
 from service.web.addresses import client_address
-from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, SENT_BYTES, TRANSPORT, USER_ID
+from service.web.app_keys import DOWNLOAD, NO_ROUTE, OUTCOME, RECORD, REQUEST_ID, SENT_BYTES, TRANSPORT, USER
 
 log = structlog.stdlib.get_logger()
 
@@ -51,7 +51,7 @@ class RequestLog(AbstractAccessLogger):
             status=response.status,
             seconds=round(time, 4),
             outcome=request.get(OUTCOME, "ok"),
-            **({"user_id": request[USER_ID]} if USER_ID in request else {}),
+            **({"user_id": request[USER].id} if USER in request else {}),
             bytes_in=request.content.total_bytes,
             bytes_out=sent_bytes,
             **_figures(request),

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from collections import Counter
 from io import BytesIO
 from urllib.parse import quote
 
@@ -10,9 +9,8 @@ import pytest
 from aiohttp import FormData
 from yarl import URL
 
-from service import metrics
 from tests.support.client import Account, Service, StartService
-from tests.support.database import query
+from tests.support.database import query, statement_counts
 from tests.support.invariants import GOOD_WAV, invariants_hold
 from tests.support.waiting import until
 
@@ -258,13 +256,6 @@ async def test_page_of_long_names_ends_early_and_loses_none(service: Service, ac
         found += [record["filename"] for record in answer.json["records"]]
         url, pages = answer.json["next"], pages + 1
     assert (found, pages) == (names[::-1], 2)
-
-
-def statement_counts() -> Counter[str]:
-    """Return how often each statement has run, in all services of this process."""
-    samples = [sample for metric in metrics.registry().collect() for sample in metric.samples]
-    name = "wavepress_database_query_seconds_count"
-    return Counter({sample.labels["query"]: int(sample.value) for sample in samples if sample.name == name})
 
 
 async def test_upload_takes_three_statements_and_gives_its_lease_back_with_its_record(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import wavs
 from tests.support.client import Account, Service, StartService
-from tests.support.database import query
+from tests.support.database import query, statement_counts
 from tests.support.resumable import TUS, Resumable, begun
 
 LANGUAGES = ["tus", "ietf"]
@@ -91,6 +91,18 @@ async def test_others_do_not_reach_an_upload_through_another_process(one: Servic
     nobody = Resumable(other, Account(0, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"), there.path, "tus")
     assert (await nobody.look()).status == 401
     await there.cancel()
+
+
+@pytest.mark.parametrize("relayed", [False, True])
+async def test_token_is_looked_up_once_if_the_upload_is_not_under_way(
+    one: Service, other: Service, *, relayed: bool
+) -> None:
+    here, there = await started(one, other)
+    await here.append(WAV, 0)
+    headers = here.account.headers | ({"Wavepress-Relayed": "1"} if relayed else {})
+    before = statement_counts()
+    assert (await other.get(there.path, headers=headers, allow_redirects=False)).status == 303
+    assert (statement_counts() - before)["select_user_by_token"] == 1
 
 
 async def test_upload_of_a_process_that_has_ended_is_lost(one: Service, other: Service, database_url: str) -> None:

@@ -7,14 +7,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service import metrics
 from service.database.leases import delete_expired_leases
 from service.database.pool import Database, open_database
 from service.database.users import find_user
 from service.errors import TooManyRequests
 from service.models import UserLimits
 from service.uploads.leases import Leases
-from tests.support.database import late_commit, query, transaction, until_a_statement_waits
+from tests.support.database import late_commit, query, statement_counts, transaction, until_a_statement_waits
 
 LIMITS = UserLimits(max_records=1, max_bytes=1, max_uploads=1)
 MAKE = """
@@ -67,23 +66,16 @@ def numbers(url: str) -> list[int]:
     return [number for (number,) in query(url, "SELECT number FROM upload_leases ORDER BY 1")]
 
 
-def statement_count() -> int:
-    """Return how often a lease was asked for, in all services of this process."""
-    samples = [sample for metric in metrics.registry().collect() for sample in metric.samples]
-    name, labels = "wavepress_database_query_seconds_count", {"query": "insert_upload_lease"}
-    return sum(int(sample.value) for sample in samples if (sample.name, sample.labels) == (name, labels))
-
-
 async def test_lease_takes_one_statement_and_so_does_a_refusal(
     database: Database, database_url: str, user_id: int
 ) -> None:
     for number in (1, 2):
-        before = statement_count()
+        before = statement_counts()["insert_upload_lease"]
         assert await take(database, user_id, 2)
-        assert (statement_count() - before, len(numbers(database_url))) == (1, number)
-    before = statement_count()
+        assert (statement_counts()["insert_upload_lease"] - before, len(numbers(database_url))) == (1, number)
+    before = statement_counts()["insert_upload_lease"]
     assert not await take(database, user_id, 2)
-    assert statement_count() - before == 1
+    assert statement_counts()["insert_upload_lease"] - before == 1
 
 
 LEASE = "INSERT INTO upload_leases VALUES ({user_id}, {number}, gen_random_uuid(), now() + interval '1 minute')"
@@ -92,12 +84,12 @@ LEASE = "INSERT INTO upload_leases VALUES ({user_id}, {number}, gen_random_uuid(
 async def test_lease_that_another_upload_takes_at_this_moment_is_not_taken_twice(
     database: Database, database_url: str, user_id: int
 ) -> None:
-    before = statement_count()
+    before = statement_counts()["insert_upload_lease"]
     with late_commit(database_url, LEASE.format(user_id=user_id, number=1)):
         taking = asyncio.create_task(take(database, user_id, 1))
         await until_a_statement_waits(database_url)
     assert not await taking
-    assert statement_count() - before == 2  # only the second one knows that all are taken
+    assert statement_counts()["insert_upload_lease"] - before == 2  # only the second one knows that all are taken
     assert numbers(database_url) == [1]
 
 

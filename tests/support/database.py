@@ -1,5 +1,6 @@
-"""Statements that a test sends to PostgreSQL itself, past the service."""
+"""Statements that a test sends to PostgreSQL itself, past the service, and a count of the service's own."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import make_dsn
 
+from service import metrics
 from tests.support.waiting import until
 
 
@@ -60,6 +62,13 @@ def after_each_insert(url: str, table: str, statement: str) -> Iterator[None]:
         yield
     finally:
         query(url, "DROP FUNCTION meanwhile CASCADE")
+
+
+def statement_counts() -> Counter[str]:
+    """Return how often each statement of the service has run, in all services of this process."""
+    samples = [sample for metric in metrics.registry().collect() for sample in metric.samples]
+    name = "wavepress_database_query_seconds_count"
+    return Counter({sample.labels["query"]: int(sample.value) for sample in samples if sample.name == name})
 
 
 def waiting_for_a_lock(url: str) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from service.database.users import LONGEST_USERNAME
 from service.models import User
 from service.refusals import INVALID_USERNAME, MALFORMED_JSON, TOO_LARGE
 from service.web.addresses import client_address
-from service.web.app_keys import BODY_LIMITS, LEASES, REGISTRATION, REMOVAL, TOKENS, USER_ID
+from service.web.app_keys import BODY_LIMITS, LEASES, REGISTRATION, REMOVAL, TOKENS, USER
 from service.web.auth import authenticate, bearer_token, require_token
 from service.web.body import Body, check_headers
 from service.web.multipart import read_fields
@@ -68,7 +68,7 @@ async def register(request: web.Request) -> tuple[User, UUID]:
     registration, address = request.app[REGISTRATION], client_address(request)
     registration.check(bearer_token(request), address)
     user, token = await registration.create(await read_username(request), address)
-    request[USER_ID] = user.id
+    request[USER] = user
     return user, token
 
 
