@@ -60,7 +60,9 @@ class FairQueue:
 
     def give_back_slot(self, user_id: int) -> None:
         """Give back a slot of the user, to the next one that waits."""
-        self._running_of -= Counter({user_id: 1})  # forgets a user with none
+        self._running_of[user_id] -= 1
+        if self._running_of[user_id] == 0:
+            del self._running_of[user_id]  # else it would grow with every user
         self._places.give_back_slot()
         self.hand_out()
 

@@ -24,6 +24,8 @@ class Suspensions:
 
     def give_back(self, user_id: int) -> None:
         """Count one of the user's less."""
-        self._of -= Counter({user_id: 1})  # forgets a user with none
+        self._of[user_id] -= 1
+        if self._of[user_id] == 0:
+            del self._of[user_id]  # else it would grow with every user
         self._places.give_back_suspension()
         metrics.UPLOADS_SUSPENDED.dec()
