@@ -72,11 +72,13 @@ class ConnectionLimit:
 
     def _make_room(self, new: LimitedConnection) -> None:
         self._look()
-        own = [one for one in self._connections if not _is_passed_on(one)]
-        unused = [one for one in own if one is not new and not one.is_in_our_hands]
+        others = (one for one in self._connections if one is not new)
+        unused = [one for one in others if not one.is_in_our_hands and not _is_passed_on(one)]
         # An upload that pauses goes last.
         unused.sort(key=lambda one: (one.awaits_body, self._connections[one].since))
-        closed = unused[: max(1, int(self._most * _SHARE_CLOSED_AT_ONCE))] or [one for one in own if one is new]
+        closed = unused[: max(1, int(self._most * _SHARE_CLOSED_AT_ONCE))]
+        if not closed and not _is_passed_on(new):
+            closed = [new]
         metrics.CONNECTIONS_CLOSED.inc(len(closed))
         for connection in closed:
             self.remove(connection)

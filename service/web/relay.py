@@ -19,6 +19,7 @@ from service.web.addresses import client_scheme
 from service.web.app_keys import BODY_LIMITS, DATABASE, LIVE_UPLOADS, RELAY_ADDRESS
 from service.web.auth import authenticate
 from service.web.body import Body
+from service.web.client_presence import is_lost
 from service.web.sending import broken_off, send_piece
 from service.web.upload_outcome import upload_id
 
@@ -31,6 +32,8 @@ _RELAYED = "Wavepress-Relayed"
 _CONNECT_SECONDS = 5.0
 _LIST_SECONDS = 5.0
 _PIECE_BYTES = 64 * 1024
+# While nothing comes from that process, the client is looked for this often.
+_LOOK_SECONDS = 1.0
 # RFC 9110 7.6.1: these are about one connection. The service itself sets Date and its own security headers.
 _OF_ONE_CONNECTION = frozenset(
     name.lower()
@@ -154,8 +157,15 @@ async def _send_back(request: web.Request, answer: aiohttp.ClientResponse) -> we
     response = web.StreamResponse(status=answer.status, headers=_of_the_message(answer.headers))
     await response.prepare(request)
     try:
-        async for piece in answer.content.iter_chunked(_PIECE_BYTES):
-            await send_piece(response, request, piece)
+        while not answer.content.at_eof():
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    piece = await answer.content.read(_PIECE_BYTES)
+            except TimeoutError:
+                if is_lost(request):
+                    raise broken_off(request, "the client has gone") from None
+            else:
+                await send_piece(response, request, piece)
     except aiohttp.ClientError as error:
         raise broken_off(request, "the process that holds the upload broke off") from error
     await response.write_eof()

@@ -1,15 +1,19 @@
 """An upload lives in one process, and any other process passes the requests for it on."""
 
 import asyncio
+import contextlib
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from service import metrics
 from tests.support import wavs
 from tests.support.client import Account, Service, StartService
 from tests.support.database import query, statement_counts
+from tests.support.raw import connect
 from tests.support.resumable import TUS, Resumable, begun
+from tests.support.waiting import until
 
 LANGUAGES = ["tus", "ietf"]
 WAV = wavs.wav(wavs.chirp(44_100, 44_100, 2), sample_rate=44_100, channels=2)
@@ -143,3 +147,27 @@ async def test_client_that_breaks_off_leaves_the_upload_to_go_on(one: Service, o
     offset = await there.offset()
     assert 0 <= offset <= 30_000
     assert (await here.append(WAV[offset:], offset)).status == 204
+
+
+async def test_listener_that_goes_while_nothing_comes_is_noticed_through_another_process(
+    one: Service, other: Service
+) -> None:
+    here, there = await started(one, other)
+    assert (await here.append(WAV[:50_000], 0)).status == 204
+    before = listener_count()
+    async with connect(other) as listener:
+        await listener.send(f"GET /records/{here.id}.mp3 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b"200" in await listener.reader.readline()
+        with contextlib.suppress(TimeoutError):  # until nothing more comes
+            while True:
+                await asyncio.wait_for(listener.reader.read(65_536), 2)
+        assert listener_count() == before + 1
+        listener.reset()
+    await until(lambda: listener_count() == before, seconds=10)
+    await there.cancel()
+
+
+def listener_count() -> float:
+    """Return how many listen, in all services of this process."""
+    (family,) = metrics.LISTENERS.collect()
+    return family.samples[0].value
