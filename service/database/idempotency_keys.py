@@ -1,6 +1,6 @@
 """Idempotency keys: one typed function for each statement."""
 
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from service.database.pool import ConstraintViolated, Database, read_query
@@ -10,8 +10,7 @@ _INSERT = read_query("insert_idempotency_key")
 _SELECT = read_query("select_idempotency_key")
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
+class IdempotencyKey(NamedTuple):
     """A user's key and the upload that has it; `is_done` if the upload has made its record.
 
     `fingerprint` is a hash of what a retry must repeat.
@@ -30,7 +29,7 @@ async def insert_idempotency_key(database: Database, key: IdempotencyKey, lease_
     Raises NotAuthenticated if the user has been deleted, and Unavailable.
     """
     try:
-        return await database.fetch_one(_INSERT, asdict(key) | {"lease_seconds": lease_seconds}) is not None
+        return await database.fetch_one(_INSERT, key._asdict() | {"lease_seconds": lease_seconds}) is not None
     except ConstraintViolated:
         raise UNKNOWN_TOKEN() from None
 

@@ -1,7 +1,7 @@
 """Leases that uploads hold across all replicas: one typed function for each statement."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from service.database.pool import ConstraintViolated, Database, read_query
@@ -17,8 +17,7 @@ _DELETE_EXPIRED = read_query("delete_expired_leases")
 _GRACE_SECONDS = 6 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class UploadLease:
+class UploadLease(NamedTuple):
     """What a user holds while an upload runs.
 
     `holder` is the address of the upload's process, or None if nobody can pass requests on to it.
@@ -37,7 +36,7 @@ async def insert_upload_lease(
     If one was free and it has none, another upload took the same lease at the same moment. Raises NotAuthenticated if
     the user has been deleted, and Unavailable.
     """
-    parameters = asdict(lease) | {"max_uploads": max_uploads, "lease_seconds": lease_seconds}
+    parameters = lease._asdict() | {"max_uploads": max_uploads, "lease_seconds": lease_seconds}
     try:
         (row,) = await database.fetch_all(_INSERT_UPLOAD_LEASE, parameters)
     except ConstraintViolated:

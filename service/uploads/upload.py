@@ -23,11 +23,11 @@ class Upload:
     """What an upload is, apart from its bytes; its `id` becomes the record's.
 
     `token_sha256` is of the token that it began with. `lifetime_seconds` (of the record) and `idempotency_key` are None
-    if the client sent none. `is_abandoned` says
-    whether the client has gone away, and `pace` how fast the bytes must arrive. `warnings` become the record's, before
-    those that the WAV gives reason for. `progress` tells others how far it has come, `broadcast` lets them listen, and
-    `slot` is what it holds of the admission. `body_length` is how many bytes the WAV has at most, or None if nobody
-    knows. If `keeps_incomplete`, the samples that arrived become a record although the WAV has, or may have, more.
+    if the client sent none. `is_abandoned` says whether the client has gone away, and `pace` how fast the bytes must
+    arrive. `warnings` become the record's, before those that the WAV gives reason for. `progress` tells others how far
+    it has come, `broadcast` lets them listen, and `slot` is what it holds of the admission. `body_length` is how many
+    bytes the WAV has at most, or None if nobody knows. If `keeps_incomplete`, the samples that arrived become a record
+    although the WAV has, or may have, more.
     """
 
     id: UUID
