@@ -43,3 +43,14 @@ def test_recording_plays_with_its_waveform_in_one_player_that_stays(page: Page) 
     talk.get_by_role("button", name="Play talk").click()
     played(page, "0:04")
     expect(page.locator("#player .wave canvas").first).to_be_visible()
+
+
+def test_browser_without_javascript_says_what_this_is_and_what_works(browser: Browser, serving: Serving) -> None:
+    with pages(browser, java_script_enabled=False) as page:
+        open_page(page, serving)
+        expect(page.locator("noscript p")).to_contain_text("Without it, send WAVs with curl")
+        expect(page.locator("button:visible, select:visible, input:visible")).to_have_count(0)
+        page.get_by_text("From a terminal").click()
+        expect(page.get_by_text("curl -fsS")).to_be_visible()
+        page.locator("noscript a").click()
+        expect(page).to_have_url(f"http://127.0.0.1:{serving.port}/docs")
