@@ -19,6 +19,11 @@ import { loadPicture, miniature } from "./waveform.js";
 const LOOK_SECONDS = 4;
 /** @type {Map<string, HTMLElement>} */
 const others = new Map();
+/** Uploads that have ended: an answer that is older than their end may still list them. */
+const ended = new Set();
+/** The recording that this page makes. Its own panel ends it. */
+let recordingId = "";
+let choose = () => {};
 const list = get("uploads");
 
 new MutationObserver(() => { get("now").hidden = !list.children.length; }).observe(list, { childList: true });
@@ -51,19 +56,38 @@ export function showProblem(name, problem) {
 
 /**
  * Look for uploads that this page does not send, again and again.
- * @param {() => void} choose
+ * @param {() => void} chooseFiles
  */
-export async function watchOthers(choose) {
+export async function watchOthers(chooseFiles) {
+  choose = chooseFiles;
   for (;; await wait(LOOK_SECONDS)) {
-    if (readToken() && !document.hidden) await look(choose).catch(() => null);
+    if (readToken() && !document.hidden) await look().catch(() => null);
   }
 }
 
-/** @param {() => void} choose */
-async function look(choose) {
+/**
+ * Show the recording that this page makes now.
+ * @param {string} id "" when it has ended
+ */
+export function showRecording(id) {
+  recordingId = id;
+  look().catch(() => null);
+}
+
+/**
+ * Take an upload that has ended off the list.
+ * @param {string} id
+ */
+export function takeOff(id) {
+  ended.add(id);
+  others.get(id)?.remove();
+  others.delete(id);
+}
+
+async function look() {
   /** @type {{ uploads: Elsewhere[] }} */
   const { uploads } = await (await ask("GET", "uploads")).json();
-  const foreign = new Map(uploads.filter((one) => !isOurs(one.id)).map((one) => [one.id, one]));
+  const foreign = new Map(uploads.filter(({ id }) => !isOurs(id) && !ended.has(id)).map((one) => [one.id, one]));
   for (const { id, filename, offset, length, duration, expected_duration: expected } of foreign.values()) {
     const item = others.get(id) ?? list.appendChild(h("li"));
     others.set(id, item);
@@ -71,7 +95,7 @@ async function look(choose) {
     fill(item, id, filename, offset, length, isInterrupted ? t.chooseAgain(filename) : t.elsewhere(time(duration)), [
       ...listening(id, filename, expected),
       ...(isInterrupted ? [button(t.choose, choose)] : []),
-      cross(t.cancelName(filename), () => ask("DELETE", `uploads/${id}`).catch((error) => say(error.message))),
+      ...(id === recordingId ? [] : [cross(t.cancelName(filename), () => cancel(id))]),
     ]);
   }
   for (const { id } of uploads) {
@@ -84,6 +108,16 @@ async function look(choose) {
     item.remove();
     others.delete(id);
     if (!isOurs(id)) ask("GET", `records/${id}`).then(async (answer) => add(await answer.json()), () => null);
+  }
+}
+
+/** @param {string} id */
+async function cancel(id) {
+  try {
+    await ask("DELETE", `uploads/${id}`);
+    takeOff(id);
+  } catch (error) {
+    say(/** @type {Error} */ (error).message);
   }
 }
 

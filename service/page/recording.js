@@ -2,6 +2,7 @@
 // @ts-check
 import { button, get, h, say } from "./dom.js";
 import { date, time } from "./format.js";
+import { showRecording, takeOff } from "./now.js";
 import { add } from "./records.js";
 import { openMicrophone, Recorder } from "./recorder.js";
 import { t } from "./strings.js";
@@ -22,6 +23,7 @@ export function openRecording(begin, quality) {
       recorder = new Recorder(await openMicrophone());
       const name = `${t.recording} ${date(Date.now()).replace(":", ".")}.wav`;
       await recorder.start(name, `?incomplete=keep${quality(recorder.context.sampleRate)}`);
+      showRecording(recorder.id);
       show(recorder, () => { start.disabled = false; start.focus(); });
     } catch (error) {
       recorder?.close();
@@ -46,7 +48,8 @@ function show(recorder, onend) {
   const end = async (/** @type {() => Promise<void>} */ finish) => {
     heading.textContent = t.finishing;
     for (const one of panel.querySelectorAll("button")) one.disabled = true;
-    await finish().catch((error) => say(error.message));
+    await finish().then(() => takeOff(recorder.id), (error) => say(error.message));
+    showRecording("");
     panel.hidden = true;
     onend();
   };

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect
+from playwright.sync_api import Browser, Error, Page, Route, expect
 from scipy.signal import correlate  # type: ignore[import-untyped]
 
 from tests.support import wavs
@@ -124,6 +124,25 @@ def test_tab_that_is_killed_keeps_what_had_arrived(browser: Browser, hasty: Serv
     assert kept["duration"] > 0.5
 
 
+def test_recording_is_listed_once_wherever_it_is(page: Page) -> None:
+    record(page, 1)
+    arriving = page.locator("#uploads li")
+    expect(arriving.get_by_role("button", name="Copy link")).to_be_visible()
+    expect(arriving.get_by_role("button", name="Cancel")).to_have_count(0)  # that is in its panel
+    looks: list[Route] = []
+    page.route("**/uploads", lambda route: looks.append(route))  # noqa: PLW0108 - playwright looks at its signature
+    while not looks:
+        page.wait_for_timeout(50)
+    late = looks[0].fetch()
+    page.get_by_role("button", name="Stop and keep").click()
+    expect(page.locator("#records li")).to_have_count(1)
+    assert arriving.count() == 0
+    with page.expect_response("**/uploads"):
+        looks[0].fulfill(response=late)
+    page.wait_for_timeout(200)  # the page has read it by then
+    assert arriving.count() == 0
+
+
 def test_pause_leaves_out_what_is_said_meanwhile(page: Page) -> None:
     record(page, 1)
     page.get_by_role("button", name="Pause").click()
@@ -138,7 +157,9 @@ def test_pause_leaves_out_what_is_said_meanwhile(page: Page) -> None:
 
 def test_discarded_recording_leaves_nothing(page: Page, serving: Serving) -> None:
     record(page, 1)
+    expect(page.locator("#uploads li")).to_be_visible()
     page.get_by_role("button", name="Discard").click()
     expect(page.locator("#recording")).to_be_hidden()
+    assert page.locator("#uploads li").count() == 0
     assert records_of(headers_of(page), serving) == []
     assert json.loads(serving.request("GET", "/uploads", headers=headers_of(page))[2]) == {"uploads": []}
