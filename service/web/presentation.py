@@ -91,6 +91,7 @@ def upload_json(request: web.Request, upload: LiveUpload) -> dict[str, object]:
         "channels": target.channels if target is not None else None,
         "created_at": upload.created_at.astimezone(UTC).isoformat(),
         "resumable_until": body.resumable_until.isoformat() if body is not None else None,
+        "keeps_incomplete": upload.keeps_incomplete,
     }
 
 

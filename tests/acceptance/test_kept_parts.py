@@ -207,6 +207,7 @@ async def test_client_that_leaves_keeps_at_once_what_has_arrived(
     async with invariants_hold(service, caplog):
         upload = await begun(service, account, "ietf", path="/uploads?incomplete=keep")
         await upload.append(wav[:SENT_BYTES], 0)
+        assert (await upload.look()).json["keeps_incomplete"] is True
         answer = await service.request("DELETE", upload.path, headers=account.headers, params=KEEP)
         assert answer.status == 204
         record = (await upload.record()).json
@@ -219,6 +220,7 @@ async def test_client_that_leaves_can_keep_nothing_of_an_upload_that_did_not_beg
     async with invariants_hold(service, caplog):
         upload = await begun(service, account, "ietf")
         await upload.append(WAV[:SENT_BYTES], 0)
+        assert (await upload.look()).json["keeps_incomplete"] is False
         for value, code in (("maybe", "invalid_incomplete"), ("keep", "cannot_keep")):
             params = {"incomplete": value}
             answer = await service.request("DELETE", upload.path, headers=account.headers, params=params)
