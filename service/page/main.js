@@ -5,7 +5,8 @@ import { askForToken, openAccount } from "./account_dialog.js";
 import { address, ask, wait } from "./api.js";
 import { copy, fillIn, get, say } from "./dom.js";
 import { filesOf } from "./files.js";
-import { showProblem, showUpload, watchOthers } from "./now.js";
+import { showProblem, showUpload } from "./now.js";
+import { watchOthers } from "./others.js";
 import { openPlayer } from "./player.js";
 import { enqueue, interruptedBy, isBusy } from "./queue.js";
 import { openRecording } from "./recording.js";
@@ -36,7 +37,7 @@ async function send(files) {
       showProblem(file.name, problem ?? noAccount);
       continue;
     }
-    const upload = new Upload(file, qualityAt(rate).replace("&", "?"), interruptedBy(file));
+    const upload = new Upload(file, `?incomplete=keep${qualityAt(rate)}`, interruptedBy(file));
     showUpload(upload);
     enqueue(upload);
   }

@@ -2,7 +2,7 @@
 // @ts-check
 import { button, get, h, say } from "./dom.js";
 import { date, time } from "./format.js";
-import { showRecording, takeOff } from "./now.js";
+import { showRecording, takeOff } from "./others.js";
 import { add } from "./records.js";
 import { openMicrophone, Recorder } from "./recorder.js";
 import { t } from "./strings.js";

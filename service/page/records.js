@@ -90,6 +90,20 @@ export function add(record) {
   void showUsage();
 }
 
+/**
+ * Delete a record at once.
+ * @param {string} id
+ */
+export function drop(id) {
+  rows.get(id)?.remove();
+  rows.delete(id);
+  close(id);
+  ask("DELETE", `records/${id}`).then(showUsage, () => null);
+}
+
+/** @param {string} id */
+export const focusOn = (id) => rows.get(id)?.querySelector("button")?.focus();
+
 /** @param {Stored} record */
 function row(record) {
   const { id, filename, duration, size, complete, created_at: created } = record;
@@ -145,7 +159,7 @@ function remove(record) {
   say(t.deleted(title(filename)), button(t.undo, () => {
     if (!take()) return;
     void restore();
-    rows.get(id)?.querySelector("button")?.focus();
+    focusOn(id);
   }));
   showEmpty();
 }

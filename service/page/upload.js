@@ -7,7 +7,7 @@ import { readToken } from "./token.js";
 /**
  * @typedef {"waiting" | "sending" | "retrying" | "paused" | "done" | "refused" | "cancelled"} State
  * @typedef {{ id: string, filename: string, duration: number, size: number, created_at: string, url: string,
- *   complete: boolean, warnings: { code: string, detail: string }[] }} Stored
+ *   complete: boolean, source_size: number, warnings: { code: string, detail: string }[] }} Stored
  */
 
 /**
@@ -47,6 +47,16 @@ export async function findOffset(id) {
   return { offset: Number(headers.get("Upload-Offset")), isWhole: headers.get("Upload-Complete") === "?1" };
 }
 
+/**
+ * End an upload with what has arrived of it, and return its record. Raises Refusal with the reason if there is none.
+ * @param {string} id
+ * @returns {Promise<Stored>}
+ */
+export async function keep(id) {
+  await ask("DELETE", `uploads/${id}?incomplete=keep`);
+  return (await ask("GET", `records/${id}`).catch(() => ask("GET", `uploads/${id}`))).json();
+}
+
 export class Upload extends EventTarget {
   /** @type {State} */
   state = "waiting";
@@ -54,12 +64,15 @@ export class Upload extends EventTarget {
   offset = 0;
   /** @type {Stored | null} */
   record = null;
+  /** @type {string[]} records of parts of the file, which nobody needs once it is whole or cancelled */
+  parts = [];
   /** @type {XMLHttpRequest | null} */
   #request = null;
   #key = randomKey();
   #run = 0;
   #first = 0;
   #since = 0;
+  #partSize = 0;
 
   /**
    * @param {File} file
@@ -98,6 +111,12 @@ export class Upload extends EventTarget {
     if (this.id) await ask("DELETE", `uploads/${this.id}`).catch(() => null);
   }
 
+  /** Keep what has arrived, and send no more. Raises Refusal with the reason if that cannot be; it then stays paused. */
+  async keep() {
+    this.record = await keep(this.id);
+    this.become("done");
+  }
+
   /** Send until the record is there, or the service refuses, or somebody pauses or cancels. */
   async run() {
     const run = (this.#run += 1);
@@ -110,7 +129,7 @@ export class Upload extends EventTarget {
         if (!isWanted()) return;
         if (!(error instanceof Refusal)) return this.become("refused", t.unreadable);
         if (error.status === 404 && this.id) {
-          this.id = ""; // the service has lost it: once more from the start
+          this.id = ""; // the service does not have it any more: once more from the start
           this.#key = randomKey();
         } else if (!error.isPassing) {
           return this.become("refused", error.message);
@@ -132,8 +151,22 @@ export class Upload extends EventTarget {
     this.offset = this.#first = offset;
     this.#since = performance.now();
     this.become("sending");
-    this.record = isWhole ? await (await ask("GET", `records/${this.id}`)).json() : await this.#send(offset);
-    this.become("done");
+    this.record = this.#whole(isWhole ? await (await ask("GET", `records/${this.id}`)).json() : await this.#send(offset));
+    this.become("done", this.record.source_size === this.#partSize ? t.atLimit : "");
+  }
+
+  /**
+   * Return the record of the file. Raises Refusal if it is only of what had arrived when the service stopped, or when it
+   * no longer waited: then the file begins anew.
+   * @param {Stored} record
+   */
+  #whole(record) {
+    const { id, warnings, source_size: size } = record;
+    // At a limit of the service, it ends at the same byte again: that is all that can be kept.
+    if (size === this.#partSize || !warnings.some(({ code }) => code === "interrupted")) return record;
+    this.#partSize = size;
+    this.parts.push(id);
+    throw new Refusal(t.brokenOff, 404);
   }
 
   /**

@@ -1,15 +1,26 @@
 """The web page sends files over lines that break, through reloads, as a person steers it."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support import wavs
-from tests.support.front_page import choose, headers_of, is_playing, pages, payload, played, records_of, row
+from tests.support.front_page import (
+    arrived,
+    begin_halfway,
+    choose,
+    headers_of,
+    is_playing,
+    pages,
+    payload,
+    played,
+    records_of,
+    row,
+    upload,
+)
 from tests.support.lines import Line, line_to
 from tests.support.serving import Serving, serve
 from tests.support.waiting import wait_until
@@ -50,25 +61,6 @@ def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def upload(page: Page, name: str) -> Locator:
-    """Return the row of a file that is on its way."""
-    return page.locator("#uploads li", has=page.get_by_text(name, exact=True))
-
-
-def begin_halfway(page: Page, line: Line, file: Path) -> Locator:
-    """Begin to send a file, and return its row when a part of it has arrived and the rest waits."""
-    line.hold_after(MEGABYTE)
-    choose(page, file)
-    expect(upload(page, file.name)).to_be_visible()
-    return upload(page, file.name)
-
-
-def arrived(page: Page, serving: Serving) -> list[int]:
-    """Return how much the service has of each upload of the page's account."""
-    _, _, body = serving.request("GET", "/uploads", headers=headers_of(page))
-    return [one["offset"] for one in json.loads(body)["uploads"]]
-
-
 def is_whole(page: Page, serving: Serving) -> bool:
     [record] = records_of(headers_of(page), serving)
     return bool(record["complete"]) and record["duration"] == 120
@@ -97,8 +89,8 @@ def test_file_that_cannot_work_is_refused_before_a_byte_is_sent(
 
 
 def test_refusal_of_the_service_is_shown_with_its_sentence(page: Page) -> None:
-    choose(page, payload("cut.wav", WAV[: len(WAV) // 2]))
-    expect(upload(page, "cut.wav")).to_contain_text("The body ends after")
+    choose(page, payload("header.wav", WAV[:40]))
+    expect(upload(page, "header.wav")).to_contain_text("The body ends after")
 
 
 def test_several_files_are_sent_two_at_a_time(page: Page, line: Line) -> None:

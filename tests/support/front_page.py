@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
+from tests.support.lines import Line
 from tests.support.serving import Headers, Serving
 
 # Pages wait for other processes, which may have little of the machine.
@@ -47,6 +48,25 @@ def choose(page: Page, *files: FilePayload | Path) -> None:
 def row(page: Page, name: str) -> Locator:
     """Return the row of a recording in the list."""
     return page.locator("#records li", has=page.get_by_text(name, exact=True))
+
+
+def upload(page: Page, name: str) -> Locator:
+    """Return the row of a file that is on its way."""
+    return page.locator("#uploads li", has=page.get_by_text(name, exact=True))
+
+
+def begin_halfway(page: Page, line: Line, file: Path) -> Locator:
+    """Begin to send a file, and return its row; a megabyte of it arrives, and the rest waits."""
+    line.hold_after(1_000_000)
+    choose(page, file)
+    expect(upload(page, file.name)).to_be_visible()
+    return upload(page, file.name)
+
+
+def arrived(page: Page, serving: Serving) -> list[int]:
+    """Return how much the service has of each upload of the page's account."""
+    _, _, body = serving.request("GET", "/uploads", headers=headers_of(page))
+    return [one["offset"] for one in json.loads(body)["uploads"]]
 
 
 def headers_of(page: Page) -> Headers:
