@@ -37,7 +37,7 @@ async function send(files) {
       showProblem(file.name, problem ?? noAccount);
       continue;
     }
-    const upload = new Upload(file, `?incomplete=keep${qualityAt(rate)}`, interruptedBy(file));
+    const upload = new Upload(file, `?incomplete=keep${qualityAt(rate)}`, await interruptedBy(file));
     showUpload(upload);
     enqueue(upload);
   }

@@ -4,7 +4,7 @@ import { ask, wait } from "./api.js";
 import { button, say } from "./dom.js";
 import { time } from "./format.js";
 import { appendItem, cross, fill, listening, showKept } from "./now.js";
-import { interrupted, isOurs } from "./queue.js";
+import { forgetOthers, isOurs, remembered } from "./queue.js";
 import { add } from "./records.js";
 import { t } from "./strings.js";
 import { readToken } from "./token.js";
@@ -59,6 +59,7 @@ async function look() {
   /** @type {{ uploads: Elsewhere[] }} */
   const { uploads } = await (await ask("GET", "uploads")).json();
   const foreign = new Map(uploads.filter(({ id }) => !isOurs(id) && !ended.has(id)).map((one) => [one.id, one]));
+  forgetOthers(uploads.map(({ id }) => id));
   for (const one of foreign.values()) {
     const item = others.get(one.id) ?? appendItem();
     others.set(one.id, item);
@@ -83,8 +84,8 @@ async function look() {
  */
 function show(item, { id, filename, state, offset, length, duration, expected_duration: expected, keeps_incomplete: isKeeping }) {
   const isHere = id === recordingId;
-  const file = interrupted().find((one) => one.id === id);
-  const isInterrupted = !isHere && (file || state === "suspended");
+  const file = remembered().find((one) => one.id === id);
+  const isInterrupted = !isHere && (file?.isLeft || state === "suspended");
   const broken = file ? t.chooseAgain(filename) : t.interrupted(time(duration));
   fill(item, id, filename, offset, length, isInterrupted ? broken : t.elsewhere(time(duration)), [
     ...listening(id, filename, expected),

@@ -1,12 +1,15 @@
-/** Sends files, two at a time, and remembers which ones a reload interrupts. */
+/** Sends files, two at a time, and remembers which ones the end of a tab interrupts. */
 // @ts-check
+import { ask } from "./api.js";
+import { readToken } from "./token.js";
 import { Upload } from "./upload.js";
 
 const AT_A_TIME = 2;
 const GOING = ["waiting", "sending", "retrying"];
 const KEY = "wavepress.sending";
-/** @typedef {{ id: string, name: string, size: number, modified: number }} Interrupted */
+/** @typedef {{ id: string, name: string, size: number, modified: number, isLeft: boolean }} Sent isLeft: its tab is gone */
 
+let isLeft = false;
 /** @type {Upload[]} */
 const uploads = [];
 
@@ -33,23 +36,46 @@ function next() {
   for (const upload of waiting.slice(0, Math.max(0, free))) void upload.run();
 }
 
-// The tab's own storage: another tab must not go on with what this one sends.
-function remember() {
+// All tabs have one list, so that a file can be gone on with after its tab was closed.
+function remember(others = remembered()) {
   const open = uploads.filter((one) => one.id && [...GOING, "paused"].includes(one.state));
-  const kept = open.map(({ id, file }) => ({ id, name: file.name, size: file.size, modified: file.lastModified }));
-  sessionStorage.setItem(KEY, JSON.stringify([...kept, ...interrupted()]));
+  const kept = open.map(({ id, file }) => ({ id, name: file.name, size: file.size, modified: file.lastModified, isLeft }));
+  const all = [...kept, ...others];
+  if (all.length) localStorage.setItem(KEY, JSON.stringify(all));
+  else localStorage.removeItem(KEY);
 }
 
-/** @returns {Interrupted[]} what this tab was sending before it was loaded again */
-export function interrupted() {
-  /** @type {Interrupted[]} */
-  const all = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+/** @returns {Sent[]} what other tabs send, and what tabs that are gone were sending */
+export function remembered() {
+  /** @type {Sent[]} */
+  const all = JSON.parse(localStorage.getItem(KEY) ?? "[]");
   return all.filter(({ id }) => !uploads.some((upload) => upload.id === id));
 }
+
+/**
+ * Forget what has ended.
+ * @param {string[]} ids of uploads under way
+ */
+export const forgetOthers = (ids) => remember(remembered().filter(({ id }) => ids.includes(id)));
 
 /**
  * Return the id of the interrupted upload that a file belongs to, or "".
  * @param {File} file
  */
-export const interruptedBy = (file) =>
-  interrupted().find((one) => one.name === file.name && one.size === file.size && one.modified === file.lastModified)?.id ?? "";
+export async function interruptedBy({ name, size, lastModified }) {
+  const found = remembered().find((one) => one.name === name && one.size === size && one.modified === lastModified);
+  if (!found || found.isLeft) return found?.id ?? "";
+  // Its tab may have crashed, or still send.
+  const upload = await ask("GET", `uploads/${found.id}`).then((answer) => answer.json(), () => null);
+  return upload?.state === "suspended" ? found.id : "";
+}
+
+document.addEventListener("accountchange", () => { if (!readToken()) forgetOthers([]); });
+addEventListener("pagehide", () => leave(true));
+addEventListener("pageshow", () => leave(false));
+
+/** @param {boolean} isLeaving */
+function leave(isLeaving) {
+  isLeft = isLeaving;
+  remember();
+}

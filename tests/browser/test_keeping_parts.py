@@ -1,11 +1,12 @@
 """The web page keeps what there is of a file that was cut, interrupted or paused."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, expect
 
 from tests.support import wavs
 from tests.support.front_page import (
@@ -84,6 +85,13 @@ def is_whole(page: Page, serving: Serving) -> bool:
     return bool(record["complete"]) and record["duration"] == 120
 
 
+def offsets_of(page: Page) -> list[int]:
+    """Return a list that gets the offset of each request from now on."""
+    offsets: list[int] = []
+    page.on("request", lambda request: offsets.append(int(request.headers.get("upload-offset", "0"))))
+    return offsets
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -112,6 +120,7 @@ def test_file_that_a_reload_interrupted_is_kept_as_far_as_it_arrived(
     expect(row(page, "long").get_by_role("button", name="Play long")).to_be_focused()
     expect(page.locator("#now")).to_be_hidden()
     assert is_cut_short(page, serving)
+    wait_until(lambda: page.evaluate("localStorage.getItem('wavepress.sending')") is None)
 
 
 def test_file_that_is_paused_is_kept_as_far_as_it_arrived(page: Page, line: Line, file: Path, serving: Serving) -> None:
@@ -123,6 +132,23 @@ def test_file_that_is_paused_is_kept_as_far_as_it_arrived(page: Page, line: Line
     expect(row(page, "long")).to_contain_text("cut short")
     expect(page.locator("#now")).to_be_hidden()
     assert is_cut_short(page, serving)
+
+
+def test_file_goes_on_although_its_tab_crashed(page: Page, line: Line, file: Path, serving: Serving) -> None:
+    begin_halfway(page, line, file)
+    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    other = page.context.new_page()
+    line.cut()
+    with page.expect_event("crash"), contextlib.suppress(Error):
+        page.goto("chrome://crash", wait_until="commit")
+    line.mend()
+    open_through(line, other)
+    expect(upload(other, "long.wav")).to_contain_text("Interrupted. Choose long.wav again to go on.")
+    begun, offsets = arrived(other, serving)[0], offsets_of(other)
+    choose(other, file)
+    expect(row(other, "long")).to_be_visible()
+    assert is_whole(other, serving)
+    assert max(offsets) >= begun > 0
 
 
 @pytest.mark.parametrize("query", ["?incomplete=keep", ""])

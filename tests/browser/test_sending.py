@@ -31,6 +31,8 @@ WAV = wavs.wav(wavs.chirp(2 * RATE, RATE, 1), sample_rate=RATE, channels=1)
 LONG = wavs.wav(wavs.chirp(120 * 2 * RATE, 2 * RATE, 1), sample_rate=2 * RATE, channels=1)
 MEDIUM = wavs.wav(wavs.chirp(10 * RATE, RATE, 1), sample_rate=RATE, channels=1)
 MEGABYTE = 1_000_000
+# Before the service takes an upload for interrupted, the page knows it.
+SOON_MILLISECONDS = 15_000
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,7 @@ def test_upload_survives_a_reload_if_its_file_is_chosen_again(
     line.cut()
     line.mend()
     page.reload()
-    expect(upload(page, "long.wav")).to_contain_text("Interrupted. Choose long.wav again to go on.")
+    expect(upload(page, "long.wav")).to_contain_text("Interrupted. Choose long.wav again", timeout=SOON_MILLISECONDS)
     begun = arrived(page, serving)[0]
     offsets: list[int] = []
     page.on("request", lambda request: offsets.append(int(request.headers.get("upload-offset", "0"))))
@@ -166,6 +168,28 @@ def test_upload_survives_a_reload_if_its_file_is_chosen_again(
     assert is_whole(page, serving)
     assert max(offsets) >= begun > 0
     assert len(records_of(headers_of(page), serving)) == 1
+
+
+def test_upload_goes_on_in_another_tab_if_its_own_is_closed(
+    page: Page, line: Line, long_file: Path, serving: Serving
+) -> None:
+    begin_halfway(page, line, long_file)
+    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(upload(other, "long.wav")).to_contain_text("Arriving: ")
+    assert upload(other, "long.wav").get_by_role("button", name="Choose files").count() == 0
+    line.cut()
+    page.close()
+    line.mend()
+    expect(upload(other, "long.wav")).to_contain_text("Interrupted. Choose long.wav again", timeout=SOON_MILLISECONDS)
+    begun = arrived(other, serving)[0]
+    offsets: list[int] = []
+    other.on("request", lambda request: offsets.append(int(request.headers.get("upload-offset", "0"))))
+    choose(other, long_file)
+    expect(row(other, "long")).to_be_visible()
+    assert is_whole(other, serving)
+    assert max(offsets) >= begun > 0
 
 
 def test_second_tab_lists_and_plays_what_the_first_one_still_sends(
