@@ -3,11 +3,11 @@
 import { begin as beginAccount } from "./account.js";
 import { askForToken, openAccount } from "./account_dialog.js";
 import { address, ask, wait } from "./api.js";
-import { copy, fillIn, get, say } from "./dom.js";
+import { button, copy, fillIn, get, say } from "./dom.js";
 import { filesOf } from "./files.js";
 import { showProblem, showUpload } from "./now.js";
 import { watchOthers } from "./others.js";
-import { openPlayer } from "./player.js";
+import { close, openPlayer } from "./player.js";
 import { enqueue, interruptedBy, isBusy } from "./queue.js";
 import { openRecording } from "./recording.js";
 import { openRecords, reload } from "./records.js";
@@ -88,7 +88,7 @@ document.addEventListener("tokenrefused", () => {
   keepToken(null);
   say(t.lostAccount);
 });
-openPlayer();
+openPlayer(button("✕", () => close(), t.close));
 openRecords();
 openRecording(begin, qualityAt);
 openSending();

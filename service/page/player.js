@@ -24,9 +24,12 @@ let surfer = null;
 
 const lengthOf = () => (Number.isFinite(audio.duration) ? audio.duration : (current?.duration ?? 0));
 
-/** Put the player into the page. */
-export function openPlayer() {
-  get("player").append(toggle, name, clock, picture, slider);
+/**
+ * Put the player into the page.
+ * @param {...HTMLElement} more buttons
+ */
+export function openPlayer(...more) {
+  get("player").append(toggle, name, clock, ...more, picture, slider);
   slider.oninput = () => seek(Number(slider.value) * lengthOf());
   for (const event of ["timeupdate", "play", "pause", "durationchange", "ended"]) audio.addEventListener(event, show);
   audio.onerror = () => { if (current) say(current.isLive ? t.notYet : t.cannotPlay); };
@@ -60,8 +63,8 @@ export function playOrPause() {
 /** @param {string} id */
 export const isPlaying = (id) => current?.id === id && !audio.paused;
 
-/** @param {string} id */
-export function close(id) {
+/** @param {string} [id] if it is not played, nothing happens */
+export function close(id = current?.id) {
   if (current?.id !== id) return;
   audio.pause();
   get("player").hidden = true;

@@ -2,7 +2,7 @@
 // @ts-check
 
 export const t = {
-  tagline: "WAV in, MP3 link out. Ready when the last byte is.",
+  tagline: "Record or send a WAV, and get a link to its MP3.",
   quality: "Quality",
   standard: "Standard",
   account: "Account",

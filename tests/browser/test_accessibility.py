@@ -39,7 +39,9 @@ def test_empty_page_keeps_nobody_out(page: Page) -> None:
 
 
 def test_full_page_keeps_nobody_out(page: Page) -> None:
-    choose(page, payload("talk.wav", WAV), payload("song.m4a", b"\0\0\0\x20ftypM4A \0\0"))
+    song = payload("song.m4a", b"\0\0\0\x20ftypM4A \0\0")
+    choose(page, payload("talk.wav", WAV), payload("cut.wav", WAV[:8000]), song)
+    expect(row(page, "cut")).to_be_visible()
     row(page, "talk").get_by_role("button", name="Play talk").click()
     expect(page.locator("#player .wave canvas").first).to_be_visible()
     page.get_by_text("From a terminal").click()

@@ -168,7 +168,7 @@ def test_player_obeys_the_keyboard_and_stays_while_one_scrolls(page: Page) -> No
     wait_until(lambda: position(page) >= 10)
     page.locator("h1").click()
     page.keyboard.press("Space")
-    expect(page.locator("#player > button")).to_have_attribute("aria-label", "Play")
+    expect(page.locator("#player > button").first).to_have_attribute("aria-label", "Play")
     stopped = position(page)
     page.keyboard.press("ArrowLeft")
     wait_until(lambda: position(page) < stopped)

@@ -43,6 +43,9 @@ def test_recording_plays_with_its_waveform_in_one_player_that_stays(page: Page) 
     talk.get_by_role("button", name="Play talk").click()
     played(page, "0:04")
     expect(page.locator("#player .wave canvas").first).to_be_visible()
+    page.locator("#player").get_by_role("button", name="Close").click()
+    expect(page.locator("#player")).to_be_hidden()
+    expect(talk.get_by_role("button", name="Play talk")).to_have_text("▶")
 
 
 def test_browser_without_javascript_says_what_this_is_and_what_works(browser: Browser, serving: Serving) -> None:

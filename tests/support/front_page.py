@@ -89,4 +89,4 @@ def played(page: Page, whole: str) -> None:
 
 
 def is_playing(page: Page) -> bool:
-    return page.locator("#player > button").get_attribute("aria-label") == "Pause"
+    return page.locator("#player > button").first.get_attribute("aria-label") == "Pause"
