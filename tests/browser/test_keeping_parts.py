@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -205,3 +206,25 @@ def test_file_that_is_too_long_is_kept_up_to_the_limit(
         expect(upload(page, "long.wav")).to_contain_text("This is longer than the service takes. What fits is kept.")
         wait_until(lambda: len(records_of(headers_of(page), strict)) == 1)
         assert records_of(headers_of(page), strict)[0]["duration"] == 60
+
+
+def test_file_is_whole_in_the_end_although_the_service_was_restarted(
+    browser: Browser, postgres_url: str, tmp_path: Path, file: Path
+) -> None:
+    settings: dict[str, object] = {"DATABASE_URL": postgres_url, "SHUTDOWN_SECONDS": 2}
+    with ExitStack() as stack:
+        before = stack.enter_context(serve(tmp_path / "data", **settings))
+        line = stack.enter_context(line_to(before.port))
+        page = stack.enter_context(pages(browser))
+        open_through(line, page)
+        begin_halfway(page, line, file)
+        wait_until(lambda: arrived(page, before) and arrived(page, before)[0] > 0)
+        before.process.terminate()
+        before.process.wait(20)
+        line.cut()
+        after = stack.enter_context(serve(tmp_path / "data", PORT=before.port, **settings))
+        assert is_cut_short(page, after)
+        line.mend()
+        expect(row(page, "long").locator(".clock")).to_have_text("2:00")
+        wait_until(lambda: len(records_of(headers_of(page), after)) == 1)
+        assert is_whole(page, after)
