@@ -57,3 +57,16 @@ def test_browser_without_javascript_says_what_this_is_and_what_works(browser: Br
         expect(page.get_by_text("curl -fsS")).to_be_visible()
         page.locator("noscript a").click()
         expect(page).to_have_url(f"http://127.0.0.1:{serving.port}/docs")
+
+
+def test_page_of_a_long_name_fits_a_phone(browser: Browser, serving: Serving) -> None:
+    with pages(browser, viewport={"width": 390, "height": 844}) as page:
+        open_page(page, serving)
+        choose(page, payload(f"{'Interview with the baker, ' * 5}.wav", WAV))
+        widths = "[document.documentElement.scrollWidth, innerWidth]"
+        link = page.locator("#records .name")
+        expect(link).to_be_visible()
+        assert page.evaluate(widths) == [390, 390]
+        link.click()
+        expect(page.locator(".wave canvas").first).to_be_visible()
+        assert page.evaluate(widths) == [390, 390]
