@@ -87,11 +87,13 @@ function show(item, { id, filename, state, offset, length, duration, expected_du
   const file = remembered().find((one) => one.id === id);
   const isInterrupted = !isHere && (file?.isLeft || state === "suspended");
   const broken = file ? t.chooseAgain(filename) : t.interrupted(time(duration));
-  fill(item, id, filename, offset, length, isInterrupted ? broken : t.elsewhere(time(duration)), [
+  const cancel = () => end(id, () => ask("DELETE", `uploads/${id}`));
+  const isMoving = length || !isInterrupted;
+  fill(item, id, filename, isMoving ? offset : null, length, isInterrupted ? broken : t.elsewhere(time(duration)), [
     ...listening(id, filename, expected),
     ...(isInterrupted && file ? [button(t.choose, choose)] : []),
     ...(isInterrupted && isKeeping && duration ? [button(t.keep, () => end(id, async () => showKept(filename, await keep(id), item)))] : []),
-    ...(isHere ? [] : [cross(t.cancelName(filename), () => end(id, () => ask("DELETE", `uploads/${id}`)))]),
+    ...(isHere ? [] : [isInterrupted ? button(t.discard, cancel) : cross(t.cancelName(filename), cancel)]),
   ]);
 }
 

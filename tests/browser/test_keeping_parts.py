@@ -163,9 +163,10 @@ def test_interrupted_upload_from_elsewhere_is_kept_if_it_may_be(page: Page, serv
     assert serving.request("PATCH", urlsplit(begun["Location"]).path, LONG[:500_000], headers)[0] == 204
     own = upload(page, "other.wav")
     expect(own).to_contain_text("Interrupted: 0:07 so far")
+    expect(own.get_by_role("progressbar")).to_be_hidden()
     if not query:
         assert own.get_by_role("button", name="Keep what arrived").count() == 0
-        own.get_by_role("button", name="Cancel other.wav").click()
+        own.get_by_role("button", name="Discard").click()
         expect(page.locator("#now")).to_be_hidden()
         return
     own.get_by_role("button", name="Keep what arrived").click()
