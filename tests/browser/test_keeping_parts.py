@@ -212,7 +212,7 @@ def test_file_that_is_too_long_is_kept_up_to_the_limit(
 def test_file_is_whole_in_the_end_although_the_service_was_restarted(
     browser: Browser, postgres_url: str, tmp_path: Path, file: Path
 ) -> None:
-    settings: dict[str, object] = {"DATABASE_URL": postgres_url, "SHUTDOWN_SECONDS": 2}
+    settings: dict[str, object] = {"DATABASE_URL": postgres_url, "SHUTDOWN_SECONDS": 10}
     with ExitStack() as stack:
         before = stack.enter_context(serve(tmp_path / "data", **settings))
         line = stack.enter_context(line_to(before.port))
@@ -221,7 +221,7 @@ def test_file_is_whole_in_the_end_although_the_service_was_restarted(
         begin_halfway(page, line, file)
         wait_until(lambda: arrived(page, before) and arrived(page, before)[0] > 0)
         before.process.terminate()
-        before.process.wait(20)
+        before.process.wait(30)
         line.cut()
         after = stack.enter_context(serve(tmp_path / "data", PORT=before.port, **settings))
         assert is_cut_short(page, after)
