@@ -4,23 +4,21 @@ import gzip
 import hashlib
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+
+import rcssmin
+import rjsmin
 
 import service
 
 _FOLDER = Path(service.__file__).parent / "page"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".LICENSE": "text/plain"}
 _OF_OTHERS = "vendor"
-# Comments, types and white space beside signs are for those who read the source. In a browser they would be a
-# third of the page's own scripts. Strings stay as they are.
-_STRING = r'"(?:[^"\\\n]|\\.)*"|`[^`]*`'
-_SPARE = {
-    ".js": re.compile(rf"({_STRING})|/\*.*?\*/|//[^\n]*|\s*([=<>{{}}()\[\],;:?&|])\s*", re.DOTALL),
-    ".css": re.compile(rf"({_STRING})|/\*.*?\*/|\s*([{{}};,>]|:(?= ))\s*", re.DOTALL),
-}
+# Comments, types and white space are for those who read the source; in a browser they would be a third of what is ours.
+_MINIFIERS: Mapping[str, Callable[[str], str]] = {".js": rjsmin.jsmin, ".css": rcssmin.cssmin}
 _BLANK = re.compile(r"^\s+", re.MULTILINE)
 
 
@@ -33,15 +31,11 @@ class PageFile:
     compressed: bytes
 
 
-def squeeze(text: str, suffix: str) -> str:
-    """Return a script or a style sheet without what only its readers need. Its statements must end with semicolons."""
-    return _BLANK.sub("", _SPARE[suffix].sub(lambda match: match[1] or match[2] or "", text))
-
-
 def _read(path: Path) -> PageFile:
     body = path.read_bytes()
-    if path.suffix in _SPARE and path.parent.name != _OF_OTHERS:
-        body = squeeze(body.decode(), path.suffix).encode()
+    minify = _MINIFIERS.get(path.suffix)
+    if minify is not None and path.parent.name != _OF_OTHERS:
+        body = minify(body.decode()).encode()
     return PageFile(_TYPES[path.suffix], body, gzip.compress(body, mtime=0))
 
 
