@@ -25,6 +25,7 @@ async def preparing(storage: Storage, encoder: Encoder, upload_id: UUID) -> Asyn
     async with contextlib.AsyncExitStack() as stack:
         preparation = asyncio.create_task(_prepare(storage, encoder, upload_id, stack))
         try:
+            await asyncio.sleep(0)  # it begins now, and not when the block first waits
             yield preparation
         finally:
             if not preparation.done():
