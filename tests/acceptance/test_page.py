@@ -34,7 +34,7 @@ async def sizes_of(service: Service, page: str, headers: dict[str, str]) -> dict
         answer = await service.get(f"/{path}", headers=headers)
         assert answer.status == 200, path
         sizes[path.removeprefix(folder)] = int(answer.headers["Content-Length"])
-        imported = re.findall(r'(?:from |URL\()"\.?/?([\w./-]+\.js)"', answer.body.decode())
+        imported = re.findall(r'(?:from|URL\()"\.?/?([\w./-]+\.js)"', answer.body.decode())
         wanted |= {folder + name for name in imported if name not in sizes}
     return sizes
 

@@ -113,7 +113,10 @@ def test_account_that_is_gone_is_no_dead_end(page: Page, serving: Serving) -> No
 
 
 def test_account_that_goes_while_the_page_is_open_is_no_dead_end(page: Page, serving: Serving) -> None:
-    page.route("**/uploads", lambda _: None)  # else the page's next look could notice it before the file does
+    # Else the page could notice it by a look, before the file does.
+    with page.expect_response("**/uploads"):
+        pass
+    page.route("**/uploads", lambda _: None)
     assert serving.request("DELETE", "/users/me", headers=headers_of(page))[0] == 204
     choose(page, payload("new.wav", WAV))
     expect(page.locator("#uploads")).to_contain_text("This token belongs to no one.")

@@ -84,7 +84,11 @@ class Line:
             if is_broken:
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self._far_port))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._far_port))
+            except ConnectionRefusedError:  # the service restarts
+                near.close()
+                continue
             with self._lock:
                 self._open |= {near, far}
             self._start(self._carry, near, far, self._wait)
