@@ -199,7 +199,10 @@ quietly() {
 
 finish() {
     status=$?
-    if [ "$status" != 0 ] && [ -n "$log" ]; then
+    if [ -n "$interrupted" ]; then
+        echo "Stopped: nothing was installed." >&2
+        status=130
+    elif [ "$status" != 0 ] && [ -n "$log" ]; then
         tail -n 30 "$log" >&2
         echo "$doing failed; above is the end of what it said." >&2
     fi
@@ -215,10 +218,10 @@ lame_patch=$(dirname "$script")/lame.patch
 start=$(dirname "$script")/wavepress-start.c
 peaks=$(dirname "$script")/wavepress-peaks.c
 require "${2:-}"
-jobs=$(nproc) log='' doing=''
+jobs=$(nproc) log='' doing='' interrupted=''
 work=$(mktemp -d)
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'interrupted=yes; exit 130' INT TERM
 cd "$work"
 mkdir sources
 prepare_apt

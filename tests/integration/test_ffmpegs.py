@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from service.audio.spawner import Spawner
 from service.audio.wav import WavReader
 from tests.support.ffmpegs import decoder, every_ffmpeg, require_own_and_debians
 from tests.support.mp3s import info_header
+from tests.support.waiting import wait_until
 from tests.support.wavs import ALAW, CHANNEL_MASKS, F32, F64, MULAW, S16, S24, S32, U8, SampleFormat, chirp, wav
 
 BUILD = Path(__file__).parents[2] / "tools" / "build-ffmpeg.sh"
@@ -227,3 +229,29 @@ def test_build_takes_nothing_that_debian_has_not_signed(tmp_path: Path) -> None:
     assert "is not signed" in result.stderr
     assert not (tmp_path / "ffmpeg").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["mirror"]
+
+
+def test_build_that_is_interrupted_says_only_that(tmp_path: Path) -> None:
+    if not (shutil.which("apt-get") and shutil.which("dpkg-source") and shutil.which("nasm")):
+        pytest.skip("apt-get, dpkg-source or nasm is not there")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    apt = tools / "apt-get"  # hangs as it fetches the list of sources
+    apt.write_text(f"""#!/bin/sh
+        case $* in *update*) echo checking; touch {tmp_path}/begun; exec sleep 60 ;; esac
+        exec {shutil.which("apt-get")} "$@"
+    """)
+    apt.chmod(0o755)
+    with subprocess.Popen(
+        [BUILD, tmp_path / "ffmpeg"],
+        env={"PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        wait_until((tmp_path / "begun").exists)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        _, said = process.communicate()
+    assert (process.returncode, said) == (130, "Stopped: nothing was installed.\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"begun", "bin"}
