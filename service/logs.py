@@ -122,19 +122,33 @@ def _as_json(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
 
 
 def for_people(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str]:
-    """Return the renderer for a terminal: a request is one short line, an event with a sentence only that."""
-    others = structlog.dev.ConsoleRenderer(
+    """Return the renderer for a terminal: one short line for each event, and a traceback below it for a bug."""
+    with_traceback = structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback, sort_keys=False
     )
 
     def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
         if event["event"] == "request":
             return _request_line(event, colors=colors)
-        if "detail" in event:
-            return f"{event['timestamp']} {event['level']}: {event['detail']}"
-        return others(logger, name, event)
+        if "exception" in event:
+            return with_traceback(logger, name, event)
+        return f"{event['timestamp']} {event['level']}: {event.get('detail') or _facts(event)}"
 
     return render
+
+
+def _facts(event: EventDict) -> str:
+    """Return an event without a sentence, such as `user created  user_id=1`."""
+    is_good = event["level"] == "info"  # then nobody looks for its request
+    hidden = {"event", "level", "timestamp"} | ({"request_id"} if is_good else set())
+    facts = [f"{name}={_shown(value)}" for name, value in event.items() if name not in hidden and value != ""]
+    return "  ".join([event["event"].replace("_", " "), *facts])
+
+
+def _shown(value: object) -> str:
+    """Return a value as text that is one word, or between quotes."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else repr(text)
 
 
 def _request_line(event: EventDict, *, colors: bool) -> str:

@@ -57,7 +57,7 @@ def migrate(url: str, *, directory: Path = MIGRATIONS, lock_seconds: int = 600) 
         raise MigrationFailed(f"These migrations were not applied: {', '.join(left)}")
     applied = [migration.id for migration in pending]
     if applied:
-        log.info("migrated", migrations=applied)
+        log.info("migrated", migrations=applied, detail=f"The database is ready. Migrations applied: {len(applied)}.")
     return applied
 
 

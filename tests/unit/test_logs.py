@@ -61,8 +61,12 @@ def test_sentence_stands_by_itself() -> None:
     assert shown(**event) == "14:02:11 warning: Only 52 MiB are free."
 
 
-def test_other_events_show_all_that_they_have() -> None:
-    line = shown(event="stopping", level="info", timestamp="14:02:11", uploads=3)
-    assert "14:02:11" in line
-    assert "stopping" in line
-    assert "uploads=3" in line
+def test_other_event_is_a_line_of_its_name_and_its_facts() -> None:
+    event = {"event": "user_created", "level": "info", "timestamp": "14:02:11", "user_id": 1, "request_id": "abc"}
+    assert shown(**event) == "14:02:11 info: user created  user_id=1"
+
+
+def test_fault_has_its_request_and_nothing_that_moves_the_cursor() -> None:
+    event = {"event": "encoder_failed", "level": "error", "timestamp": "14:02:11", "status": 1, "request_id": "abc"}
+    line = shown(**event, reason="", last_words="\x1b[2J no room\n")
+    assert line == r"14:02:11 error: encoder failed  status=1  request_id=abc  last_words='\x1b[2J no room\n'"
