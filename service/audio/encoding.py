@@ -91,8 +91,7 @@ class Encoding:
         status = await self._exit_status()
         if status != 0:
             raise self._failure(status)
-        if self._draft.sound is not None:
-            await self._draft.sound.ended
+        await self._sound_ended()
         return partial(self._seal, sample_count, length, encoded)
 
     def _seal(self, sample_count: int, length: Mp3Length, encoded: Mp3Length) -> None:
@@ -102,6 +101,15 @@ class Encoding:
             sealing.seal(draft.stdout, draft.tag, draft.target, length, encoded)
         except (IncompleteMp3Error, OSError) as error:
             raise self._failure(0, str(error)) from error
+
+    async def _sound_ended(self) -> None:
+        if self._draft.sound is None:
+            return
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await asyncio.shield(self._draft.sound.ended)
+        except TimeoutError as error:  # a child of ffmpeg holds the pipe open
+            raise self._stuck() from error
 
     def _lengths(self, sample_count: int) -> tuple[Mp3Length, Mp3Length]:
         """Return the length that the MP3 must have, and the one that ffmpeg makes of what it has been passed."""

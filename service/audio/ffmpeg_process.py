@@ -90,11 +90,11 @@ class FfmpegProcess:
         return self._last_words.decode(errors="replace")
 
     async def kill(self) -> None:
-        """Kill the process group and reap it, with SIGKILL: an ffmpeg that waits for input ignores other signals."""
+        """Kill ffmpeg and its group and reap it, with SIGKILL: an ffmpeg that waits for input ignores other signals."""
         self._stdin.close()
-        if not self._ended.done():  # else its number may belong to another process by now
+        if not self._ended.done():
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)  # it may have left its group
         await asyncio.shield(self._ended)
         if not self._silent.done():
             await asyncio.wait({self._silent}, timeout=_SILENCE_SECONDS)
@@ -102,6 +102,9 @@ class FfmpegProcess:
             self._end_of_words()
 
     def _reap(self) -> None:
+        # What it has started must not outlive it. Until it is reaped, its number is nobody else's.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         status = self._process.poll()
         if status is not None:
             self._loop.remove_reader(self._pidfd)

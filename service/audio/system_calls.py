@@ -5,14 +5,21 @@ Sources: seccomp(2), and the kernel's tables of system calls.
 
 import errno
 import platform
+import signal
 import struct
 from collections.abc import Iterator
 from functools import cache
 
 # Each call's numbers on x86-64 and on arm64, which lacks some.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
-    # The network.
+    # The network; and pairs of sockets, because one of a pair can still send to any datagram socket that has a path.
     "socket": (41, 198),
+    "socketpair": (53, 199),
+    # Landlock lets them tell the name of each new file, and a record's name is the permission to download it.
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "fanotify_init": (300, 262),
     # Other processes' memory, priorities and processors.
     "setsid": (112, 157),
     "ptrace": (101, 117),
@@ -45,6 +52,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "fremovexattr": (199, 16),
     "setxattrat": (463, 463),
     "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
     "truncate": (76, 45),
     # Shared memory, semaphores and messages of other processes.
     "shmget": (29, 194),
@@ -66,9 +74,13 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "unshare": (272, 97),
     "setns": (308, 268),
     "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
 }
-# Looked at more closely, each by its first argument.
-_PRLIMIT, _CLONE, _CLONE3 = (302, 261), (56, 220), (435, 435)
+# Looked at more closely, by their arguments.
+_PRLIMIT, _CLONE, _PRCTL = (302, 261), (56, 220), (157, 167)
+_CLONE3 = (435, 435)
+_PR_SET_PDEATHSIG = 1
 # The kernel's number of each machine's architecture.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_CALLS = 0x40000000
@@ -76,7 +88,7 @@ _X32_CALLS = 0x40000000
 _NEW_NAMESPACES = 0x7E020000
 
 _LOAD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _JUMP_IF_ANY_BIT, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
-_CALL, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_CALL, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 _ALLOW, _FAIL = 0x7FFF0000, 0x00050000
 # What a jump may lead to: so many instructions, or one of the answers behind the last instruction.
 _ANSWERS = {"allow": _ALLOW, "refuse": _FAIL | errno.EPERM, "unknown": _FAIL | errno.ENOSYS}
@@ -89,8 +101,9 @@ _Instruction = tuple[int, int, _Target, _Target]
 def seccomp_filter() -> bytes:
     """Return the filter for this machine. What it refuses fails with EPERM. Raises OSError on an unknown machine.
 
-    It also refuses the calls of other architectures, prlimit on another process, and clone with a new namespace. clone3
-    hides its flags from the filter, so it is as unknown as on an old kernel; programs then call clone.
+    It also refuses the calls of other architectures, prlimit on another process, clone with a new namespace, and prctl
+    that would let a program outlive the service. clone3 hides its flags from the filter, so it is as unknown as on an
+    old kernel; programs then call clone.
     """
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
@@ -107,9 +120,14 @@ def seccomp_filter() -> bytes:
         (_JUMP_IF_EQUAL, _PRLIMIT[column], 0, 2),
         (_LOAD, _FIRST_ARGUMENT, 0, 0),
         (_JUMP_IF_EQUAL, 0, "allow", "refuse"),  # the process; 0 is the caller
-        (_JUMP_IF_EQUAL, _CLONE[column], 0, "allow"),
+        (_JUMP_IF_EQUAL, _CLONE[column], 0, 2),
         (_LOAD, _FIRST_ARGUMENT, 0, 0),
         (_JUMP_IF_ANY_BIT, _NEW_NAMESPACES, "refuse", "allow"),
+        (_JUMP_IF_EQUAL, _PRCTL[column], 0, "allow"),
+        (_LOAD, _FIRST_ARGUMENT, 0, 0),
+        (_JUMP_IF_EQUAL, _PR_SET_PDEATHSIG, 0, "allow"),
+        (_LOAD, _SECOND_ARGUMENT, 0, 0),
+        (_JUMP_IF_EQUAL, signal.SIGKILL, "allow", "refuse"),
     ]
     return b"".join(_assembled(instructions))
 

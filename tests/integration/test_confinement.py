@@ -126,10 +126,17 @@ async def test_service_and_its_files_cannot_be_changed(spawner: Spawner, drafts:
         "ptrace(0, 0, 0, 0)",
         "shmget(0, 4096, 0o600)",
         "socket(1, 1, 0)",
+        "socketpair(1, 2, 0, (ctypes.c_int * 2)())",
+        "inotify_init1(0)",
+        "fanotify_init(0, 0)",
+        "syscall(469, -100, b'/etc/passwd', bytes(64), 64, 0)",  # file_setattr
+        "syscall({add_key}, b'user', b'name', b'value', 5, -2)",
+        "prctl(1, 0, 0, 0, 0)",  # PR_SET_PDEATHSIG: to live on without the service
     ],
 )
 async def test_system_call_of_no_use_to_it_is_refused(spawner: Spawner, call: str) -> None:
-    call = call.format(clone={"x86_64": 56, "aarch64": 220}[platform.machine()])
+    numbers = {"x86_64": {"clone": 56, "add_key": 248}, "aarch64": {"clone": 220, "add_key": 217}}
+    call = call.format_map(numbers[platform.machine()])
     assert await status_of(spawner, f"libc.{call} and ctypes.get_errno()") == errno.EPERM
 
 

@@ -404,6 +404,34 @@ async def test_whole_process_group_is_killed(draft: int, tmp_path: Path) -> None
     await until(lambda: not running({child}))
 
 
+async def test_ffmpeg_that_leaves_its_group_is_killed(draft: int, tmp_path: Path) -> None:
+    source, _ = split(SECOND)
+    async with encoder(fake(tmp_path, "leaves")).open(source, target_of(source), draft, mp3_tag(source, "talk.wav")):
+        pid = await started(shutil.which("perl") or "")
+        await until(lambda: os.getpgid(pid) == os.getpgid(0))
+    assert is_reaped(pid)
+
+
+async def test_what_ffmpeg_has_started_ends_with_it(draft: int, tmp_path: Path) -> None:
+    def orphans() -> list[int]:
+        pids = (int(place.name) for place in Path("/proc").glob("[0-9]*"))
+        return [pid for pid in pids if read(pid, "cmdline") == "sleep\0003607\0"]
+
+    await refusal_of(encoder(fake(tmp_path, "orphans")), SECOND, draft)
+    await until(lambda: not running(set(orphans())))
+
+
+async def test_decoded_sound_that_never_ends_is_given_up(draft: int, tmp_path: Path) -> None:
+    source, samples = split(SECOND)
+    with encoder(fake(tmp_path, "holds"), stall_seconds=2).prepared() as prepared:
+        opening = prepared.open(source, target_of(source), draft, mp3_tag(source, "talk.wav"), lambda _sound: None)
+        async with opening as encoding:
+            await encoding.write(samples)
+            with pytest.raises(Unavailable), capture_logs() as logs:
+                await encoding.finish(len(samples) // source.block_align)
+    assert [entry["event"] for entry in logs] == ["encoder_stuck"]
+
+
 SERVICE = """
 import asyncio, os, sys
 from pathlib import Path
