@@ -22,7 +22,7 @@
 #define SYS_close_range 436 /* on every architecture */
 #endif
 
-enum { STANDARD_COUNT = 3, FAILED = 127 };
+enum { STANDARD_COUNT = 3, FAILED = 127, MOST_CLOSED_ONE_BY_ONE = 65536 };
 
 /* A resource's number, and the value of its soft and its hard limit. */
 typedef const uint64_t limit[2];
@@ -45,12 +45,13 @@ static void reset_signals(void)
     }
 }
 
+/* Python's own descriptors close by themselves. These are of libraries, and of whoever has started the service. */
 static void close_all(unsigned first, unsigned last)
 {
     if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
         return;
-    unsigned long most = sysconf(_SC_OPEN_MAX); /* Linux before 5.9, or a container that refuses a call it does not know */
-    for (unsigned descriptor = first; descriptor <= last && descriptor < most; descriptor++)
+    /* Linux before 5.9, or a container that refuses a call it does not know. The limit may be a billion. */
+    for (unsigned descriptor = first; descriptor <= last && descriptor < MOST_CLOSED_ONE_BY_ONE; descriptor++)
         close((int)descriptor);
 }
 
