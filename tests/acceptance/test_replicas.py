@@ -7,6 +7,7 @@ import pytest
 from service.web.app_keys import ADMISSION
 from tests.support import s3
 from tests.support.client import Account, Service, StartService
+from tests.support.database import query
 from tests.support.invariants import GOOD_WAV
 from tests.support.raw import connect, framed, request_head
 from tests.support.waiting import until
@@ -66,7 +67,7 @@ async def test_limits_of_a_user_count_uploads_and_records_on_both(
     body = framed(GOOD_WAV, "raw")
     async with connect(one) as client:
         await client.send(request_head(account, "raw", len(GOOD_WAV)) + body[:100])
-        await until(lambda: one.app[ADMISSION].running)
+        await until(lambda: query(one.database_url, "SELECT 1 FROM upload_leases WHERE expires_at > now()"))
         refused = await other.upload(account, GOOD_WAV)
         assert (refused.status, refused.json["code"]) == (429, "too_many_uploads")
         await client.send(body[100:])

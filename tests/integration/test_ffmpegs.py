@@ -243,7 +243,7 @@ def test_build_that_is_interrupted_says_only_that(tmp_path: Path) -> None:
     """)
     apt.chmod(0o755)
     with subprocess.Popen(
-        [BUILD, tmp_path / "ffmpeg"],
+        ["/usr/bin/env", "--default-signal=INT", BUILD, tmp_path / "ffmpeg"],
         env={"PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
