@@ -29,10 +29,9 @@ export function showUpload(upload) {
       showKept(file.name, record, item);
       if (upload.problem) showProblem(file.name, upload.problem);
     }
-    if (state === "done" || state === "cancelled") {
-      for (const part of upload.parts.splice(0)) drop(part);
-      item.remove();
-    } else if (state === "refused") fill(item, "", file.name, null, null, upload.problem, [dismiss(item)]);
+    if (state === "done") for (const part of upload.parts.splice(0)) drop(part);
+    if (state === "done" || state === "cancelled") item.remove();
+    else if (state === "refused") fill(item, "", file.name, null, null, upload.problem, [dismiss(item)]);
     else fill(item, id, file.name, offset, file.size, textOf(upload), buttonsOf(upload));
   };
   upload.addEventListener("change", show);

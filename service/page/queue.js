@@ -48,8 +48,11 @@ function remember(others = remembered()) {
 /** @returns {Sent[]} what other tabs send, and what tabs that are gone were sending */
 export function remembered() {
   /** @type {Sent[]} */
-  const all = JSON.parse(localStorage.getItem(KEY) ?? "[]");
-  return all.filter(({ id }) => !uploads.some((upload) => upload.id === id));
+  let all = [];
+  try {
+    all = [JSON.parse(localStorage.getItem(KEY) ?? "[]")].flat();
+  } catch { /* somebody else's */ }
+  return all.filter((one) => one?.id && !uploads.some(({ id }) => id === one.id));
 }
 
 /**

@@ -64,7 +64,7 @@ export class Upload extends EventTarget {
   offset = 0;
   /** @type {Stored | null} */
   record = null;
-  /** @type {string[]} records of parts of the file, which nobody needs once it is whole or cancelled */
+  /** @type {string[]} records of parts of the file, which nobody needs once it is whole */
   parts = [];
   /** @type {XMLHttpRequest | null} */
   #request = null;
@@ -114,6 +114,7 @@ export class Upload extends EventTarget {
   /** Keep what has arrived, and send no more. Raises Refusal with the reason if that cannot be; it then stays paused. */
   async keep() {
     this.record = await keep(this.id);
+    this.parts = []; // they may have more
     this.become("done");
   }
 

@@ -1,6 +1,7 @@
 """The web page keeps what there is of a file that was cut, interrupted or paused."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -192,6 +193,35 @@ def test_file_is_whole_in_the_end_although_the_service_kept_a_part(
         expect(row(page, "long").locator(".clock")).to_have_text("2:00")
         wait_until(lambda: len(records_of(headers_of(page), hasty)) == 1)
         assert is_whole(page, hasty)
+
+
+def test_part_that_somebody_has_kept_outlives_a_cancelled_file(
+    page: Page, line: Line, file: Path, serving: Serving
+) -> None:
+    deleted = []
+    page.on("request", lambda request: deleted.append(request.url) if request.method == "DELETE" else None)
+    own = begin_halfway(page, line, file)
+    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    own.get_by_role("button", name="Pause").click()
+    [begun] = json.loads(serving.request("GET", "/uploads", headers=headers_of(page))[2])["uploads"]
+    kept = serving.request("DELETE", f"/uploads/{begun['id']}?incomplete=keep", headers=headers_of(page))
+    assert kept[0] == 204
+    line.hold_after(1_000_000)
+    own.get_by_role("button", name="Resume").click()
+    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    own.get_by_role("button", name="Cancel long.wav").click()
+    expect(page.locator("#now")).to_be_hidden()
+    wait_until(lambda: not arrived(page, serving))
+    assert [url for url in deleted if "/records/" in url] == []
+    assert is_cut_short(page, serving)
+
+
+@pytest.mark.parametrize("garbage", ["{not json", "null", "{}", "[null]"])
+def test_page_goes_on_whatever_stands_in_its_storage(page: Page, garbage: str) -> None:
+    page.evaluate("garbage => localStorage.setItem('wavepress.sending', garbage)", garbage)
+    page.reload()
+    choose(page, payload("first.wav", SHORT))
+    expect(row(page, "first")).to_be_visible()
 
 
 def test_file_that_is_too_long_is_kept_up_to_the_limit(
