@@ -28,7 +28,7 @@ class PersistentExecutor(ThreadPoolExecutor):
         super().__init__(count, thread_name_prefix=name, initializer=self._has_one.set)
 
     def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
-        """Queue a function, and return its future. Raises OSError if there is no thread, and none can be started."""
+        """Queue a function and return its future. Raises OSError if no thread runs and none can be started."""
         work = Future[T]()
         try:
             super().submit(_carry_out, work, partial(function, *arguments, **keywords))

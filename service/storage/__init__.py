@@ -56,8 +56,8 @@ class Draft(Protocol):
     async def commit(self, seal: Callable[[], None]) -> StoredFile:
         """Call `seal`, which completes the draft and may block, and make the draft the file of its record, for good.
 
-        When this returns, the file survives a power cut. When it raises (StorageFull, Unavailable, and what `seal`
-        raises), there is no file. A cancellation takes effect before or after the commit, never in the middle.
+        When this returns, the file survives a power cut. When it raises (StorageFull, Unavailable, or what `seal`
+        raises), there is no file. A cancellation never takes effect in the middle.
         """
 
 
@@ -96,7 +96,7 @@ class Storage(Protocol):
     def draft(self, record_id: UUID, *, needs_room: bool = True) -> AbstractAsyncContextManager[Draft]:
         """Open a draft. If the block ends without a commit, for whatever reason, nothing is left of it.
 
-        Raises as `require_room` does. One that does not need room is opened although there is too little of it.
+        Raises StorageFull and Unavailable. One that does not need room is opened although there is too little of it.
         """
 
     async def has(self, record_id: UUID) -> bool:

@@ -104,7 +104,7 @@ class Drafts:
 
     @contextlib.asynccontextmanager
     async def open(self, *, needs_room: bool = True) -> AsyncIterator[LocalDraft]:
-        """Open a draft for the length of the block. Raises as `require_room` does, if it needs room."""
+        """Open a draft for the length of the block, as `Storage.draft` says."""
         opened = []
 
         def open_if_there_is_room() -> Room:

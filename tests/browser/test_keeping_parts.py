@@ -22,6 +22,7 @@ from tests.support.front_page import (
     records_of,
     row,
     upload,
+    wait_for_bytes,
 )
 from tests.support.lines import Line, line_to
 from tests.support.serving import Serving, serve
@@ -70,7 +71,7 @@ def open_through(line: Line, page: Page) -> None:
 def interrupt(page: Page, line: Line, serving: Serving, file: Path) -> None:
     """Send a part of the file, and break the line."""
     begin_halfway(page, line, file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     line.cut()
     line.mend()
 
@@ -127,7 +128,7 @@ def test_file_that_a_reload_interrupted_is_kept_as_far_as_it_arrived(
 
 def test_file_that_is_paused_is_kept_as_far_as_it_arrived(page: Page, line: Line, file: Path, serving: Serving) -> None:
     own = begin_halfway(page, line, file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     own.get_by_role("button", name="Pause").click()
     expect(own.get_by_role("button", name="Resume")).to_be_focused()
     own.get_by_role("button", name="Keep what arrived").click()
@@ -138,7 +139,7 @@ def test_file_that_is_paused_is_kept_as_far_as_it_arrived(page: Page, line: Line
 
 def test_file_goes_on_although_its_tab_crashed(page: Page, line: Line, file: Path, serving: Serving) -> None:
     begin_halfway(page, line, file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     other = page.context.new_page()
     line.cut()
     with page.expect_event("crash"), contextlib.suppress(Error):
@@ -185,7 +186,7 @@ def test_file_is_whole_in_the_end_although_the_service_kept_a_part(
     ):
         open_through(line, page)
         begin_halfway(page, line, file)
-        wait_until(lambda: arrived(page, hasty) and arrived(page, hasty)[0] > 0)
+        wait_for_bytes(page, hasty)
         line.cut()
         wait_until(lambda: records_of(headers_of(page), hasty))
         assert is_cut_short(page, hasty)
@@ -201,14 +202,14 @@ def test_part_that_somebody_has_kept_outlives_a_cancelled_file(
     deleted = []
     page.on("request", lambda request: deleted.append(request.url) if request.method == "DELETE" else None)
     own = begin_halfway(page, line, file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     own.get_by_role("button", name="Pause").click()
     [begun] = json.loads(serving.request("GET", "/uploads", headers=headers_of(page))[2])["uploads"]
     kept = serving.request("DELETE", f"/uploads/{begun['id']}?incomplete=keep", headers=headers_of(page))
     assert kept[0] == 204
     line.hold_after(1_000_000)
     own.get_by_role("button", name="Resume").click()
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     own.get_by_role("button", name="Cancel long.wav").click()
     expect(page.locator("#now")).to_be_hidden()
     wait_until(lambda: not arrived(page, serving))
@@ -249,7 +250,7 @@ def test_file_is_whole_in_the_end_although_the_service_was_restarted(
         page = stack.enter_context(pages(browser))
         open_through(line, page)
         begin_halfway(page, line, file)
-        wait_until(lambda: arrived(page, before) and arrived(page, before)[0] > 0)
+        wait_for_bytes(page, before)
         before.process.terminate()
         before.process.wait(30)
         line.cut()

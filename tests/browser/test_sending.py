@@ -20,6 +20,7 @@ from tests.support.front_page import (
     records_of,
     row,
     upload,
+    wait_for_bytes,
 )
 from tests.support.lines import Line, line_to
 from tests.support.serving import Serving, serve
@@ -136,7 +137,7 @@ def test_upload_is_paused_resumed_and_cancelled(page: Page, line: Line, long_fil
 
 def test_upload_survives_a_line_that_breaks(page: Page, line: Line, long_file: Path, serving: Serving) -> None:
     own = begin_halfway(page, line, long_file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     line.cut()
     expect(own).to_contain_text("The service cannot be reached. Trying again")
     begun = arrived(page, serving)[0]
@@ -152,7 +153,7 @@ def test_upload_survives_a_reload_if_its_file_is_chosen_again(
     page: Page, line: Line, long_file: Path, serving: Serving
 ) -> None:
     begin_halfway(page, line, long_file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     page.on("dialog", lambda dialog: dialog.accept())
     line.cut()
     line.mend()
@@ -174,7 +175,7 @@ def test_upload_goes_on_in_another_tab_if_its_own_is_closed(
     page: Page, line: Line, long_file: Path, serving: Serving
 ) -> None:
     begin_halfway(page, line, long_file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     other = page.context.new_page()
     other.goto(page.url)
     expect(upload(other, "long.wav")).to_contain_text("Arriving: ")
@@ -196,7 +197,7 @@ def test_second_tab_lists_and_plays_what_the_first_one_still_sends(
     page: Page, line: Line, long_file: Path, serving: Serving
 ) -> None:
     begin_halfway(page, line, long_file)
-    wait_until(lambda: arrived(page, serving) and arrived(page, serving)[0] > 0)
+    wait_for_bytes(page, serving)
     other = page.context.new_page()
     other.goto(page.url)
     expect(upload(other, "long.wav")).to_contain_text("Arriving: 0:")

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from tests.support.lines import Line
 from tests.support.serving import Headers, Serving
+from tests.support.waiting import wait_until
 
 # Pages wait for other processes, which may have little of the machine.
 PATIENCE_MILLISECONDS = 30_000
@@ -67,6 +68,11 @@ def arrived(page: Page, serving: Serving) -> list[int]:
     """Return how much the service has of each upload of the page's account."""
     _, _, body = serving.request("GET", "/uploads", headers=headers_of(page))
     return [one["offset"] for one in json.loads(body)["uploads"]]
+
+
+def wait_for_bytes(page: Page, serving: Serving) -> None:
+    """Wait until the service has some of the newest upload of the page's account."""
+    wait_until(lambda: any(arrived(page, serving)[:1]))
 
 
 def headers_of(page: Page) -> Headers:
