@@ -2,7 +2,7 @@
  * service/audio/starting.py.
  *
  * Python's subprocess knows none of this. util-linux' prlimit and setpriv do it one after the other, as two programs that
- * must be loaded first. This takes a quarter of their time, which counts for a short recording.
+ * must be loaded first. This is a millisecond sooner, which counts for a short recording.
  *
  * Source: the rules for the child of vfork(2), and how CPython's _posixsubprocess.c keeps them.
  */

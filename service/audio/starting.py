@@ -56,7 +56,7 @@ class Process(Protocol):
 def start_process(command: Command, descriptors: Descriptors) -> Process:
     """Start a command in a process group of its own, without an environment. Raises OSError.
 
-    The native library does it in a quarter of the time that util-linux' prlimit and setpriv take.
+    The native library does it a millisecond sooner than util-linux' prlimit and setpriv.
     """
     library = native_library()
     if library is None:
